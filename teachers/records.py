@@ -1,0 +1,100 @@
+"""Arrow schemas of the datasets that pass from stage to stage: the contract between the rooms.
+
+K is the number of candidates of one context; every list marked [K] aligns with the row's
+`candidates`. Roles are OpenAI's: a context's last message is the user's, and the reply is the
+assistant's, whoever of the two people wrote it.
+"""
+
+import pyarrow as pa
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+
+SPLITS = ("train", "validation", "test")
+SOURCES = ("gold", "generated", "retrieved", "random")
+
+# Writes: teachers.conversations. Reads: teachers.examples.
+CONVERSATIONS = pa.schema([("conversation_id", pa.string()), ("messages", pa.list_(MESSAGE))])
+
+# Writes: teachers.examples. Reads: every later stage.
+# One row per (context, reply); no conversation is in two splits, and no test or validation reply
+# equals a training reply.
+EXAMPLES = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("conversation_id", pa.string()),
+        ("split", pa.string()),
+        ("context", pa.list_(MESSAGE)),  # oldest turn first
+        ("reply", pa.string()),
+    ]
+)
+
+# Writes: any stage that sets input aside. Reads: people.
+REJECTED = pa.schema([("origin", pa.string()), ("row", pa.string()), ("reason", pa.string())])
+
+# Writes: teachers.generation, one dataset per teacher. Reads: teachers.candidates.
+# `error` is null unless the row broke the engine; then both lists are empty.
+GENERATION = pa.struct([("text", pa.string()), ("reason", pa.string())])
+RESPONSES = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("responses", pa.list_(pa.string())),  # kept, distinct
+        ("rejected", pa.list_(GENERATION)),  # dropped by the filters, with the reason
+        ("error", pa.string()),
+    ]
+)
+
+# Writes: student.retrieval. Reads: teachers.candidates.
+# The nearest training replies to a training context, best first, never the example's own.
+NEIGHBOURS = pa.schema([("example_id", pa.string()), ("replies", pa.list_(pa.string()))])
+
+CANDIDATE = pa.struct(
+    [("text", pa.string()), ("source", pa.string()), ("teacher", pa.string())]
+)  # `teacher` is null unless the source is `generated`
+
+# Writes: teachers.candidates. Reads: teachers.scoring, teachers.targets.
+# Candidate 0 is the gold reply; texts are distinct within a row.
+CANDIDATES = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("split", pa.string()),
+        ("context", pa.list_(MESSAGE)),
+        ("candidates", pa.list_(CANDIDATE)),
+        ("for_teachers", pa.bool_()),  # whether the teachers score this row
+    ]
+)
+
+# Writes: teachers.scoring, one dataset per teacher, rows with `for_teachers` only.
+# Reads: teachers.targets. Log-likelihoods are sums over the response's tokens in nats and include
+# the end-of-turn token; null: the teacher could not score this candidate (`error` says why).
+SCORES = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("log_likelihood", pa.list_(pa.float64())),  # [K]
+        ("prior", pa.list_(pa.float64())),  # [K], the response without the context
+        ("tokens", pa.list_(pa.int32())),  # [K]
+        ("bytes", pa.list_(pa.int32())),  # [K], UTF-8 length of the text
+        ("error", pa.string()),
+    ]
+)
+
+# Writes: teachers.targets. Reads: student.training, student.evaluation, serve.index.
+# `target_probs` [K] sums to one; null: no teacher scored this row, it teaches by its gold reply.
+TARGETS = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("split", pa.string()),
+        ("context", pa.list_(MESSAGE)),
+        ("candidates", pa.list_(CANDIDATE)),
+        ("target_probs", pa.list_(pa.float32())),
+    ]
+)
+
+# Writes: serve.index beside the FAISS file. Row i is vector i.
+RESPONSE_SET = pa.schema(
+    [
+        ("response_id", pa.string()),
+        ("text", pa.string()),
+        ("source", pa.string()),  # gold or generated
+        ("teacher", pa.string()),  # null for gold
+    ]
+)
