@@ -5,7 +5,13 @@ K is the number of candidates of one context; every list marked [K] aligns with 
 assistant's, whoever of the two people wrote it.
 """
 
+from pathlib import Path
+from typing import Any
+
 import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.fs
+import pyarrow.parquet as pq
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
@@ -98,3 +104,26 @@ RESPONSE_SET = pa.schema(
         ("teacher", pa.string()),  # null for gold
     ]
 )
+
+
+def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The filesystem and the path in it of a local path or of any URI that pyarrow opens."""
+    return pyarrow.fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).resolve().as_uri())
+
+
+def read_rows(uri: str) -> list[dict[str, Any]]:
+    """All rows of a Parquet dataset; an absent one has none."""
+    filesystem, path = open_uri(uri)
+    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+        return []
+    rows: list[dict[str, Any]] = pyarrow.dataset.dataset(path, filesystem=filesystem).to_table().to_pylist()
+    return rows
+
+
+def write_rows(uri: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Writes one Parquet dataset of a single file, replacing what was there."""
+    filesystem, path = open_uri(uri)
+    filesystem.create_dir(path, recursive=True)
+    unfinished = f"{path}/.part-0.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), unfinished, filesystem=filesystem)
+    filesystem.move(unfinished, f"{path}/part-0.parquet")

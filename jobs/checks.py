@@ -1,0 +1,54 @@
+"""What can be known to be wrong before anything is started."""
+
+import ray
+
+from jobs.config import ConfigError, JobConfig
+from student.encoder import resolve_model
+from teachers.candidates import RANKED_CANDIDATES
+from teachers.conversations import check_source
+from teachers.packaged import check_model
+
+
+def check_inputs(config: JobConfig) -> None:
+    """Raises ConfigError where conversations or weights that the config names are missing."""
+    _check("examples.conversations", lambda: check_source(config.examples.conversations))
+    for name, teacher in config.teachers.items():
+        _check(f"teachers.{name}.model", lambda model=teacher.model: check_model(model))
+    _check("student.model", lambda: resolve_model(config.student.model))
+    if config.examples.max_test < RANKED_CANDIDATES:
+        raise ConfigError(
+            f"examples.max_test: {config.examples.max_test} test replies are fewer than the "
+            f"{RANKED_CANDIDATES} candidates of hits@1/{RANKED_CANDIDATES}"
+        )
+
+
+def check_resources(config: JobConfig) -> None:
+    """Raises ConfigError where the running cluster can never give what the config asks for."""
+    # An autoscaling cluster shows only the nodes it has; Ray itself waits for the others.
+    cluster = ray.cluster_resources()
+    student = config.student
+    wanted = {
+        "student.num_workers": {
+            "CPU": student.num_workers * student.cpus_per_worker + 1,  # one reads the data
+            "GPU": student.num_workers if student.use_gpu else 0,
+        }
+    }
+    for name, teacher in config.teachers.items():
+        wanted[f"teachers.{name}.replicas"] = {
+            "CPU": teacher.replicas * teacher.num_cpus + 1,
+            "GPU": teacher.replicas * teacher.num_gpus,
+        }
+    for key, resources in wanted.items():
+        for resource, amount in resources.items():
+            if amount > cluster.get(resource, 0):
+                raise ConfigError(
+                    f"{key}: needs {amount:g} {resource}, the cluster has {cluster.get(resource, 0):g}"
+                )
+
+
+def _check(key: str, check: object) -> None:
+    assert callable(check)
+    try:
+        check()
+    except ValueError as error:
+        raise ConfigError(f"{key}: {error}") from None

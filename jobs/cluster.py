@@ -1,0 +1,23 @@
+"""The Ray cluster a job runs on."""
+
+import logging
+import os
+
+import ray
+
+
+def connect() -> None:
+    """Joins the cluster that is there (`ray job submit`, RAY_ADDRESS), or starts one on this machine."""
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    else:
+        # Ray's CPUs are bookkeeping: beside the two training workers or an engine, the tasks that read and
+        # write need one, also on a machine of two cores.
+        ray.init(
+            num_cpus=max(4, os.cpu_count() or 1),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

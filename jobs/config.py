@@ -1,0 +1,174 @@
+"""The whole config of a job: each room's section, composed, from YAML and the command line."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from serve.config import IndexConfig
+from student.config import StudentConfig
+from teachers.config import (
+    CandidatesConfig,
+    ExamplesConfig,
+    GenerateConfig,
+    ScoreConfig,
+    Section,
+    TargetsConfig,
+    TeacherConfig,
+)
+
+Stage = Literal["examples", "generate", "candidates", "score", "targets", "train", "index", "evaluate"]
+STAGES: tuple[Stage, ...] = (
+    "examples",
+    "generate",
+    "candidates",
+    "score",
+    "targets",
+    "train",
+    "index",
+    "evaluate",
+)
+
+
+class ConfigError(Exception):
+    """The user's config is wrong; the message is one line that names the key."""
+
+
+class EvaluateConfig(Section):
+    """What the student is measured on."""
+
+    contexts: int = Field(1000, ge=1)
+    """Test contexts; all there are where there are fewer."""
+    seed: int = 0
+
+
+class TrackingConfig(Section):
+    """Weights & Biases, offline unless WANDB_MODE says otherwise."""
+
+    project: str = "rejoinder"
+
+
+class JobConfig(BaseSettings):
+    """Every section; the field's dotted name is its option on the command line."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", cli_parse_args=False, cli_exit_on_error=False, cli_hide_none_type=True
+    )
+
+    teachers: dict[str, TeacherConfig] = Field(min_length=1)
+    """Teachers by a name of your choice."""
+    examples: ExamplesConfig = ExamplesConfig()
+    generate: GenerateConfig = GenerateConfig()
+    candidates: CandidatesConfig = CandidatesConfig()
+    score: ScoreConfig = ScoreConfig()
+    targets: TargetsConfig = TargetsConfig()
+    student: StudentConfig = StudentConfig()
+    index: IndexConfig = IndexConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The file alone, under the command line: a stray environment variable changes no result."""
+        return (init_settings,)
+
+    @field_validator("teachers")
+    @classmethod
+    def _names_are_folder_names(cls, teachers: dict[str, TeacherConfig]) -> dict[str, TeacherConfig]:
+        for name in teachers:
+            if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+                raise ValueError(f"{name!r} has characters other than letters, digits, '.', '-' and '_'")
+        return teachers
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "JobConfig":
+        if self.candidates.generated_per_teacher > self.generate.samples:
+            raise ValueError(
+                f"candidates.generated_per_teacher = {self.candidates.generated_per_teacher} is more than "
+                f"generate.samples = {self.generate.samples}"
+            )
+        for name in self.targets.weights:
+            if name not in self.teachers:
+                raise ValueError(f"targets.weights.{name} names no teacher of `teachers`")
+        return self
+
+
+def parse(arguments: list[str]) -> tuple[JobConfig, argparse.Namespace]:
+    """The config and the options `config`, `until` and `run`.
+
+    Raises:
+        ConfigError: anything is wrong with them.
+    """
+    parser = argparse.ArgumentParser(
+        prog="distill.py", add_help=False, allow_abbrev=False, exit_on_error=False
+    )
+    parser.add_argument("--config", default="configs/local.yaml", type=Path)
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
+    parser.add_argument("--run", help="run directory, a name under runs/ or a URI")
+    try:
+        options, overrides = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from None
+    if {"-h", "--help"} & set(overrides):
+        parser.print_help()
+    try:
+        return JobConfig(_cli_parse_args=_teachers_as_json(overrides), **_read(options.config)), options
+    except ValidationError as error:
+        raise ConfigError(_first_line(error)) from None
+    except SettingsError as error:
+        raise ConfigError(str(error).splitlines()[0]) from None
+
+
+def _teachers_as_json(overrides: list[str]) -> list[str]:
+    """`--teachers.NAME.KEY VALUE` as the JSON that pydantic-settings wants for a mapping's entry."""
+    rewritten: list[str] = []
+    rest = [part for word in overrides for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--teachers."):
+            rewritten.append(word)
+            continue
+        try:
+            _, name, key = word.split(".", 2)
+            value = yaml.safe_load(rest.pop(0))
+        except (ValueError, IndexError):
+            raise ConfigError(f"{word}: wanted is --teachers.NAME.KEY VALUE") from None
+        rewritten += ["--teachers", json.dumps({name: {key: value}})]
+    return rewritten
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--config {path}: " + " ".join(str(error).split())) from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"--config {path}: not a mapping of sections")
+    return content
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    return f"{key}: {message}" if key else message

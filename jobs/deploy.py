@@ -1,0 +1,42 @@
+"""Serves a run's student and index over HTTP until interrupted.
+
+    python jobs/deploy.py [--run NAME|URI] [--port 8000]
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from serve.config import ServeConfig
+
+
+def main() -> int:
+    """Serves; exit status 2 where there is nothing to serve."""
+    parser = argparse.ArgumentParser(prog="deploy.py")
+    parser.add_argument("--run", help="run directory, a name under runs/ or a URI; default: the newest")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args()
+
+    from jobs.cluster import connect
+    from jobs.run_directory import newest_run
+
+    location = options.run or newest_run(Path("runs"))
+    if location is None:
+        print("error: no finished run under runs/; `make distill` makes one", file=sys.stderr)
+        return 2
+    location = str(location)
+    run = location if "/" in location else str(Path("runs") / location)
+    if "://" not in run and not (Path(run) / "index" / "index.json").is_file():
+        print(f"error: {run} has no finished index", file=sys.stderr)
+        return 2
+
+    from serve.app import run_until_interrupted
+
+    connect()
+    run_until_interrupted(ServeConfig(run=run, host=options.host, port=options.port))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

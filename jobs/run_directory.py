@@ -1,0 +1,92 @@
+"""The run directory: where every dataset, marker and report of a job lies, on disk or in a bucket."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset
+import pyarrow.fs
+
+from teachers.records import open_uri
+
+_PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "deepspeed", "faiss-cpu")
+
+
+class RunDirectory:
+    """Paths and small JSON files of one run."""
+
+    def __init__(self, location: str) -> None:
+        self.uri = location.rstrip("/") if "://" in location else str(Path(location).resolve())
+        self._filesystem, self._path = open_uri(self.uri)
+        self._filesystem.create_dir(self._path, recursive=True)
+
+    def at(self, *parts: str) -> str:
+        """URI of something in the run."""
+        return "/".join((self.uri, *parts))
+
+    def make_folder(self, *parts: str) -> str:
+        self._filesystem.create_dir("/".join((self._path, *parts)), recursive=True)
+        return self.at(*parts)
+
+    def read_text(self, *parts: str) -> str | None:
+        """Content of a file; None where there is none."""
+        path = "/".join((self._path, *parts))
+        if self._filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
+            return None
+        with self._filesystem.open_input_stream(path) as stream:
+            return str(stream.read().decode())
+
+    def read_json(self, *parts: str) -> Any:
+        text = self.read_text(*parts)
+        return None if text is None else json.loads(text)
+
+    def write_json(self, content: Any, *parts: str) -> None:
+        """Writes under a temporary name, then renames."""
+        self.make_folder(*parts[:-1])
+        path = "/".join((self._path, *parts))
+        with self._filesystem.open_output_stream(path + ".unfinished") as stream:
+            stream.write(json.dumps(content, indent=2).encode())
+        self._filesystem.move(path + ".unfinished", path)
+
+    def count_rows(self, *parts: str) -> int:
+        """Rows of a Parquet dataset that are on disk, also while it is being written."""
+        path = "/".join((self._path, *parts))
+        if self._filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+            return 0
+        dataset = pyarrow.dataset.dataset(path, filesystem=self._filesystem, format="parquet")
+        return int(dataset.count_rows())
+
+    def delete(self, *parts: str) -> None:
+        path = "/".join((self._path, *parts))
+        if self._filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory:
+            self._filesystem.delete_dir(path)
+
+
+def key_of(*parts: Any) -> str:
+    """A short hash of what a stage's output depends on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def circumstances() -> dict[str, Any]:
+    """Versions, code and machine that a run was made with."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent
+    )
+    return {
+        "git_commit": commit.stdout.strip() or None,
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+        "machine": platform.platform(),
+        "command": sys.argv,
+    }
+
+
+def newest_run(folder: Path) -> Path | None:
+    """The run under `folder` that last finished its index."""
+    runs = [marker.parent.parent for marker in folder.glob("*/stages/index.json")]
+    return max(runs, key=lambda run: (run / "stages" / "index.json").stat().st_mtime, default=None)

@@ -1,0 +1,99 @@
+"""Candidates of each context: gold, generated, retrieved and random replies, in fixed proportions."""
+
+import random
+from collections import Counter
+from typing import Any
+
+from teachers.config import CandidatesConfig
+from teachers.records import CANDIDATES, read_rows, write_rows
+
+Candidate = dict[str, str | None]
+# Ranking the gold reply among 20 candidates is how G2R (§4) and its predecessors judge a retriever.
+RANKED_CANDIDATES = 20
+
+
+def write_candidates(
+    examples_uri: str,
+    responses_uris: dict[str, str],
+    neighbours_uri: str,
+    output_uri: str,
+    config: CandidatesConfig,
+) -> Counter[str]:
+    """Writes CANDIDATES; `responses_uris` maps a teacher's name to its RESPONSES. Returns counts by source.
+
+    Training contexts get gold + generated + retrieved + random. A seeded sample of validation and test
+    contexts gets gold + 19 random replies of its own split, on which teachers are ranked.
+    """
+    generator = random.Random(config.seed)
+    examples = read_rows(examples_uri)
+    neighbours = {row["example_id"]: row["replies"] for row in read_rows(neighbours_uri)}
+    generated = {
+        teacher: {row["example_id"]: row["responses"] for row in read_rows(uri)}
+        for teacher, uri in responses_uris.items()
+    }
+    replies = {
+        split: list(dict.fromkeys(row["reply"] for row in examples if row["split"] == split))
+        for split in ("train", "validation", "test")
+    }
+    rows = []
+    for example in examples:
+        if example["split"] != "train":
+            continue
+        example_id = example["example_id"]
+        candidates = _Candidates(example["reply"])
+        for teacher, responses in generated.items():
+            candidates.add(responses.get(example_id, [])[: config.generated_per_teacher], "generated", teacher)
+        candidates.add(neighbours.get(example_id, [])[: config.retrieved], "retrieved")
+        candidates.add_random(replies["train"], config.random, generator)
+        written = any(example_id in responses for responses in generated.values())
+        rows.append(_row(example, candidates, for_teachers=written))
+    for split in ("validation", "test"):
+        held_out = [example for example in examples if example["split"] == split]
+        for example in held_out[: config.evaluation_contexts]:
+            candidates = _Candidates(example["reply"])
+            # From the sample's own replies first: each prior is then computed once.
+            pool = [other["reply"] for other in held_out[: config.evaluation_contexts]]
+            candidates.add_random(
+                pool if len(pool) > 2 * RANKED_CANDIDATES else replies[split], RANKED_CANDIDATES - 1, generator
+            )
+            rows.append(_row(example, candidates, for_teachers=True))
+    write_rows(output_uri, rows, CANDIDATES)
+    counts = Counter(candidate["source"] for row in rows for candidate in row["candidates"])
+    counts["contexts"] = len(rows)
+    counts["contexts for teachers"] = sum(row["for_teachers"] for row in rows)
+    return counts
+
+
+class _Candidates:
+    """The candidates of one context, distinct without regard to case, gold first."""
+
+    def __init__(self, gold: str) -> None:
+        self.rows: list[Candidate] = []
+        self._seen: set[str] = set()
+        self.add([gold], "gold")
+
+    def add(self, texts: list[str], source: str, teacher: str | None = None) -> int:
+        """How many of `texts` were new."""
+        before = len(self.rows)
+        for text in texts:
+            if text.casefold() not in self._seen:
+                self._seen.add(text.casefold())
+                self.rows.append({"text": text, "source": source, "teacher": teacher})
+        return len(self.rows) - before
+
+    def add_random(self, pool: list[str], count: int, generator: random.Random) -> None:
+        # A few more draws than asked for make up for repeated texts; a tiny pool may still give fewer.
+        for text in generator.sample(pool, min(len(pool), 2 * count + len(self.rows))):
+            if count == 0:
+                break
+            count -= self.add([text], "random")
+
+
+def _row(example: dict[str, Any], candidates: _Candidates, for_teachers: bool) -> dict[str, Any]:
+    return {
+        "example_id": example["example_id"],
+        "split": example["split"],
+        "context": example["context"],
+        "candidates": candidates.rows,
+        "for_teachers": for_teachers,
+    }

@@ -1,0 +1,168 @@
+"""Conversations as the stages want them: read from a source, cleaned, what was dropped set aside.
+
+A source is the packaged chitchat-dataset, or JSON Lines or Parquet files with a `messages` column in
+OpenAI's chat format.
+"""
+
+import importlib.util
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+
+from teachers.records import open_uri
+
+Message = dict[str, str]
+
+CHITCHAT = "chitchat-dataset"
+_ROLES = ("system", "user", "assistant")
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass
+class Cleaned:
+    """One cleaned conversation; `messages` is empty where nothing usable was left."""
+
+    messages: list[Message]
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def check_source(source: str) -> None:
+    """Raises ValueError where the source cannot be read, before anything is started."""
+    if source == CHITCHAT:
+        if importlib.util.find_spec("chitchat_dataset") is None:
+            raise ValueError(f"{source!r} is not installed (install the extra `local`)")
+        return
+    filesystem, path = open_uri(source)
+    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+        raise ValueError(f"{source!r} does not exist")
+
+
+def read(source: str) -> Iterator[tuple[str, Any]]:
+    """Yields (row name, raw row); a row that cannot be parsed is yielded as an Exception."""
+    if source == CHITCHAT:
+        yield from _read_chitchat()
+        return
+    filesystem, path = open_uri(source)
+    for file in _files(filesystem, path):
+        name = Path(file).name
+        if file.endswith(".parquet"):
+            with filesystem.open_input_file(file) as stream:
+                parquet = pq.ParquetFile(stream)
+                if "messages" not in parquet.schema_arrow.names:
+                    raise ValueError(f"{file} has no column `messages`")
+                rows = (row for batch in parquet.iter_batches(1024) for row in batch.to_pylist())
+                for number, row in enumerate(rows):
+                    yield f"{name}:{number}", row
+        else:
+            with filesystem.open_input_stream(file) as stream:
+                for number, line in enumerate(_lines(stream), start=1):
+                    if line.strip():
+                        yield f"{name}:{number}", _parse(line)
+
+
+def _files(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
+    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.Directory:
+        return [path]
+    found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
+    suffixes = (".parquet", ".jsonl", ".jsonl.gz")
+    return sorted(info.path for info in found if info.path.endswith(suffixes))
+
+
+def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
+    rest = b""
+    while block := stream.read(1 << 20):
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    yield rest
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        return error
+
+
+def _read_chitchat() -> Iterator[tuple[str, Any]]:
+    # The package's own module holds only readers; its data file is found without importing it.
+    spec = importlib.util.find_spec("chitchat_dataset")
+    assert spec is not None and spec.origin is not None
+    path = Path(spec.origin).with_name("dataset.json")
+    for key, conversation in json.loads(path.read_text()).items():
+        senders: list[str] = []
+        messages = []
+        for utterance in (u for block in conversation["messages"] for u in block):
+            if utterance["sender"] not in senders:
+                senders.append(utterance["sender"])
+            role = ("user", "assistant")[senders.index(utterance["sender"]) % 2]
+            messages.append({"role": role, "content": utterance["text"]})
+        yield key, {"messages": messages if len(senders) <= 2 else ValueError("more than two senders")}
+
+
+def clean(row: Any, max_characters: int) -> Cleaned:
+    """One conversation with alternating speakers.
+
+    Consecutive messages of one speaker are merged, empty and duplicate turns dropped, over-long turns
+    cut at a word, system messages left out.
+
+    Raises:
+        ValueError: the row is no conversation; the message says why.
+    """
+    if isinstance(row, Exception):
+        raise ValueError(f"not JSON: {row}")
+    if not isinstance(row, dict) or "messages" not in row:
+        raise ValueError("no `messages`")
+    if isinstance(row["messages"], ValueError):
+        raise row["messages"]
+    if not isinstance(row["messages"], list):
+        raise ValueError("`messages` is not a list")
+    cleaned = Cleaned(messages=[])
+    turns = cleaned.messages
+    for message in row["messages"]:
+        role, content = _checked(message)
+        text = _SPACE.sub(" ", content).strip()
+        if role == "system":
+            cleaned.dropped["system message"] += 1
+        elif not text:
+            cleaned.dropped["empty turn"] += 1
+        elif turns and turns[-1]["role"] == role:
+            if turns[-1]["content"] == text:
+                cleaned.dropped["duplicate turn"] += 1
+            else:
+                turns[-1]["content"] += " " + text
+        elif turns and turns[-1]["content"] == text:
+            cleaned.dropped["duplicate turn"] += 1
+        else:
+            turns.append({"role": role, "content": text})
+    for turn in turns:
+        if len(turn["content"]) > max_characters:
+            turn["content"] = cut_at_word(turn["content"], max_characters)
+            cleaned.dropped["turn cut"] += 1
+    return cleaned
+
+
+def _checked(message: Any) -> tuple[str, str]:
+    if not isinstance(message, dict):
+        raise ValueError("a message is not an object")
+    role, content = message.get("role"), message.get("content")
+    if role not in _ROLES:
+        raise ValueError(f"unknown role {role!r}")
+    if not isinstance(content, str):
+        raise ValueError("`content` is not a string")
+    return role, content
+
+
+def cut_at_word(text: str, max_characters: int) -> str:
+    """The longest beginning of `text` that ends with a word and fits (a single long word is cut)."""
+    if len(text) <= max_characters:
+        return text
+    cut = text[: max_characters + 1].rsplit(" ", 1)[0]
+    return cut[:max_characters].rstrip()

