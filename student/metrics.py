@@ -1,0 +1,52 @@
+"""Retrieval metrics, all by ir-measures; documents that tie count against the right one."""
+
+from collections.abc import Mapping, Sequence
+
+import ir_measures
+from ir_measures import RR, R
+
+_MEASURES = {"mrr": RR, "recall@1": R @ 1, "recall@10": R @ 10, "recall@100": R @ 100}
+_HITS = {"hits@1/20": R @ 1}
+
+Qrels = Mapping[str, Mapping[str, int]]
+Run = Mapping[str, Mapping[str, float]]
+
+
+def rank_metrics(qrels: Qrels, run: Run) -> dict[str, float]:
+    """`mrr` and `recall@1/10/100` of a run: query -> document -> score."""
+    return _measure(_MEASURES, qrels, run)
+
+
+def hits_metric(qrels: Qrels, run: Run) -> dict[str, float]:
+    """`hits@1/20` of a run in which every query has 20 documents, one of them right."""
+    return _measure(_HITS, qrels, run)
+
+
+def hits_from_ranks(ranks: Sequence[float]) -> dict[str, float]:
+    """`hits@1/20` and `mrr` from the right candidate's ranks among its 20, and their number."""
+    # A rank becomes a run of that many documents, so that the library does the arithmetic here, too.
+    qrels = {str(query): {"right": 1} for query in range(len(ranks))}
+    run = {}
+    for query, rank in enumerate(ranks):
+        better = {f"wrong {place}": 2.0 for place in range(max(0, -int(-rank // 1) - 1))}
+        run[str(query)] = {**better, "right": 1.0}
+    return {
+        **hits_metric(qrels, run),
+        "mrr": rank_metrics(qrels, run)["mrr"],
+        "contexts": float(len(ranks)),
+    }
+
+
+def _measure(measures: Mapping[str, ir_measures.Measure], qrels: Qrels, run: Run) -> dict[str, float]:
+    pessimistic = {
+        query: {
+            # trec_eval breaks ties by document id, which says nothing here.
+            document: score - 1e-6 * abs(score) - 1e-9 if qrels[query].get(document) else score
+            for document, score in documents.items()
+        }
+        for query, documents in run.items()
+    }
+    values = ir_measures.calc_aggregate(
+        list(measures.values()), {k: dict(v) for k, v in qrels.items()}, pessimistic
+    )
+    return {name: float(values[measure]) for name, measure in measures.items()}
