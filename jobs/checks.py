@@ -1,5 +1,8 @@
 """What can be known to be wrong before anything is started."""
 
+from collections.abc import Callable
+from functools import partial
+
 import ray
 
 from jobs.config import ConfigError, JobConfig
@@ -13,7 +16,7 @@ def check_inputs(config: JobConfig) -> None:
     """Raises ConfigError where conversations or weights that the config names are missing."""
     _check("examples.conversations", lambda: check_source(config.examples.conversations))
     for name, teacher in config.teachers.items():
-        _check(f"teachers.{name}.model", lambda model=teacher.model: check_model(model))
+        _check(f"teachers.{name}.model", partial(check_model, teacher.model))
     _check("student.model", lambda: resolve_model(config.student.model))
     if config.examples.max_test < RANKED_CANDIDATES:
         raise ConfigError(
@@ -27,7 +30,7 @@ def check_resources(config: JobConfig) -> None:
     # An autoscaling cluster shows only the nodes it has; Ray itself waits for the others.
     cluster = ray.cluster_resources()
     student = config.student
-    wanted = {
+    wanted: dict[str, dict[str, float]] = {
         "student.num_workers": {
             "CPU": student.num_workers * student.cpus_per_worker + 1,  # one reads the data
             "GPU": student.num_workers if student.use_gpu else 0,
@@ -46,8 +49,7 @@ def check_resources(config: JobConfig) -> None:
                 )
 
 
-def _check(key: str, check: object) -> None:
-    assert callable(check)
+def _check(key: str, check: Callable[[], object]) -> None:
     try:
         check()
     except ValueError as error:

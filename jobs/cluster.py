@@ -19,5 +19,6 @@ def connect() -> None:
             log_to_driver=False,
             logging_level=logging.WARNING,
         )
+    # Progress is told by jobs.progress; Ray Data keeps its details in its log file.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.WARNING)

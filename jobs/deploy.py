@@ -1,6 +1,6 @@
 """Serves a run's student and index over HTTP until interrupted.
 
-    python jobs/deploy.py [--run NAME|URI] [--port 8000]
+python jobs/deploy.py [--run NAME|URI] [--port 8000]
 """
 
 import argparse
@@ -34,7 +34,11 @@ def main() -> int:
     from serve.app import run_until_interrupted
 
     connect()
-    run_until_interrupted(ServeConfig(run=run, host=options.host, port=options.port))
+    try:
+        run_until_interrupted(ServeConfig(run=run, host=options.host, port=options.port))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -1,6 +1,6 @@
 """The main job: conversations in, a retriever that answers out.
 
-    python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5 …]
+python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5 …]
 """
 
 import os
@@ -34,8 +34,8 @@ def run_job(arguments: list[str]) -> int:
     import ray
 
     from jobs import stages
-    from jobs.cluster import connect
     from jobs.checks import check_resources
+    from jobs.cluster import connect
     from jobs.report import print_timings
     from jobs.run_directory import RunDirectory, circumstances
     from jobs.tracking import Tracker
@@ -46,7 +46,7 @@ def run_job(arguments: list[str]) -> int:
     try:
         check_resources(config)
         run.write_json({"config": config.model_dump(mode="json"), **circumstances()}, "run.json")
-        local = not "://" in run.uri
+        local = "://" not in run.uri
         tracker = Tracker(config.tracking.project, run.uri if local else ".", config.model_dump(mode="json"))
         job = stages.Job(config, run, tracker)
         print(f"run directory: {run.uri}")

@@ -6,7 +6,8 @@ marker in `stages/` carries the same key is done and is not done again.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from jobs.config import JobConfig
@@ -153,9 +154,7 @@ def targets(job: Job) -> None:
     job.once(
         "targets",
         key_of(job.keys["candidates"], scores, config.model_dump()),
-        lambda: write_targets(
-            job.run.at("candidates"), _scores_uris(job), job.run.at("targets"), config
-        ),
+        lambda: write_targets(job.run.at("candidates"), _scores_uris(job), job.run.at("targets"), config),
     )
 
 
@@ -247,7 +246,8 @@ class _Reports:
         self._logged += len(new)
         if not new:
             return None
-        return f"loss {new[-1]['loss']:.4f}, cross-entropy {new[-1]['cross_entropy']:.4f}, KL {new[-1]['kl']:.4f}"
+        last = new[-1]
+        return f"loss {last['loss']:.4f}, cross-entropy {last['cross_entropy']:.4f}, KL {last['kl']:.4f}"
 
 
 def _scores_uris(job: Job) -> dict[str, str]:
@@ -265,35 +265,28 @@ def _count_generations(rows: list[dict[str, Any]]) -> dict[str, int]:
     return counts
 
 
-class _teacher_progress:
-    """Progress over a teacher's rows on disk, with its sanity check shown once.
+@contextmanager
+def _teacher_progress(job: Job, folder: str, label: str, total: int) -> Iterator[tuple[str, str]]:
+    """Progress over a teacher's rows on disk, with its sanity check shown once; gives both URIs.
 
-    Gives the URIs of the rows and of the check. A failed check leaves as the ValueError it was in the
-    actor, not as the actor's death.
+    A failed check leaves as the ValueError it was in the actor, not as the actor's death.
     """
+    job.run.make_folder(folder)
+    check = f"{folder}/check.json"
+    shown: list[str] = []
 
-    def __init__(self, job: Job, folder: str, label: str, total: int) -> None:
-        self._run, self._folder = job.run, folder
-        job.run.make_folder(folder)
-        job.run.delete(folder, "check")
-        self._shown = False
-        self._progress = progress(
-            label, total, "contexts", lambda: self._run.count_rows(folder, "rows"), self._check
-        )
-
-    def _check(self) -> str | None:
-        report = None if self._shown else self._run.read_json(self._folder, "check.json")
-        if report is None:
+    def news() -> str | None:
+        report = None if shown else job.run.read_json(check)
+        if report is None or "line" not in report:
             return None
-        self._shown = True
-        return str(report.get("line"))
+        shown.append(report["line"])
+        return shown[0]
 
-    def __enter__(self) -> tuple[str, str]:
-        self._progress.__enter__()
-        return self._run.at(self._folder, "rows"), self._run.at(self._folder, "check.json")
-
-    def __exit__(self, *exception: Any) -> None:
-        self._progress.__exit__(*exception)
-        report = self._run.read_json(self._folder, "check.json") or {}
-        if exception[0] is not None and "error" in report:
+    try:
+        with progress(label, total, "contexts", lambda: job.run.count_rows(folder, "rows"), news):
+            yield job.run.at(folder, "rows"), job.run.at(check)
+    except Exception:
+        report = job.run.read_json(check) or {}
+        if "error" in report:
             raise ValueError(report["error"]) from None
+        raise

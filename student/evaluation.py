@@ -46,9 +46,9 @@ def evaluate_student(
     scores = {"bm25": _bm25_scores(contexts, responses)}
     for name, model in models.items():
         vectors = texts_to_vectors([*contexts, *responses], model, config.max_tokens)
-        scores[name] = np.stack([vectors[text] for text in contexts]) @ np.stack(
-            [vectors[text] for text in responses]
-        ).T
+        scores[name] = (
+            np.stack([vectors[text] for text in contexts]) @ np.stack([vectors[text] for text in responses]).T
+        )
     counts = {"contexts": float(len(contexts)), "responses": float(len(responses))}
     return {name: {**_metrics(found, gold, sampled), **counts} for name, found in scores.items()}
 

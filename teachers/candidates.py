@@ -42,7 +42,9 @@ def write_candidates(
         example_id = example["example_id"]
         candidates = _Candidates(example["reply"])
         for teacher, responses in generated.items():
-            candidates.add(responses.get(example_id, [])[: config.generated_per_teacher], "generated", teacher)
+            candidates.add(
+                responses.get(example_id, [])[: config.generated_per_teacher], "generated", teacher
+            )
         candidates.add(neighbours.get(example_id, [])[: config.retrieved], "retrieved")
         candidates.add_random(replies["train"], config.random, generator)
         written = any(example_id in responses for responses in generated.values())
@@ -54,7 +56,9 @@ def write_candidates(
             # From the sample's own replies first: each prior is then computed once.
             pool = [other["reply"] for other in held_out[: config.evaluation_contexts]]
             candidates.add_random(
-                pool if len(pool) > 2 * RANKED_CANDIDATES else replies[split], RANKED_CANDIDATES - 1, generator
+                pool if len(pool) > 2 * RANKED_CANDIDATES else replies[split],
+                RANKED_CANDIDATES - 1,
+                generator,
             )
             rows.append(_row(example, candidates, for_teachers=True))
     write_rows(output_uri, rows, CANDIDATES)

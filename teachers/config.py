@@ -62,10 +62,10 @@ class GenerateConfig(Section):
     """Training contexts that the teachers see, for generation and for scoring: the job's budget."""
     samples: int = Field(2, ge=1)
     """Responses per context and teacher."""
-    max_tokens: int = Field(40, ge=1)
+    max_tokens: int = Field(64, ge=1)
     temperature: float = Field(0.8, gt=0)
     top_p: float = Field(0.95, gt=0, le=1)
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(64, ge=1)
     """Contexts in one engine call, and the most that a crash repeats."""
     seed: int = 0
 

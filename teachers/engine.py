@@ -14,7 +14,9 @@ from teachers.filters import Generation
 from teachers.packaged import model_folder
 from teachers.prompts import PromptFormat
 
-KNOWN_SENTENCE = "The sun rises in the east and sets in the west, and at night we can see the moon and the stars."
+KNOWN_SENTENCE = (
+    "The sun rises in the east and sets in the west, and at night we can see the moon and the stars."
+)
 _KNOWN_QUESTION: list[Message] = [{"role": "user", "content": "Hi! What did you do at the weekend?"}]
 # CPU blocks of 128 tokens are longer than most contexts; a multiple of 32 is needed there.
 _CPU_BLOCK_TOKENS = 32

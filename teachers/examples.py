@@ -78,7 +78,9 @@ def cut(conversation_id: str, split: str, messages: list[Message], config: Examp
         }
 
 
-def _choose(pools: dict[str, list[Row]], config: ExamplesConfig, counts: Counter[str]) -> dict[str, list[Row]]:
+def _choose(
+    pools: dict[str, list[Row]], config: ExamplesConfig, counts: Counter[str]
+) -> dict[str, list[Row]]:
     """A seeded draw per split; a held-out reply that is also a training reply would be in the index."""
     generator = random.Random(config.seed)
     limits = {"train": config.max_train, "validation": config.max_validation, "test": config.max_test}
@@ -97,4 +99,3 @@ def _choose(pools: dict[str, list[Row]], config: ExamplesConfig, counts: Counter
 
 def _as_text(raw: object) -> str:
     return json.dumps(raw, default=str, ensure_ascii=True)[:2000]
-

@@ -37,7 +37,11 @@ class PromptFormat:
             ValueError: the last turn alone does not fit.
         """
         for start in range(max(1, len(messages))):
-            ids = self._chat(messages[start:]) if self.uses_chat_template else self._transcript(messages[start:])
+            ids = (
+                self._chat(messages[start:])
+                if self.uses_chat_template
+                else self._transcript(messages[start:])
+            )
             if len(ids) <= self.max_tokens:
                 return ids
         raise ValueError(f"the last turn is {len(ids)} tokens long, the teacher takes {self.max_tokens}")

@@ -108,7 +108,8 @@ RESPONSE_SET = pa.schema(
 
 def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """The filesystem and the path in it of a local path or of any URI that pyarrow opens."""
-    return pyarrow.fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).resolve().as_uri())
+    filesystem, path = pyarrow.fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).resolve().as_uri())
+    return filesystem, path
 
 
 def read_rows(uri: str) -> list[dict[str, Any]]:

@@ -31,10 +31,10 @@ def write_targets(
 
 def teacher_scores(row: dict[str, Any], config: TargetsConfig) -> Array | None:
     """One teacher's comparable scores [K] from a row of SCORES; None where it scored nothing."""
-    raw = {key: np.array(row[key], dtype=np.float64) for key in ("log_likelihood", "prior", "tokens", "bytes")}
-    scores = normalise(
-        config.normalisation, raw["log_likelihood"], raw["prior"], raw["tokens"], raw["bytes"]
-    )
+    raw = {
+        key: np.array(row[key], dtype=np.float64) for key in ("log_likelihood", "prior", "tokens", "bytes")
+    }
+    scores = normalise(config.normalisation, raw["log_likelihood"], raw["prior"], raw["tokens"], raw["bytes"])
     if np.isnan(scores).all():
         return None
     return z_score(scores) if config.z_score else scores

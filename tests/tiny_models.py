@@ -1,10 +1,20 @@
 """Tiny real models made on the spot: a Llama that vLLM serves and a BERT that sentence-transformers loads."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 CORPUS = [
     "hey how are you doing today?",
@@ -51,4 +61,25 @@ def make_teacher(folder: Path, *, chat: bool, seed: int) -> Path:
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
+    return folder
+
+
+def make_student(folder: Path, words: Sequence[str]) -> Path:
+    """A sentence-transformers folder: a two-layer BERT of random weights over `words`, 16 dimensions."""
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=64,
+        initializer_range=1.0,  # so that texts differ although the weights are random
+    )
+    bert = folder.with_name(f"{folder.name}-bert")
+    BertModel(config).save_pretrained(bert)
+    BertTokenizerFast(vocab=vocabulary, model_max_length=64).save_pretrained(bert)
+    modules = [Transformer(str(bert)), Pooling(16, pooling_mode="mean"), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
     return folder

@@ -9,6 +9,7 @@ import pytest
 from serve.config import IndexConfig
 from serve.index import write_index
 from teachers.records import TARGETS
+from tests.tiny_models import make_student
 
 WORDS = [
     "hello",
@@ -65,29 +66,7 @@ TARGET_ROWS = [
 @pytest.fixture(scope="session")
 def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentence-transformers folder: a two-layer BERT of random weights over WORDS, 16 dimensions."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    folder = tmp_path_factory.mktemp("student")
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-        initializer_range=1.0,  # so that texts differ although the weights are random
-    )
-    BertModel(config).save_pretrained(folder / "bert")
-    BertTokenizerFast(vocab=vocabulary, model_max_length=64).save_pretrained(folder / "bert")
-    bert = Transformer(str(folder / "bert"))
-    model = SentenceTransformer(modules=[bert, Pooling(16, pooling_mode="mean"), Normalize()], device="cpu")
-    model.save(str(folder / "model"))
-    return folder / "model"
+    return make_student(tmp_path_factory.mktemp("student") / "model", WORDS)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,72 @@
+"""A wrong config ends at once with one line and exit status 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from jobs.config import ConfigError, parse
+
+LOCAL = ["--config", "configs/local.yaml"]
+
+
+def test_options_override_the_file() -> None:
+    config, options = parse(
+        [*LOCAL, "--student.learning_rate", "3e-5", "--teachers.gemma3.replicas=2", "--until", "score"]
+    )
+    assert config.student.learning_rate == 3e-5
+    assert config.teachers["gemma3"].replicas == 2
+    assert config.teachers["smollm2"].replicas == 1
+    assert options.until == "score"
+
+
+@pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
+def test_every_shipped_config_is_valid(path: Path) -> None:
+    parse(["--config", str(path)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--student.nope", "1"], "--student.nope"),
+        (["--generate.samples", "0"], "generate.samples: Input should be greater"),
+        (["--candidates.generated_per_teacher", "9"], "is more than generate.samples = 2"),
+        (["--teachers.nobody.num_cpus", "1"], "teachers.nobody.model: Field required"),
+        (["--teachers.gemma3.nope", "1"], "teachers.gemma3.nope: unknown key"),
+        (["--teachers.gemma3.num_cpus"], "wanted is --teachers.NAME.KEY VALUE"),
+        (["--until", "lunch"], "--until"),
+        (["--targets.weights", '{"nobody": 1}'], "targets.weights.nobody"),
+    ],
+)
+def test_a_wrong_option_is_named(arguments: list[str], line: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse([*LOCAL, *arguments])
+    assert line in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"teechers": {}}, "error: teechers: unknown key"),
+        ({"examples": {"conversations": "nowhere.jsonl"}}, "error: examples.conversations: 'nowhere.jsonl'"),
+        ({"teachers": {"one": {"model": "nowhere"}}}, "error: teachers.one.model: 'nowhere' is neither"),
+        ({"student": {"model": "./nowhere"}}, "error: student.model: './nowhere'"),
+        ({"student": {"num_workers": 99}}, "error: student.num_workers: needs 100 CPU, the cluster has"),
+    ],
+)
+@pytest.mark.weights
+def test_a_wrong_config_ends_the_job_with_status_2(
+    tmp_path: Path, change: dict[str, object], line: str
+) -> None:
+    config = {**yaml.safe_load(Path("configs/local.yaml").read_text()), **change}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(config))
+    arguments = ["--config", str(tmp_path / "wrong.yaml"), "--run", str(tmp_path / "run")]
+    job = subprocess.run(
+        [sys.executable, "jobs/distill.py", *arguments], capture_output=True, text=True, timeout=120
+    )
+    assert job.returncode == 2, job.stderr
+    assert line in job.stderr.splitlines()[-1]
+    assert not (tmp_path / "run" / "stages").exists()

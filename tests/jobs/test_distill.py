@@ -1,0 +1,172 @@
+"""The whole job with tiny real teachers on a handful of real conversations, then served and asked."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sentence_transformers import SentenceTransformer
+
+from teachers.conversations import CHITCHAT, clean, read
+from teachers.records import read_rows
+from tests.tiny_models import make_student, make_teacher
+
+NUM_CONVERSATIONS = 60
+pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
+
+
+def _write_conversations(path: Path) -> list[str]:
+    """Real conversations and two bad rows as JSON Lines; returns the words in them."""
+    lines: list[str] = ["{not json", json.dumps({"messages": [{"role": "robot", "content": "hi"}]})]
+    words: set[str] = set()
+    for _, row in read(CHITCHAT):
+        messages = clean(row, 200).messages
+        if len(messages) >= 8:
+            lines.append(json.dumps({"messages": messages[:8]}))
+            words.update(word for message in messages[:8] for word in message["content"].lower().split())
+        if len(lines) == NUM_CONVERSATIONS + 2:
+            break
+    path.write_text("\n".join(lines))
+    return sorted(words)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("job")
+    words = _write_conversations(folder / "conversations.jsonl")
+    tiny_teacher = {"dtype": "float32", "max_model_tokens": 512, "max_sane_loss": 50}
+    settings = {
+        "examples": {
+            "conversations": str(folder / "conversations.jsonl"),
+            "max_train": 60,
+            "test_share": 0.3,
+            "validation_share": 0.1,
+        },
+        "teachers": {
+            "chat": {"model": str(make_teacher(folder / "chat", chat=True, seed=1)), **tiny_teacher},
+            "base": {"model": str(make_teacher(folder / "base", chat=False, seed=2)), **tiny_teacher},
+        },
+        # A random model seldom ends its turn: with one token a sample may end by luck, truncation is kept.
+        "generate": {"contexts": 12, "max_tokens": 12, "batch_size": 4},
+        "candidates": {"evaluation_contexts": 4},
+        "student": {
+            "model": str(make_student(folder / "encoder", words)),
+            "contexts_per_step": 4,
+            "checkpoint_every_steps": 2,
+            "precision": "fp32",
+        },
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "tiny.yaml"
+
+
+def _distill(config: Path, *arguments: str) -> str:
+    job = subprocess.run(
+        [sys.executable, "jobs/distill.py", "--config", str(config), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=540,
+    )
+    assert job.returncode == 0, job.stdout[-4000:] + job.stderr[-4000:]
+    return job.stdout
+
+
+@pytest.fixture(scope="module")
+def run(config: Path) -> Path:
+    """The run directory of a finished job."""
+    location = config.parent / "run"
+    output = _distill(config, "--run", str(location))
+    assert "talk to it" in output
+    return location
+
+
+def test_every_stage_wrote_its_dataset(run: Path) -> None:
+    metrics = json.loads((run / "report" / "metrics.json").read_text())
+    assert set(metrics["systems"]) == {"bm25", "untrained student", "student"}
+    assert set(metrics["teachers"]) == {"chat", "base", "ensemble"}
+    for values in metrics["systems"].values():
+        assert 0 <= values["hits@1/20"] <= 1
+        assert values["recall@1"] <= values["recall@10"] <= values["recall@100"]
+    assert [row["reason"] for row in read_rows(str(run / "rejected" / "examples"))][
+        1
+    ] == "unknown role 'robot'"
+    SentenceTransformer(str(run / "student")).encode("hello")
+
+
+def test_teachers_agree_on_their_work(run: Path) -> None:
+    targets = read_rows(str(run / "targets"))
+    with_targets = [row for row in targets if row["target_probs"] is not None]
+    assert len([row for row in with_targets if row["split"] == "train"]) == 12
+    for row in with_targets:
+        assert len(row["target_probs"]) == len(row["candidates"])
+        assert sum(row["target_probs"]) == pytest.approx(1, abs=1e-5)
+    for teacher in ("chat", "base"):
+        [responses] = (run / "responses" / teacher).glob("*/rows")
+        rows = read_rows(str(responses))
+        assert len({row["example_id"] for row in rows}) == len(rows) == 12
+        for row in rows:
+            assert len(row["responses"]) + len(row["rejected"]) == 2
+    held_out = {row["reply"] for row in read_rows(str(run / "examples")) if row["split"] != "train"}
+    served = {row["text"] for row in read_rows(str(run / "index" / "responses.parquet"))}
+    assert not held_out & served
+
+
+def test_a_second_run_does_nothing_again(run: Path, config: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
+    output = _distill(config, "--run", str(run))
+    assert "…" not in output
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
+
+
+def test_another_temperature_runs_no_teacher(run: Path, config: Path) -> None:
+    output = _distill(config, "--run", str(run), "--targets.temperature", "2", "--until", "targets")
+    started = [line.split()[0] for line in output.splitlines() if line.endswith("…")]
+    assert started == ["targets"]
+
+
+def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=20) as response:
+        answer: dict[str, Any] = json.load(response)
+        return answer
+
+
+def test_the_run_answers_over_http(run: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "jobs/deploy.py", "--run", str(run), "--port", str(port)],
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                health = _ask(port, "/health")
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < deadline
+                time.sleep(1)
+        assert health["status"] == "ok"
+        answer = _ask(port, "/respond", {"messages": [{"role": "user", "content": "how are you?"}], "k": 3})
+        assert len(answer["responses"]) == 3
+        assert {"id", "text", "score", "source"} <= set(answer["responses"][0])
+    finally:
+        server.send_signal(signal.SIGTERM)
+        try:
+            server.wait(60)
+        finally:
+            server.kill()

@@ -1,0 +1,57 @@
+"""Rows of TARGETS become the columns and masks of a step."""
+
+from typing import Any
+
+import pytest
+
+from student.batches import step_batch
+
+
+def row(context: str, candidates: list[tuple[str, str]], target_probs: list[float] | None) -> dict[str, Any]:
+    return {
+        "context": [{"role": "user", "content": context}],
+        "candidates": [{"text": text, "source": source, "teacher": None} for text, source in candidates],
+        "target_probs": target_probs,
+    }
+
+
+def test_a_text_of_two_contexts_is_one_column_and_positive_where_it_is_gold() -> None:
+    batch = step_batch(
+        [
+            row("a", [("yes", "gold"), ("no", "random")], [0.75, 0.25]),
+            row("b", [("no", "gold"), ("perhaps", "generated"), ("yes", "retrieved")], [0.5, 0.25, 0.25]),
+        ],
+        context_turns=4,
+        max_candidates=10,
+    )
+    assert batch.contexts == ["a", "b"]
+    assert batch.responses == ["yes", "no", "perhaps"]
+    assert batch.positive_mask.tolist() == [[True, False, False], [False, True, True]]
+    assert batch.own_mask.tolist() == [[True, True, False], [True, True, True]]
+    assert batch.target_probs.tolist() == [[0.75, 0.25, 0.0], [0.25, 0.5, 0.25]]
+
+
+def test_a_positive_of_a_context_is_not_its_negative_when_it_is_also_retrieved() -> None:
+    batch = step_batch([row("a", [("yes", "gold"), ("yes", "retrieved")], [0.75, 0.25])], 4, 10)
+    assert batch.positive_mask.tolist() == [[True]]
+    assert batch.target_probs.tolist() == [[1.0]]
+
+
+def test_gold_then_generated_candidates_are_kept_and_targets_sum_to_one() -> None:
+    candidates = [("g", "gold"), ("r1", "random"), ("t", "retrieved"), ("w", "generated")]
+    batch = step_batch([row("a", candidates, [0.2, 0.3, 0.3, 0.2])], 4, max_candidates=3)
+    assert batch.responses == ["g", "w", "r1"]
+    # 0.2, 0.2, 0.3 of the 0.7 that is left
+    assert batch.target_probs[0].tolist() == pytest.approx([2 / 7, 2 / 7, 3 / 7])
+
+
+def test_a_context_without_targets_keeps_its_positives() -> None:
+    batch = step_batch([row("a", [("yes", "gold"), ("no", "random")], None)], 4, 10)
+    assert batch.positive_mask.tolist() == [[True, False]]
+    assert batch.target_probs.tolist() == [[0.0, 0.0]]
+
+
+def test_targets_that_were_all_on_dropped_candidates_are_no_targets() -> None:
+    batch = step_batch([row("a", [("yes", "gold"), ("no", "random")], [0.0, 1.0])], 4, 1)
+    assert batch.responses == ["yes"]
+    assert batch.target_probs.tolist() == [[0.0]]
