@@ -21,4 +21,7 @@ def connect() -> None:
         )
     # Progress is told by jobs.progress; Ray Data keeps its details in its log file.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # It warns that an engine is larger than the memory that was declared, which is not scheduled by.
+    context.issue_detectors_config.detectors = []

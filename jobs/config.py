@@ -49,12 +49,14 @@ class EvaluateConfig(Section):
     contexts: int = Field(1000, ge=1)
     """Test contexts; all there are where there are fewer."""
     seed: int = 0
+    """Seed of the 19 other candidates."""
 
 
 class TrackingConfig(Section):
     """Weights & Biases, offline unless WANDB_MODE says otherwise."""
 
     project: str = "rejoinder"
+    """W&B project."""
 
 
 class JobConfig(BaseSettings):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class IndexConfig(BaseModel):
     """How the response set becomes an index."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["flat", "hnsw"] = "flat"
     """`flat` is exact. `hnsw` is approximate and worth its build time from some 250,000 responses on."""
@@ -23,7 +23,7 @@ class IndexConfig(BaseModel):
 class ServeConfig(BaseModel):
     """What the served application answers from, and where."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     run: str = Field(min_length=1)
     """Run directory, a path or a URI, with `student/` and `index/` in it."""

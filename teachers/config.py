@@ -1,6 +1,6 @@
 """What a user may say about conversations, teachers, candidates and targets."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,11 +27,15 @@ class ExamplesConfig(Section):
     max_train: int = Field(3000, ge=1)
     """Training examples drawn from all that the training conversations give."""
     max_validation: int = Field(500, ge=1)
+    """Validation examples, drawn likewise."""
     max_test: int = Field(1000, ge=1)
+    """Test examples, drawn likewise."""
     validation_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of conversations, not of examples."""
     test_share: float = Field(0.1, gt=0, lt=0.5)
+    """Share of conversations, not of examples."""
     seed: int = 0
+    """Seed of every random choice here."""
 
 
 class TeacherConfig(Section):
@@ -42,6 +46,7 @@ class TeacherConfig(Section):
     system_prompt: str = "You are chatting with a friend. Answer in one short, casual sentence."
     """Used where the model has a chat template and the template a system role."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
+    """Precision the engine computes in."""
     max_model_tokens: int = Field(1024, ge=64)
     """Contexts longer than this lose their oldest turns."""
     max_sane_loss: float = Field(4.0, gt=0)
@@ -49,6 +54,7 @@ class TeacherConfig(Section):
     num_cpus: float = Field(1, ge=0)
     """CPUs of one replica, for Ray's scheduling; vLLM on a CPU takes the cores it finds."""
     num_gpus: float = Field(0, ge=0)
+    """GPUs of one replica."""
     replicas: int = Field(1, ge=1)
     """Engines of this teacher that work side by side."""
     kv_cache_gib: float = Field(1, gt=0)
@@ -63,22 +69,30 @@ class GenerateConfig(Section):
     samples: int = Field(2, ge=1)
     """Responses per context and teacher."""
     max_tokens: int = Field(64, ge=1)
+    """A response that has not ended by then counts as truncated and is dropped."""
     temperature: float = Field(0.8, gt=0)
+    """Sampling temperature."""
     top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus that is sampled from."""
     batch_size: int = Field(64, ge=1)
     """Contexts in one engine call, and the most that a crash repeats."""
     seed: int = 0
+    """Seed of every random choice here."""
 
 
 class CandidatesConfig(Section):
     """How many candidates of each source a context gets, beside its gold reply."""
 
     generated_per_teacher: int = Field(2, ge=0)
+    """Of what each teacher wrote."""
     retrieved: int = Field(2, ge=0)
+    """Hard negatives: the nearest training replies by the untrained student."""
     random: int = Field(2, ge=0)
+    """Other training replies."""
     evaluation_contexts: int = Field(60, ge=0)
     """Validation and test contexts (each) that teachers rank gold among 19 random replies on."""
     seed: int = 0
+    """Seed of every random choice here."""
 
 
 class ScoreConfig(Section):
@@ -95,8 +109,10 @@ class TargetsConfig(Section):
     """From raw scores to one target distribution per context."""
 
     normalisation: Normalisation = "pointwise_mutual_information"
+    """What a teacher's score is."""
     z_score: bool = True
     """Bring each teacher's scores of one context to mean 0 and deviation 1 before the softmax."""
-    temperature: Annotated[float, Field(gt=0)] = 0.5
+    temperature: float = Field(0.5, gt=0)
+    """Of the softmax over a context's candidates; lower is sharper."""
     weights: dict[str, float] = {}
     """Weight per teacher in the mean of distributions; teachers that are not named weigh 1."""
