@@ -8,10 +8,26 @@ from contextlib import contextmanager
 _INTERVAL_S = 5.0
 
 
+class Tally:
+    """Work that is counted while it passes through this process."""
+
+    def __init__(self) -> None:
+        self._done = self._total = 0
+
+    def __call__(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
+
+    def done(self) -> int:
+        return self._done
+
+    def total(self) -> int:
+        return self._total
+
+
 @contextmanager
 def progress(
     label: str,
-    total: int,
+    total: Callable[[], int],
     unit: str,
     done: Callable[[], int],
     news: Callable[[], str | None] = lambda: None,
@@ -35,7 +51,7 @@ def progress(
 
 def _watch(
     label: str,
-    total: int,
+    total: Callable[[], int],
     unit: str,
     done: Callable[[], int],
     news: Callable[[], str | None],
@@ -51,10 +67,10 @@ def _watch(
             print(f"  {line}", flush=True)
         if count > earlier and first_row_at is None:
             first_row_at = max(start, now - _INTERVAL_S)
-        if count != shown or ended:
+        if total() and (count != shown or ended):
             rate = (count - earlier) / (now - (first_row_at or start))
-            left = f", {_minutes((total - count) / rate)} left" if rate > 0 and count < total else ""
-            print(f"  {label}: {count}/{total} {unit}, {rate:.1f} {unit}/s{left}", flush=True)
+            left = f", {_minutes((total() - count) / rate)} left" if rate > 0 and count < total() else ""
+            print(f"  {label}: {count}/{total()} {unit}, {rate:.1f} {unit}/s{left}", flush=True)
             shown = count
         if ended:
             return

@@ -6,22 +6,13 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.run_directory import RunDirectory
-from jobs.tracking import Tracker
 
 _COLUMNS = ("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100")
 
 
-def report_metrics(run: RunDirectory, metrics: dict[str, Any], tracker: Tracker) -> None:
-    """Writes, logs and prints the metrics of every system and teacher."""
+def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
+    """Writes and prints the metrics of every system and teacher."""
     run.write_json(metrics, "report", "metrics.json")
-    tracker.log(
-        {
-            f"eval/{system}/{name}": value
-            for systems in metrics.values()
-            for system, values in systems.items()
-            for name, value in values.items()
-        }
-    )
     table = Table(title="held-out conversations")
     table.add_column("system")
     for name in (*_COLUMNS, "contexts", "responses"):

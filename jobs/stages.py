@@ -8,10 +8,10 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from jobs.config import JobConfig
-from jobs.progress import progress
+from jobs.progress import Tally, progress
 from jobs.report import report_metrics
 from jobs.run_directory import RunDirectory, key_of
 from jobs.tracking import History, Tracker
@@ -28,6 +28,8 @@ from teachers.generation import write_responses
 from teachers.records import EXAMPLES, read_rows, write_rows
 from teachers.scoring import write_scores
 from teachers.targets import gold_ranks, write_targets
+
+_Result = TypeVar("_Result")
 
 # What a teacher runs on does not change what it says.
 _RESOURCES = {"num_cpus", "num_gpus", "replicas", "kv_cache_gib"}
@@ -103,13 +105,16 @@ def candidates(job: Job) -> None:
         key_of(
             job.keys["examples"], student.model, student.max_tokens, student.context_turns, config.retrieved
         ),
-        lambda: write_neighbours(
-            job.run.at("examples"),
-            job.run.at("neighbours"),
-            model,
-            student.max_tokens,
-            student.context_turns,
-            config.retrieved,
+        lambda: _embedding(
+            lambda tally: write_neighbours(
+                job.run.at("examples"),
+                job.run.at("neighbours"),
+                model,
+                student.max_tokens,
+                student.context_turns,
+                config.retrieved,
+                tally,
+            )
         ),
     )
     generated = {name: job.keys[f"generate-{name}"] for name in job.config.teachers}
@@ -167,8 +172,8 @@ def train(job: Job) -> None:
         history = ("train", key, "history.jsonl")
         job.run.make_folder("train", key)
         reports = _Reports(job, history)
-        total = reports.total_steps(job.run.count_rows("targets"))
-        with progress("student trains", total, "steps", reports.steps_done, reports.newest):
+        total = reports.total_steps()
+        with progress("student trains", lambda: total, "steps", reports.steps_done, reports.newest):
             counts = train_student(
                 job.run.at("targets"),
                 job.run.at("student"),
@@ -188,13 +193,16 @@ def index(job: Job) -> None:
     job.once(
         "index",
         key_of(job.keys["train"], config.model_dump()),
-        lambda: write_index(
-            job.run.at("targets"),
-            job.run.at("student"),
-            job.run.at("index"),
-            student.max_tokens,
-            config,
-            student.context_turns,
+        lambda: _embedding(
+            lambda tally: write_index(
+                job.run.at("targets"),
+                job.run.at("student"),
+                job.run.at("index"),
+                student.max_tokens,
+                config,
+                student.context_turns,
+                tally,
+            )
         ),
     )
 
@@ -204,20 +212,32 @@ def evaluate(job: Job) -> None:
     config, student = job.config.evaluate, job.config.student
 
     def work() -> dict[str, Any]:
-        systems = evaluate_student(
-            job.run.at("examples"),
-            f"{job.run.at('index')}/responses.parquet",
-            {"untrained student": resolve_model(student.model), "student": job.run.at("student")},
-            student,
-            config.contexts,
-            config.seed,
+        systems = _embedding(
+            lambda tally: evaluate_student(
+                job.run.at("examples"),
+                f"{job.run.at('index')}/responses.parquet",
+                {"untrained student": resolve_model(student.model), "student": job.run.at("student")},
+                student,
+                config.contexts,
+                config.seed,
+                tally,
+            )
         )
         ranks = gold_ranks(job.run.at("candidates"), _scores_uris(job), job.config.targets, "test")
         found = {name: hits_from_ranks(values) for name, values in ranks.items() if values}
-        return {"systems": systems, "teachers": found}
+        metrics = {"systems": systems, "teachers": found}
+        job.tracker.log(
+            {
+                f"eval/{system}/{name}": value
+                for values_of in metrics.values()
+                for system, values in values_of.items()
+                for name, value in values.items()
+            }
+        )
+        return metrics
 
     metrics = job.once("evaluate", key_of(job.keys["index"], job.keys["targets"], config.model_dump()), work)
-    report_metrics(job.run, metrics, job.tracker)
+    report_metrics(job.run, metrics)
 
 
 class _Reports:
@@ -231,9 +251,9 @@ class _Reports:
     def _lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in (self._job.run.read_text(*self._history) or "").splitlines()]
 
-    def total_steps(self, num_rows: int) -> int:
+    def total_steps(self) -> int:
         config = self._job.config.student
-        contexts = num_rows - 2 * self._job.config.candidates.evaluation_contexts
+        contexts: int = self._job.run.read_json("stages", "candidates.json")["counts"]["training contexts"]
         return max(1, config.epochs * (contexts // (config.num_workers * config.contexts_per_step)))
 
     def steps_done(self) -> int:
@@ -265,6 +285,13 @@ def _count_generations(rows: list[dict[str, Any]]) -> dict[str, int]:
     return counts
 
 
+def _embedding(work: Callable[[Tally], _Result]) -> _Result:
+    """The result of a work that embeds texts, with progress over them."""
+    tally = Tally()
+    with progress("texts embedded", tally.total, "texts", tally.done):
+        return work(tally)
+
+
 @contextmanager
 def _teacher_progress(job: Job, folder: str, label: str, total: int) -> Iterator[tuple[str, str]]:
     """Progress over a teacher's rows on disk, with its sanity check shown once; gives both URIs.
@@ -283,7 +310,7 @@ def _teacher_progress(job: Job, folder: str, label: str, total: int) -> Iterator
         return shown[0]
 
     try:
-        with progress(label, total, "contexts", lambda: job.run.count_rows(folder, "rows"), news):
+        with progress(label, lambda: total, "contexts", lambda: job.run.count_rows(folder, "rows"), news):
             yield job.run.at(folder, "rows"), job.run.at(check)
     except Exception:
         report = job.run.read_json(check) or {}

@@ -35,20 +35,21 @@ class History(UserCallback):
 
 
 class Tracker:
-    """One W&B run, offline unless WANDB_MODE is set."""
+    """One W&B run, offline unless WANDB_MODE is set; begun with the first metric."""
 
     def __init__(self, project: str, folder: str, config: dict[str, Any]) -> None:
-        os.environ.setdefault("WANDB_MODE", "offline")
-        os.environ.setdefault("WANDB_SILENT", "true")
-        self._run = None
-        try:
-            self._run = wandb.init(project=project, dir=folder, config=config)
-        except Exception as error:  # a sink: whatever is wrong with it, the job goes on
-            print(f"  W&B is off: {error}")
+        self._settings: dict[str, Any] = {"project": project, "dir": folder, "config": config}
+        self._run: Any = None
 
     def log(self, metrics: dict[str, float]) -> None:
-        if self._run is not None:
+        try:
+            if self._run is None:
+                os.environ.setdefault("WANDB_MODE", "offline")
+                os.environ.setdefault("WANDB_SILENT", "true")
+                self._run = wandb.init(**self._settings)
             self._run.log(metrics)
+        except Exception as error:  # a sink: whatever is wrong with it, the job goes on
+            print(f"  W&B: {error}")
 
     def finish(self) -> None:
         if self._run is not None:

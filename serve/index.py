@@ -22,7 +22,7 @@ import ray.data
 
 from serve.config import IndexConfig
 from serve.folders import local_folder, publish_folder
-from student.encoder import embed_dataset, student_hash
+from student.encoder import Tally, embed_dataset, student_hash
 from teachers.records import RESPONSE_SET, open_uri
 
 METADATA_FILE = "index.json"
@@ -84,6 +84,7 @@ def write_index(
     max_tokens: int,
     config: IndexConfig,
     context_turns: int,
+    tally: Tally,
 ) -> dict[str, int]:
     """Counts of the response set (`num_responses`, `num_gold`, `num_generated`), once its index is written.
 
@@ -92,7 +93,7 @@ def write_index(
     responses = response_set(targets_uri)
     with tempfile.TemporaryDirectory(prefix="rejoinder-index-") as scratch:
         student = local_folder(student_folder, Path(scratch))
-        vectors = _embed(responses, str(student), max_tokens, config.rows_per_block)
+        vectors = _embed(responses, str(student), max_tokens, config.rows_per_block, tally)
         folder = Path(scratch) / "built"
         folder.mkdir()
         pa.parquet.write_table(responses, folder / RESPONSES_FILE)
@@ -152,18 +153,21 @@ def _training_candidates(targets_uri: str) -> Iterator[dict[str, Any]]:
 
 
 def _embed(
-    responses: pa.Table, student_folder: str, max_tokens: int, rows_per_block: int
+    responses: pa.Table, student_folder: str, max_tokens: int, rows_per_block: int, tally: Tally
 ) -> npt.NDArray[np.float32]:
     """Normalised embeddings [N, D], row i of response i: Ray Data may return the blocks in any order."""
     texts = responses.select(["text"]).append_column("row", pa.array(np.arange(len(responses))))
     blocks = [texts.slice(start, rows_per_block) for start in range(0, len(texts), rows_per_block)]
     embedded = embed_dataset(ray.data.from_arrow(blocks), "text", student_folder, max_tokens)
     vectors: npt.NDArray[np.float32] | None = None
+    done = 0
     for batch in embedded.iter_batches(batch_format="numpy", batch_size=None):
         block = np.stack(list(batch["embedding"])).astype(np.float32)
         if vectors is None:
             vectors = np.full((len(responses), block.shape[1]), np.nan, dtype=np.float32)
         vectors[batch["row"]] = block
+        done += len(block)
+        tally(done, len(responses))
     assert vectors is not None, "a response set is never empty"
     assert not np.isnan(vectors).any(), "a response was not embedded"
     return vectors

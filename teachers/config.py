@@ -90,7 +90,7 @@ class CandidatesConfig(Section):
     random: int = Field(2, ge=0)
     """Other training replies."""
     evaluation_contexts: int = Field(60, ge=0)
-    """Validation and test contexts (each) that teachers rank gold among 19 random replies on."""
+    """Test contexts on which teachers rank the gold reply among 20."""
     seed: int = 0
     """Seed of every random choice here."""
 

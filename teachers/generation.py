@@ -69,25 +69,21 @@ def run_teacher(
     Ray Data's checkpoint by `example_id` lies in `<output_uri>/../checkpoint`: a job that was cut off goes
     on at the batches that are not written.
     """
-    context = ray.data.DataContext.get_current()
-    context.checkpoint_config = CheckpointConfig(
+    # On the dataset's own context, which it copied from the process's when it was made.
+    dataset.context.checkpoint_config = CheckpointConfig(
         id_column="example_id",
         checkpoint_path=f"{output_uri.rsplit('/', 1)[0]}/checkpoint",
         delete_checkpoint_on_success=False,
     )
-    try:
-        dataset = dataset.repartition(target_num_rows_per_block=batch_size).map_batches(
-            actor,
-            fn_constructor_args=actor_arguments,
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=teacher.num_cpus,
-            num_gpus=teacher.num_gpus or None,
-            compute=ray.data.ActorPoolStrategy(size=teacher.replicas),
-        )
-        dataset.write_parquet(output_uri)
-    finally:
-        context.checkpoint_config = None
+    dataset.repartition(target_num_rows_per_block=batch_size).map_batches(
+        actor,
+        fn_constructor_args=actor_arguments,
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=teacher.num_cpus,
+        num_gpus=teacher.num_gpus or None,
+        compute=ray.data.ActorPoolStrategy(size=teacher.replicas),
+    ).write_parquet(output_uri)
 
 
 def write_responses(

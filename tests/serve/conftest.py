@@ -85,7 +85,13 @@ def small_run(
     run = tmp_path_factory.mktemp("run")
     (run / "student").symlink_to(tiny_student)
     counts = write_index(
-        str(targets), str(run / "student"), str(run / "index"), 32, IndexConfig(rows_per_block=2), 4
+        str(targets),
+        str(run / "student"),
+        str(run / "index"),
+        32,
+        IndexConfig(rows_per_block=2),
+        4,
+        lambda *_: None,
     )
     assert counts == {"num_responses": 4, "num_gold": 2, "num_generated": 2}
     return run

@@ -70,7 +70,9 @@ def test_hnsw_finds_the_same_as_the_exact_index_on_a_small_set(
     tmp_path: Path, small_run: Path, targets: Path
 ) -> None:
     student = str(small_run / "student")
-    write_index(str(targets), student, str(tmp_path / "index"), 32, IndexConfig(kind="hnsw"), 4)
+    write_index(
+        str(targets), student, str(tmp_path / "index"), 32, IndexConfig(kind="hnsw"), 4, lambda *_: None
+    )
     exact, graph = load_index(str(small_run / "index"), student), load_index(str(tmp_path / "index"), student)
     queries = exact.vectors.reconstruct_n(0, 4)
     np.testing.assert_allclose(exact.search(queries, 2)[0], graph.search(queries, 2)[0], atol=1e-5)

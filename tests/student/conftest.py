@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from student_rows import NUM_WORDS
+
+from tests.student.student_rows import NUM_WORDS
 
 
 @pytest.fixture(scope="session")

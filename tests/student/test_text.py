@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from student_rows import MESSAGES
 
 from student.encoder import embed_texts, load_encoder, resolve_model, student_hash
 from student.text import context_text
+from tests.student.student_rows import MESSAGES
 
 
 def test_the_newest_turns_are_kept_oldest_first() -> None:
