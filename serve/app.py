@@ -17,9 +17,10 @@ from ray import serve as ray_serve
 from ray.serve import Application
 
 from serve.config import ServeConfig
-from serve.folders import file_exists, local_folder
+from serve.folders import file_exists
 from serve.index import METADATA_FILE
 from serve.responder import Responder
+from teachers.records import local_folder
 
 NAME = "rejoinder"
 

@@ -7,17 +7,6 @@ from pyarrow import fs
 from teachers.records import open_uri
 
 
-def local_folder(uri: str, scratch: Path) -> Path:
-    """A local folder with the files of `uri`: itself where it is local, else a copy under `scratch`."""
-    filesystem, path = open_uri(uri)
-    if isinstance(filesystem, fs.LocalFileSystem):
-        return Path(path)
-    target = scratch / Path(path).name
-    target.mkdir(parents=True)
-    fs.copy_files(path, str(target), source_filesystem=filesystem)
-    return target
-
-
 def file_exists(uri: str) -> bool:
     """Whether a file lies at `uri`."""
     filesystem, path = open_uri(uri)

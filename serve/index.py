@@ -21,9 +21,9 @@ import pyarrow.parquet
 import ray.data
 
 from serve.config import IndexConfig
-from serve.folders import local_folder, publish_folder
+from serve.folders import publish_folder
 from student.encoder import Tally, embed_dataset, student_hash
-from teachers.records import RESPONSE_SET, open_uri
+from teachers.records import RESPONSE_SET, local_folder, open_uri
 
 METADATA_FILE = "index.json"
 FAISS_FILE = "index.faiss"
@@ -93,7 +93,7 @@ def write_index(
     responses = response_set(targets_uri)
     with tempfile.TemporaryDirectory(prefix="rejoinder-index-") as scratch:
         student = local_folder(student_folder, Path(scratch))
-        vectors = _embed(responses, str(student), max_tokens, config.rows_per_block, tally)
+        vectors = _embed(responses, student_folder, max_tokens, config.rows_per_block, tally)
         folder = Path(scratch) / "built"
         folder.mkdir()
         pa.parquet.write_table(responses, folder / RESPONSES_FILE)

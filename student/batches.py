@@ -18,7 +18,7 @@ class StepBatch:
     contexts: list[str]
     """[B]"""
     responses: list[str]
-    """[N], each text once"""
+    """[N], each text once, whatever its case"""
     positive_mask: Tensor
     """[B, N], the context's gold and generated responses"""
     own_mask: Tensor
@@ -30,22 +30,25 @@ class StepBatch:
 def step_batch(rows: list[dict[str, Any]], context_turns: int, max_candidates: int) -> StepBatch:
     """The step of `rows`; a row with more than `max_candidates` keeps its gold, then generated ones."""
     kept = [_first_candidates(row, max_candidates) for row in rows]
+    # Texts that differ in case only are one: "No" must not be a negative of "no".
     columns: dict[str, int] = {}
+    responses: dict[str, str] = {}
     for candidates, _ in kept:
         for candidate in candidates:
-            columns.setdefault(candidate["text"], len(columns))
+            columns.setdefault(candidate["text"].casefold(), len(columns))
+            responses.setdefault(candidate["text"].casefold(), candidate["text"])
     shape = (len(rows), len(columns))
     positive_mask, own_mask = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
     target_probs = torch.zeros(shape)
     for number, (candidates, probs) in enumerate(kept):
         for candidate, prob in zip(candidates, probs, strict=True):
-            column = columns[candidate["text"]]
+            column = columns[candidate["text"].casefold()]
             own_mask[number, column] = True
             positive_mask[number, column] |= candidate["source"] in _POSITIVE_SOURCES
             target_probs[number, column] += prob
     return StepBatch(
         contexts=[context_text(row["context"], context_turns) for row in rows],
-        responses=list(columns),
+        responses=list(responses.values()),
         positive_mask=positive_mask,
         own_mask=own_mask,
         target_probs=target_probs,

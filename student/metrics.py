@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 import ir_measures
 from ir_measures import RR, R
 
-_MEASURES = {"mrr": RR, "recall@1": R @ 1, "recall@10": R @ 10, "recall@100": R @ 100}
+# Only the best ranks of a run are kept: a right document that is not among them counts as not found.
+DEPTH = 1000
+_MEASURES = {"mrr": RR @ DEPTH, "recall@1": R @ 1, "recall@10": R @ 10, "recall@100": R @ 100}
 _HITS = {"hits@1/20": R @ 1}
 
 Qrels = Mapping[str, Mapping[str, int]]

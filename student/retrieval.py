@@ -15,8 +15,14 @@ _CONTEXTS_PER_SEARCH = 1024
 def write_neighbours(
     examples_uri: str, output_uri: str, model: str, max_tokens: int, context_turns: int, k: int, tally: Tally
 ) -> dict[str, int]:
-    """Writes NEIGHBOURS: the `k` nearest distinct replies to each training context, not its own."""
+    """Writes NEIGHBOURS: the `k` nearest distinct replies to each training context, not its own.
+
+    Raises:
+        ValueError: there is no training example.
+    """
     examples = [row for row in read_rows(examples_uri) if row["split"] == "train"]
+    if not examples:
+        raise ValueError(f"{examples_uri}: no training examples")
     contexts = [context_text(row["context"], context_turns) for row in examples]
     replies = list(dict.fromkeys(row["reply"] for row in examples))
     vectors = texts_to_vectors([*contexts, *replies], model, max_tokens, tally)

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 
 def context_text(messages: Sequence[Mapping[str, str]], turns: int) -> str:
-    """The newest `turns` turns, oldest first, a line each.
+    """The newest `turns` turns of `messages` (oldest first), newest first, a line each.
 
-    Speakers are not marked: the encoder was never trained on markers, and the turns alternate.
+    Newest first, as DiSCo has it, since an encoder cuts a long text at its end. Speakers are not marked:
+    the encoder was never trained on markers, and the turns alternate.
     """
-    return "\n".join(message["content"] for message in messages[-turns:])
+    return "\n".join(message["content"] for message in reversed(messages[-turns:]))

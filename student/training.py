@@ -47,7 +47,8 @@ def train_student(
     incomplete step is left out. Checkpoints go to `storage_uri`/`run_name`: the same call goes on from
     the newest. The callbacks run on Ray Train's controller and get every report: `step`, `steps`,
     `loss`, `cross_entropy`, `kl` (means over the steps since the last report and over the workers),
-    `learning_rate`, `contexts_per_s`. Raises ValueError where there are fewer rows than workers.
+    `learning_rate`, `contexts_per_s`. Raises ValueError where there are fewer rows than workers, or the
+    loss is no longer a number.
     """
     rows = ray.data.read_parquet(_absolute(targets_uri)).filter(expr=col("split") == "train")
     rows = rows.random_shuffle(seed=config.seed).materialize()
@@ -83,8 +84,13 @@ def train_student(
         datasets={"train": rows},
     )
     result = trainer.fit()
+    metrics = result.metrics or {}
+    if not math.isfinite(metrics.get("loss", 0.0)):
+        # Raised here and not by a worker, whose errors Ray Train takes for faults and tries again.
+        step = f"step {metrics['step']} of {metrics['steps']}"
+        raise ValueError(f"{step}: the loss is {metrics['loss']}; lower student.learning_rate")
     counts = {"contexts": num_contexts, "steps": config.epochs * steps_per_epoch}
-    return {**(result.metrics or {}), **counts}
+    return {**metrics, **counts}
 
 
 def train_loop_per_worker(loop: dict[str, Any]) -> None:
@@ -102,8 +108,6 @@ def train_loop_per_worker(loop: dict[str, Any]) -> None:
     for step, batch in step_batches(config, loop["steps_per_epoch"], steps_done):
         learning_rate = engine.get_lr()[0]
         losses = train_step(engine, batch, config)
-        if not torch.isfinite(losses.loss):
-            raise ValueError(f"step {step}: the loss is {losses.loss.item()}: lower student.learning_rate")
         sums += torch.stack([*(loss.detach().cpu() for loss in losses), torch.tensor(1.0)])
         save = step % config.checkpoint_every_steps == 0
         if save or step % config.report_every_steps == 0 or step == num_steps:
@@ -116,7 +120,10 @@ def train_loop_per_worker(loop: dict[str, Any]) -> None:
                 "learning_rate": learning_rate,
                 "contexts_per_s": contexts / (time.monotonic() - since),
             }
-            report(engine, metrics, save)
+            diverged = not math.isfinite(metrics["loss"])
+            report(engine, metrics, save and not diverged)
+            if diverged:  # on every rank, for the means are the same; `train_student` raises
+                return
             since, sums = time.monotonic(), torch.zeros(4)
     save_student(engine, config, loop["output_uri"])
 
@@ -167,6 +174,9 @@ def start_engine(model: torch.nn.Module, config: StudentConfig, num_steps: int) 
     """The DeepSpeed engine of this rank; Ray Train has set up torch.distributed already."""
     import deepspeed  # reads DS_ACCELERATOR when imported
 
+    # Else DeepSpeed compiles a shared-memory all-reduce at the first start, and a build that was killed
+    # leaves a lock behind at which every later start waits for ever.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     engine, *_ = deepspeed.initialize(
         model=model,
         # An optimizer named in the DeepSpeed config is FusedAdam, compiled first: over a minute.

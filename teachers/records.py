@@ -112,6 +112,17 @@ def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     return filesystem, path
 
 
+def local_folder(uri: str, scratch: Path) -> Path:
+    """A local folder with the files of `uri`: itself where it is local, else a copy under `scratch`."""
+    filesystem, path = open_uri(uri)
+    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
+        return Path(path)
+    target = scratch / Path(path).name
+    target.mkdir(parents=True)
+    pyarrow.fs.copy_files(path, str(target), source_filesystem=filesystem)
+    return target
+
+
 def read_rows(uri: str) -> list[dict[str, Any]]:
     """All rows of a Parquet dataset; an absent one has none."""
     filesystem, path = open_uri(uri)

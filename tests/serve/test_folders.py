@@ -1,6 +1,7 @@
 from pathlib import Path
 
-from serve.folders import file_exists, local_folder, publish_folder
+from serve.folders import file_exists, publish_folder
+from teachers.records import local_folder
 
 
 def test_a_local_folder_is_used_in_place(tmp_path: Path) -> None:

@@ -31,6 +31,13 @@ def test_a_text_of_two_contexts_is_one_column_and_positive_where_it_is_gold() ->
     assert batch.target_probs.tolist() == [[0.75, 0.25, 0.0], [0.25, 0.5, 0.25]]
 
 
+def test_texts_that_differ_in_case_only_are_one_column() -> None:
+    rows = [row("a", [("No", "gold"), ("x", "random")], None), row("b", [("no", "gold")], None)]
+    batch = step_batch(rows, 4, 10)
+    assert batch.responses == ["No", "x"]
+    assert batch.positive_mask.tolist() == [[True, False], [True, False]]
+
+
 def test_a_positive_of_a_context_is_not_its_negative_when_it_is_also_retrieved() -> None:
     batch = step_batch([row("a", [("yes", "gold"), ("yes", "retrieved")], [0.75, 0.25])], 4, 10)
     assert batch.positive_mask.tolist() == [[True]]

@@ -10,9 +10,9 @@ from student.text import context_text
 from tests.student.student_rows import MESSAGES
 
 
-def test_the_newest_turns_are_kept_oldest_first() -> None:
-    assert context_text(MESSAGES, 2) == "fine and you\ngood thanks"
-    assert context_text(MESSAGES, 9) == "how are you\nfine and you\ngood thanks"
+def test_the_newest_turns_are_kept_newest_first() -> None:
+    assert context_text(MESSAGES, 2) == "good thanks\nfine and you"
+    assert context_text(MESSAGES, 9) == "good thanks\nfine and you\nhow are you"
 
 
 def test_embeddings_have_length_one(tiny_encoder: Path) -> None:
