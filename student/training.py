@@ -83,8 +83,8 @@ def train_student(
         ),
         datasets={"train": rows},
     )
-    result = trainer.fit()
-    metrics = result.metrics or {}
+    # Not `.metrics`, which are those of the last checkpoint.
+    metrics: dict[str, float] = trainer.fit().return_value or {}
     if not math.isfinite(metrics.get("loss", 0.0)):
         # Raised here and not by a worker, whose errors Ray Train takes for faults and tries again.
         step = f"step {metrics['step']} of {metrics['steps']}"
@@ -93,8 +93,11 @@ def train_student(
     return {**metrics, **counts}
 
 
-def train_loop_per_worker(loop: dict[str, Any]) -> None:
-    """What each worker runs: all its steps, then rank 0 saves the student."""
+def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
+    """What each worker runs: all its steps, then rank 0 saves the student. Returns the last report.
+
+    A loss that is no number ends it early, with nothing saved.
+    """
     config = StudentConfig(**loop["student"])
     os.environ["DS_ACCELERATOR"] = "cuda" if config.use_gpu else "cpu"  # DeepSpeed guesses else
     torch.set_num_threads(config.cpus_per_worker)
@@ -104,13 +107,14 @@ def train_loop_per_worker(loop: dict[str, Any]) -> None:
     engine = start_engine(StepEncoder(encoder), config, num_steps)
     steps_done = load_checkpoint(engine)
 
+    metrics: dict[str, Any] = {}
     since, sums = time.monotonic(), torch.zeros(4)  # loss, cross-entropy, KL, steps
     for step, batch in step_batches(config, loop["steps_per_epoch"], steps_done):
         learning_rate = engine.get_lr()[0]
         losses = train_step(engine, batch, config)
         sums += torch.stack([*(loss.detach().cpu() for loss in losses), torch.tensor(1.0)])
-        save = step % config.checkpoint_every_steps == 0
-        if save or step % config.report_every_steps == 0 or step == num_steps:
+        save = step % config.checkpoint_every_steps == 0 or step == num_steps
+        if save or step % config.report_every_steps == 0:
             means = _mean_over_workers(sums, engine.device)
             contexts = sums[3].item() * config.contexts_per_step * config.num_workers
             metrics = {
@@ -122,10 +126,11 @@ def train_loop_per_worker(loop: dict[str, Any]) -> None:
             }
             diverged = not math.isfinite(metrics["loss"])
             report(engine, metrics, save and not diverged)
-            if diverged:  # on every rank, for the means are the same; `train_student` raises
-                return
+            if diverged:  # on every rank, for the means are the same
+                return metrics
             since, sums = time.monotonic(), torch.zeros(4)
     save_student(engine, config, loop["output_uri"])
+    return metrics
 
 
 def train_step(engine: Any, batch: StepBatch, config: StudentConfig) -> Losses:
