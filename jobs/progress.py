@@ -57,23 +57,41 @@ def _watch(
     news: Callable[[], str | None],
     finished: threading.Event,
 ) -> None:
-    start = time.monotonic()
-    earlier = done()
-    shown, first_row_at = -1, None
+    pace, shown = _Pace(done()), -1
     while True:
         ended = finished.wait(_INTERVAL_S)
-        now, count = time.monotonic(), done()
+        count = done()
         if (line := news()) is not None:
             print(f"  {line}", flush=True)
-        if count > earlier and first_row_at is None:
-            first_row_at = max(start, now - _INTERVAL_S)
         if total() and (count != shown or ended):
-            rate = (count - earlier) / (now - (first_row_at or start))
-            left = f", {_minutes((total() - count) / rate)} left" if rate > 0 and count < total() else ""
-            print(f"  {label}: {count}/{total()} {unit}, {rate:.1f} {unit}/s{left}", flush=True)
+            rate = pace.of_all(count) if ended else pace.since_first_rows(count)
+            speed = f", {rate:.1f} {unit}/s" if rate else ""
+            left = f", {_minutes((total() - count) / rate)} left" if rate and count < total() else ""
+            print(f"  {label}: {count}/{total()} {unit}{speed}{left}", flush=True)
             shown = count
         if ended:
             return
+
+
+class _Pace:
+    """Rows per second, 0 where it is not known yet."""
+
+    def __init__(self, count: int) -> None:
+        self._began, self._earlier = time.monotonic(), count
+        self._first: tuple[float, int] | None = None
+
+    def of_all(self, count: int) -> float:
+        """Since the beginning, start-up included."""
+        return max(0, count - self._earlier) / (time.monotonic() - self._began)
+
+    def since_first_rows(self, count: int) -> float:
+        """Since the first rows were seen: engines take a minute to start, which foretells nothing."""
+        if count <= self._earlier:
+            return 0.0
+        if self._first is None or count < self._first[1]:  # fewer than before: another count has begun
+            self._first = (time.monotonic(), count)
+        since, first = self._first
+        return (count - first) / (time.monotonic() - since) if count > first else 0.0
 
 
 def _minutes(seconds: float) -> str:

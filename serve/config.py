@@ -12,8 +12,6 @@ class IndexConfig(BaseModel):
 
     kind: Literal["flat", "hnsw"] = "flat"
     """`flat` is exact. `hnsw` is approximate and worth its build time from some 250,000 responses on."""
-    rows_per_block: int = Field(default=2048, ge=1)
-    """Responses embedded by one Ray Data task at a time."""
     hnsw_neighbours: int = Field(default=32, ge=2)
     """Links of a node of the graph; used by `hnsw` only."""
     hnsw_ef_search: int = Field(default=128, ge=1)

@@ -18,11 +18,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
-import ray.data
 
 from serve.config import IndexConfig
 from serve.folders import publish_folder
-from student.encoder import Tally, embed_dataset, student_hash
+from student.encoder import Tally, student_hash, texts_to_vectors
 from teachers.records import RESPONSE_SET, local_folder, open_uri
 
 METADATA_FILE = "index.json"
@@ -93,7 +92,9 @@ def write_index(
     responses = response_set(targets_uri)
     with tempfile.TemporaryDirectory(prefix="rejoinder-index-") as scratch:
         student = local_folder(student_folder, Path(scratch))
-        vectors = _embed(responses, student_folder, max_tokens, config.rows_per_block, tally)
+        texts = responses["text"].to_pylist()
+        vectors_of = texts_to_vectors(texts, student_folder, max_tokens, tally)
+        vectors = np.stack([vectors_of[text] for text in texts])
         folder = Path(scratch) / "built"
         folder.mkdir()
         pa.parquet.write_table(responses, folder / RESPONSES_FILE)
@@ -150,27 +151,6 @@ def _training_candidates(targets_uri: str) -> Iterator[dict[str, Any]]:
     for batch in targets.to_batches(columns=["candidates"], filter=training):
         for candidates in batch["candidates"].to_pylist():
             yield from candidates
-
-
-def _embed(
-    responses: pa.Table, student_folder: str, max_tokens: int, rows_per_block: int, tally: Tally
-) -> npt.NDArray[np.float32]:
-    """Normalised embeddings [N, D], row i of response i: Ray Data may return the blocks in any order."""
-    texts = responses.select(["text"]).append_column("row", pa.array(np.arange(len(responses))))
-    blocks = [texts.slice(start, rows_per_block) for start in range(0, len(texts), rows_per_block)]
-    embedded = embed_dataset(ray.data.from_arrow(blocks), "text", student_folder, max_tokens)
-    vectors: npt.NDArray[np.float32] | None = None
-    done = 0
-    for batch in embedded.iter_batches(batch_format="numpy", batch_size=None):
-        block = np.stack(list(batch["embedding"])).astype(np.float32)
-        if vectors is None:
-            vectors = np.full((len(responses), block.shape[1]), np.nan, dtype=np.float32)
-        vectors[batch["row"]] = block
-        done += len(block)
-        tally(done, len(responses))
-    assert vectors is not None, "a response set is never empty"
-    assert not np.isnan(vectors).any(), "a response was not embedded"
-    return vectors
 
 
 def _faiss_index(vectors: npt.NDArray[np.float32], config: IndexConfig) -> Any:

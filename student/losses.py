@@ -18,15 +18,15 @@ class Losses(NamedTuple):
     kl: Tensor
 
 
-def cross_entropy(student_scores: Tensor, positive_mask: Tensor) -> Tensor:
+def cross_entropy(student_scores: Tensor, positive_mask: Tensor, negative_mask: Tensor) -> Tensor:
     """Mean over contexts of the mean over positives of -log p(positive).
 
-    `student_scores` [B, N], `positive_mask` [B, N]. Each positive competes with the row's negatives and
-    not with its other positives: every own gold or generated response is a right answer (§3.1). A text
-    that is a positive of the row is never a negative of it, whoever brought it into the step.
+    `student_scores`, `positive_mask`, `negative_mask` [B, N]. Each positive competes with the row's
+    negatives and not with its other positives: every own gold or generated response is a right answer
+    (§3.1). A column in neither mask takes no part.
     """
     scores = student_scores.float()
-    negatives = scores.masked_fill(positive_mask, -torch.inf).logsumexp(dim=1, keepdim=True)  # [B, 1]
+    negatives = scores.masked_fill(~negative_mask, -torch.inf).logsumexp(dim=1, keepdim=True)  # [B, 1]
     losses = torch.logaddexp(scores, negatives) - scores  # [B, N]
     per_row = (losses * positive_mask).sum(dim=1) / positive_mask.sum(dim=1).clamp(min=1)
     return per_row.mean()
@@ -51,12 +51,13 @@ def kl_divergence(
 def g2r_loss(
     student_scores: Tensor,
     positive_mask: Tensor,
+    negative_mask: Tensor,
     own_mask: Tensor,
     target_probs: Tensor,
     alpha: float,
     temperature: float,
 ) -> Losses:
     """(1 - alpha) * cross-entropy + alpha * KL (§3.2, alpha = 0.1); all arguments [B, N]."""
-    ce = cross_entropy(student_scores, positive_mask)
+    ce = cross_entropy(student_scores, positive_mask, negative_mask)
     kl = kl_divergence(student_scores, target_probs, own_mask, temperature)
     return Losses((1 - alpha) * ce + alpha * kl, ce, kl)

@@ -139,6 +139,7 @@ def train_step(engine: Any, batch: StepBatch, config: StudentConfig) -> Losses:
     losses = g2r_loss(
         config.similarity_scale * contexts @ responses.T,
         batch.positive_mask.to(engine.device),
+        batch.negative_mask.to(engine.device),
         batch.own_mask.to(engine.device),
         batch.target_probs.to(engine.device),
         config.alpha,

@@ -51,8 +51,8 @@ class TeacherConfig(Section):
     """Contexts longer than this lose their oldest turns."""
     max_sane_loss: float = Field(4.0, gt=0)
     """Nats per token on a known English sentence above which the teacher is refused."""
-    num_cpus: float = Field(1, ge=0)
-    """CPUs of one replica, for Ray's scheduling; vLLM on a CPU takes the cores it finds."""
+    num_cpus: int = Field(2, ge=1)
+    """CPUs of one replica: what Ray reserves and, without a GPU, the threads that compute."""
     num_gpus: float = Field(0, ge=0)
     """GPUs of one replica."""
     replicas: int = Field(1, ge=1)
@@ -64,7 +64,7 @@ class TeacherConfig(Section):
 class GenerateConfig(Section):
     """Responses that the teachers write."""
 
-    contexts: int = Field(128, ge=0)
+    contexts: int = Field(96, ge=0)
     """Training contexts that the teachers see, for generation and for scoring: the job's budget."""
     samples: int = Field(2, ge=1)
     """Responses per context and teacher."""
@@ -74,7 +74,7 @@ class GenerateConfig(Section):
     """Sampling temperature."""
     top_p: float = Field(0.95, gt=0, le=1)
     """Nucleus that is sampled from."""
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(32, ge=1)
     """Contexts in one engine call, and the most that a crash repeats."""
     seed: int = 0
     """Seed of every random choice here."""
@@ -89,7 +89,7 @@ class CandidatesConfig(Section):
     """Hard negatives: the nearest training replies by the untrained student."""
     random: int = Field(2, ge=0)
     """Other training replies."""
-    evaluation_contexts: int = Field(60, ge=0)
+    evaluation_contexts: int = Field(40, ge=0)
     """Test contexts on which teachers rank the gold reply among 20."""
     seed: int = 0
     """Seed of every random choice here."""

@@ -89,7 +89,7 @@ def small_run(
         str(run / "student"),
         str(run / "index"),
         32,
-        IndexConfig(rows_per_block=2),
+        IndexConfig(),
         4,
         lambda *_: None,
     )

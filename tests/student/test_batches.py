@@ -27,6 +27,8 @@ def test_a_text_of_two_contexts_is_one_column_and_positive_where_it_is_gold() ->
     assert batch.contexts == ["a", "b"]
     assert batch.responses == ["yes", "no", "perhaps"]
     assert batch.positive_mask.tolist() == [[True, False, False], [False, True, True]]
+    # Row a: its random "no" and row b's "perhaps". Row b: "yes", which was retrieved for it, may be right.
+    assert batch.negative_mask.tolist() == [[False, True, True], [False, False, False]]
     assert batch.own_mask.tolist() == [[True, True, False], [True, True, True]]
     assert batch.target_probs.tolist() == [[0.75, 0.25, 0.0], [0.25, 0.5, 0.25]]
 
@@ -56,6 +58,11 @@ def test_a_context_without_targets_keeps_its_positives() -> None:
     batch = step_batch([row("a", [("yes", "gold"), ("no", "random")], None)], 4, 10)
     assert batch.positive_mask.tolist() == [[True, False]]
     assert batch.target_probs.tolist() == [[0.0, 0.0]]
+
+
+def test_a_context_without_targets_leaves_its_retrieved_candidates_out() -> None:
+    batch = step_batch([row("a", [("yes", "gold"), ("near", "retrieved"), ("no", "random")], None)], 4, 10)
+    assert batch.responses == ["yes", "no"]
 
 
 def test_targets_that_were_all_on_dropped_candidates_are_no_targets() -> None:
