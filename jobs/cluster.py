@@ -9,7 +9,7 @@ import ray
 def connect() -> None:
     """Joins the cluster that is there (`ray job submit`, RAY_ADDRESS), or starts one on this machine."""
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         # Ray's CPUs are bookkeeping: beside the two training workers or an engine, the tasks that read and
         # write need one, also on a machine of two cores.
@@ -17,7 +17,7 @@ def connect() -> None:
             num_cpus=max(4, os.cpu_count() or 1),
             include_dashboard=False,
             log_to_driver=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
         )
     # Progress is told by jobs.progress; Ray Data keeps its details in its log file.
     logging.getLogger("ray.data").setLevel(logging.ERROR)

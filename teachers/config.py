@@ -87,7 +87,7 @@ class CandidatesConfig(Section):
     """Of what each teacher wrote."""
     retrieved: int = Field(2, ge=0)
     """Hard negatives: the nearest training replies by the untrained student."""
-    random: int = Field(2, ge=0)
+    random: int = Field(1, ge=0)
     """Other training replies."""
     evaluation_contexts: int = Field(40, ge=0)
     """Test contexts on which teachers rank the gold reply among 20."""
