@@ -27,7 +27,7 @@ setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt | $(UV)
 	test -x .venv/bin/python || $(UV) venv --python '>=3.11,<3.13' .venv
-	$(UV) pip install --python .venv/bin/python -e '.[$(EXTRAS),dev]' -c constraints.txt
+	$(UV) pip install --compile-bytecode --python .venv/bin/python -e '.[$(EXTRAS),dev]' -c constraints.txt
 	rm -f .venv/.installed-*
 	touch $@
 

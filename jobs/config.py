@@ -46,7 +46,7 @@ class ConfigError(Exception):
 class EvaluateConfig(Section):
     """What the student is measured on."""
 
-    contexts: int = Field(1000, ge=1)
+    contexts: int = Field(600, ge=1)
     """Test contexts; all there are where there are fewer."""
     seed: int = 0
     """Seed of the 19 other candidates."""

@@ -24,11 +24,11 @@ class ExamplesConfig(Section):
     """Longer turns are cut at a word."""
     min_reply_words: int = Field(2, ge=1)
     """Shorter replies are no examples; their turns still stand in contexts."""
-    max_train: int = Field(3000, ge=1)
+    max_train: int = Field(2000, ge=1)
     """Training examples drawn from all that the training conversations give."""
-    max_validation: int = Field(500, ge=1)
+    max_validation: int = Field(200, ge=1)
     """Validation examples, drawn likewise."""
-    max_test: int = Field(1000, ge=1)
+    max_test: int = Field(600, ge=1)
     """Test examples, drawn likewise."""
     validation_share: float = Field(0.05, gt=0, lt=0.5)
     """Share of conversations, not of examples."""
@@ -64,7 +64,7 @@ class TeacherConfig(Section):
 class GenerateConfig(Section):
     """Responses that the teachers write."""
 
-    contexts: int = Field(96, ge=0)
+    contexts: int = Field(64, ge=0)
     """Training contexts that the teachers see, for generation and for scoring: the job's budget."""
     samples: int = Field(2, ge=1)
     """Responses per context and teacher."""
@@ -89,7 +89,7 @@ class CandidatesConfig(Section):
     """Hard negatives: the nearest training replies by the untrained student."""
     random: int = Field(1, ge=0)
     """Other training replies."""
-    evaluation_contexts: int = Field(40, ge=0)
+    evaluation_contexts: int = Field(25, ge=0)
     """Test contexts on which teachers rank the gold reply among 20."""
     seed: int = 0
     """Seed of every random choice here."""
