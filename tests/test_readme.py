@@ -1,0 +1,32 @@
+"""The README's table of the config says what the code says."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from jobs.config import JobConfig
+from teachers.config import TeacherConfig
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def table_rows(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator[str]:
+    """Key, default and meaning of every field, as lines of the table."""
+    for name, field in model.model_fields.items():
+        if name == "teachers":
+            yield from table_rows(TeacherConfig, "teachers.NAME.")
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from table_rows(field.annotation, f"{prefix}{name}.")
+        else:
+            default = "" if field.is_required() else "`" + json.dumps(field.default).strip('"') + "`"
+            meaning = " ".join((field.description or "").split())
+            yield f"| `{prefix}{name}` | {default} | {meaning} |"
+
+
+def test_the_table_has_every_key_with_its_default_and_meaning() -> None:
+    lines = README.read_text().splitlines()
+    start = lines.index("| key | default | meaning |") + 2
+    rows = list(table_rows())
+    assert lines[start : start + len(rows) + 1] == [*rows, ""]
