@@ -49,7 +49,7 @@ def write_candidates(
     held_out = [example for example in examples if example["split"] == "test"]
     ranked = held_out[: config.evaluation_contexts]
     # From the sample's own replies where they suffice: each prior is then computed once.
-    pool = [example["reply"] for example in (ranked if len(ranked) > 2 * RANKED_CANDIDATES else held_out)]
+    pool = [example["reply"] for example in (ranked if len(ranked) > RANKED_CANDIDATES else held_out)]
     for example in ranked:
         candidates = _Candidates(example["reply"])
         candidates.add_random(pool, RANKED_CANDIDATES - 1, generator)

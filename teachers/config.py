@@ -89,7 +89,7 @@ class CandidatesConfig(Section):
     """Hard negatives: the nearest training replies by the untrained student."""
     random: int = Field(1, ge=0)
     """Other training replies."""
-    evaluation_contexts: int = Field(25, ge=0)
+    evaluation_contexts: int = Field(30, ge=0)
     """Test contexts on which teachers rank the gold reply among 20."""
     seed: int = 0
     """Seed of every random choice here."""
