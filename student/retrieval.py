@@ -1,4 +1,4 @@
-"""Hard negatives: the training replies nearest to each training context, by the untrained student."""
+"""Retrieved candidates: the training replies nearest to each training context, by the untrained student."""
 
 from typing import Any
 

@@ -86,7 +86,7 @@ class CandidatesConfig(Section):
     generated_per_teacher: int = Field(2, ge=0)
     """Of what each teacher wrote."""
     retrieved: int = Field(2, ge=0)
-    """Hard negatives: the nearest training replies by the untrained student."""
+    """The nearest training replies by the untrained student; the teachers judge them."""
     random: int = Field(1, ge=0)
     """Other training replies."""
     evaluation_contexts: int = Field(30, ge=0)
