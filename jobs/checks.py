@@ -8,7 +8,9 @@ import ray
 from jobs.config import ConfigError, JobConfig
 from student.encoder import resolve_model
 from teachers.candidates import RANKED_CANDIDATES
+from teachers.config import EndpointTeacher
 from teachers.conversations import check_source
+from teachers.filters import filters
 from teachers.packaged import check_model
 
 
@@ -16,7 +18,12 @@ def check_inputs(config: JobConfig) -> None:
     """Raises ConfigError where conversations or weights that the config names are missing."""
     _check("examples.conversations", lambda: check_source(config.examples.conversations))
     for name, teacher in config.teachers.items():
-        _check(f"teachers.{name}.model", partial(check_model, teacher.model))
+        if isinstance(teacher, EndpointTeacher):
+            if teacher.tokenizer is not None:
+                _check(f"teachers.{name}.tokenizer", partial(check_model, teacher.tokenizer))
+        else:
+            _check(f"teachers.{name}.model", partial(check_model, teacher.model))
+    filters(config.filters)
     _check("student.model", lambda: resolve_model(config.student.model))
     if config.examples.max_test < RANKED_CANDIDATES:
         raise ConfigError(
@@ -38,8 +45,8 @@ def check_resources(config: JobConfig) -> None:
     }
     for name, teacher in config.teachers.items():
         wanted[f"teachers.{name}.replicas"] = {
-            "CPU": teacher.replicas * teacher.num_cpus + 1,
-            "GPU": teacher.replicas * teacher.num_gpus,
+            "CPU": teacher.at_least() * teacher.num_cpus + 1,
+            "GPU": teacher.at_least() * teacher.num_gpus,
         }
     for key, resources in wanted.items():
         for resource, amount in resources.items():

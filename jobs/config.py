@@ -19,11 +19,13 @@ from student.config import StudentConfig
 from teachers.config import (
     CandidatesConfig,
     ExamplesConfig,
+    FiltersConfig,
     GenerateConfig,
     ScoreConfig,
     Section,
     TargetsConfig,
     TeacherConfig,
+    scores,
 )
 
 Stage = Literal["examples", "generate", "candidates", "score", "targets", "train", "index", "evaluate"]
@@ -67,9 +69,12 @@ class JobConfig(BaseSettings):
     )
 
     teachers: dict[str, TeacherConfig] = Field(min_length=1)
-    """Teachers by a name of your choice."""
+    """Teachers by a name of your choice; `kind` says which of the three kinds one is."""
+    store: str | None = None
+    """Where teachers' output is kept for all runs, a path or URI; beside the run directory if not given."""
     examples: ExamplesConfig = ExamplesConfig()
     generate: GenerateConfig = GenerateConfig()
+    filters: FiltersConfig = FiltersConfig()
     candidates: CandidatesConfig = CandidatesConfig()
     score: ScoreConfig = ScoreConfig()
     targets: TargetsConfig = TargetsConfig()
@@ -96,6 +101,8 @@ class JobConfig(BaseSettings):
         for name in teachers:
             if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
                 raise ValueError(f"{name!r} has characters other than letters, digits, '.', '-' and '_'")
+            if name in ("ensemble", "kendall_tau"):
+                raise ValueError(f"{name!r} is a row of the report")
         return teachers
 
     @model_validator(mode="after")
@@ -105,9 +112,13 @@ class JobConfig(BaseSettings):
                 f"candidates.generated_per_teacher = {self.candidates.generated_per_teacher} is more than "
                 f"generate.samples = {self.generate.samples}"
             )
-        for name in self.targets.weights:
+        for name in self.targets.weights if isinstance(self.targets.weights, dict) else ():
             if name not in self.teachers:
                 raise ValueError(f"targets.weights.{name} names no teacher of `teachers`")
+        if not any(scores(teacher) for teacher in self.teachers.values()):
+            raise ValueError("no teacher of `teachers` scores")
+        if self.targets.fits_on_validation and not self.candidates.validation_contexts:
+            raise ValueError("targets: fitting on validation needs candidates.validation_contexts")
         return self
 
 
@@ -169,7 +180,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _first_line(error: ValidationError) -> str:
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    parts = [str(part) for part in first["loc"]]
+    if parts[:1] == ["teachers"] and len(parts) > 3:
+        del parts[2:3]  # pydantic names the teacher's kind there
+    key = ".".join(parts)
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "unknown key"

@@ -1,4 +1,4 @@
-"""What a job shows at its end: `report/metrics.json` and a table."""
+"""What a job shows at its end: `report/metrics.json` and tables."""
 
 from typing import Any
 
@@ -7,25 +7,48 @@ from rich.table import Table
 
 from jobs.run_directory import RunDirectory
 
-_COLUMNS = ("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100")
+_SYSTEM_COLUMNS = ("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "contexts", "responses")
+_TEACHER_COLUMNS = ("hits@1/20", "mrr", "cross_entropy", "entropy", "spread", "contexts")
+_COUNTS = ("contexts", "responses")
 
 
 def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
-    """Writes and prints the metrics of every system and teacher."""
+    """Writes and prints what is known of every system and teacher."""
     run.write_json(metrics, "report", "metrics.json")
-    table = Table(title="held-out conversations")
-    table.add_column("system")
-    for name in (*_COLUMNS, "contexts", "responses"):
-        table.add_column(name, justify="right")
-    for kind, systems in metrics.items():
-        for system, values in systems.items():
-            table.add_row(
-                system if kind == "systems" else f"teacher {system}",
-                *(f"{values[name]:.3f}" if name in values else "" for name in _COLUMNS),
-                *(f"{values[name]:.0f}" if name in values else "" for name in ("contexts", "responses")),
+    teachers = dict(metrics["teachers"])
+    agreement = teachers.pop("kendall_tau")
+    console = Console(width=None if Console().is_terminal else 120)
+    console.print(_table("held-out conversations", "system", _SYSTEM_COLUMNS, metrics["systems"]))
+    console.print(
+        _table("teachers on held-out contexts, entropies in nats", "teacher", _TEACHER_COLUMNS, teachers)
+    )
+    if agreement:
+        taus = ", ".join(f"{pair} {tau:.2f}" for pair, tau in agreement.items())
+        console.print(f"agreement of teachers (Kendall's tau): {taus}", highlight=False)
+    for teacher, counts in metrics["responses"].items():
+        dropped = ", ".join(f"{reason} {count}" for reason, count in counts.items() if reason != "kept")
+        console.print(f"{teacher} wrote: kept {counts['kept']}, {dropped}", highlight=False)
+    for teacher, noise in metrics["scoring"].items():
+        if "noise_nats_per_token" in noise:
+            console.print(
+                f"{teacher} scored {noise['pairs scored twice']} pairs twice, at most "
+                f"{noise['noise_nats_per_token']:.2g} nats/token apart",
+                highlight=False,
             )
-        table.add_section()
-    Console(width=None if Console().is_terminal else 120).print(table)
+
+
+def _table(title: str, first: str, columns: tuple[str, ...], rows: dict[str, dict[str, float]]) -> Table:
+    table = Table(title=title)
+    table.add_column(first)
+    for column in columns:
+        table.add_column(column.replace("_", " "), justify="right")
+    for name, values in rows.items():
+        cells = [
+            "" if column not in values else f"{values[column]:.{0 if column in _COUNTS else 3}f}"
+            for column in columns
+        ]
+        table.add_row(name, *cells)
+    return table
 
 
 def print_timings(run: RunDirectory, stages: list[str]) -> None:

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow.dataset
 import pyarrow.fs
 
 from teachers.records import open_uri
@@ -52,14 +51,6 @@ class RunDirectory:
         with self._filesystem.open_output_stream(path + ".unfinished") as stream:
             stream.write(json.dumps(content, indent=2).encode())
         self._filesystem.move(path + ".unfinished", path)
-
-    def count_rows(self, *parts: str) -> int:
-        """Rows of a Parquet dataset that are on disk, also while it is being written."""
-        path = "/".join((self._path, *parts))
-        if self._filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
-            return 0
-        dataset = pyarrow.dataset.dataset(path, filesystem=self._filesystem, format="parquet")
-        return int(dataset.count_rows())
 
     def delete(self, *parts: str) -> None:
         path = "/".join((self._path, *parts))

@@ -6,33 +6,33 @@ marker in `stages/` carries the same key is done and is not done again.
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jobs.config import JobConfig
 from jobs.progress import Tally, progress
 from jobs.report import report_metrics
 from jobs.run_directory import RunDirectory, key_of
+from jobs.teaching import Plan, run_teachers
 from jobs.tracking import History, Tracker
 from serve.index import write_index
 from student.encoder import resolve_model
 from student.evaluation import evaluate_student
-from student.metrics import hits_from_ranks
 from student.retrieval import write_neighbours
 from student.training import train_student
+from teachers.calibration import calibrate
 from teachers.candidates import write_candidates
-from teachers.config import TeacherConfig
+from teachers.config import TeacherConfig, Writer, scores, writes
 from teachers.examples import write_examples
-from teachers.generation import write_responses
+from teachers.filters import read_blocklist
+from teachers.generation import sampling, stored_samples, wanted_samples
 from teachers.records import EXAMPLES, read_rows, write_rows
-from teachers.scoring import write_scores
-from teachers.targets import gold_ranks, write_targets
+from teachers.responses import write_responses
+from teachers.scoring import scoring, wanted_pairs, write_scores
+from teachers.store import pairs_uri, samples_uri, stored_keys
+from teachers.targets import write_targets
 
 _Result = TypeVar("_Result")
-
-# What a teacher runs on does not change what it says.
-_RESOURCES = {"num_cpus", "num_gpus", "replicas", "kv_cache_gib"}
 
 
 class Job:
@@ -42,6 +42,7 @@ class Job:
         self.config = config
         self.run = run
         self.tracker = tracker
+        self.store = config.store or f"{run.uri.rsplit('/', 1)[0]}/store"
         self.keys: dict[str, str] = {}
 
     def once(self, stage: str, key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -57,9 +58,16 @@ class Job:
         counts = dict(work())
         seconds = time.monotonic() - start
         self.run.write_json({"key": key, "seconds": seconds, "counts": counts}, "stages", f"{stage}.json")
-        shown = ", ".join(f"{name} {count}" for name, count in counts.items() if isinstance(count, int))
+        shown = _in_words(counts)
         print(f"{stage}: {seconds:.0f} s" + (f" · {shown}" if shown else ""), flush=True)
+        for part, values in counts.items():
+            if isinstance(values, dict) and _in_words(values):
+                print(f"  {part}: {_in_words(values)}", flush=True)
         return counts
+
+
+def _in_words(counts: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items() if isinstance(count, int))
 
 
 def examples(job: Job) -> None:
@@ -73,27 +81,46 @@ def examples(job: Job) -> None:
 
 
 def generate(job: Job) -> None:
-    """Each teacher writes responses to the training contexts that the teachers see."""
-    config = job.config.generate
-    contexts = job.run.at("contexts")
-    shared = key_of(job.keys["examples"], config.model_dump(exclude={"batch_size"}))
+    """Each teacher writes responses to the training contexts that the teachers see; the filters sift them."""
+    config, filters = job.config.generate, job.config.filters
+    examples, contexts = job.run.at("examples"), job.run.at("contexts")
+    writers: dict[str, Writer] = {
+        name: teacher for name, teacher in job.config.teachers.items() if writes(teacher)
+    }
+    folders = {name: samples_uri(job.store, teacher, config) for name, teacher in writers.items()}
 
     def draw() -> dict[str, Any]:
-        training = [row for row in read_rows(job.run.at("examples")) if row["split"] == "train"]
+        training = [row for row in read_rows(examples) if row["split"] == "train"]
         write_rows(contexts, training[: config.contexts], EXAMPLES)
         return {"contexts": min(config.contexts, len(training))}
 
-    total = job.once("contexts", shared, draw)["contexts"]
-    for name, teacher in job.config.teachers.items():
-        stage = f"generate-{name}"
-        key = key_of(shared, teacher.model_dump(exclude=_RESOURCES))
+    def work() -> dict[str, Any]:
+        drawn = read_rows(contexts)
+        plans = []
+        for name, teacher in writers.items():
+            wanted = wanted_samples(drawn, teacher, config)
+            stored = stored_keys(folders[name])
+            missing = [row for row in wanted if row["key"] not in stored]
+            num_stored = len(wanted) - len(missing)
+            batch_size = config.batch_size * config.samples
+            plans.append(Plan(name, teacher, missing, len(missing), num_stored, folders[name], batch_size))
+        run_teachers(job.run, sampling(config), plans)
+        return write_responses(
+            examples,
+            contexts,
+            {name: stored_samples(job.store, drawn, teacher, config) for name, teacher in writers.items()},
+            {name: job.run.at("responses", name) for name in writers},
+            job.run.at("rejected", "responses"),
+            filters,
+        )
 
-        def write(name: str = name, teacher: TeacherConfig = teacher, key: str = key) -> dict[str, Any]:
-            with _teacher_progress(job, f"responses/{name}/{key}", f"{name} writes", total) as (rows, check):
-                write_responses(contexts, rows, check, name, teacher, config)
-            return _count_generations(read_rows(rows))
-
-        job.once(stage, key, write)
+    job.once("contexts", key_of(job.keys["examples"], config.contexts), draw)
+    wanted = {
+        name: [folders[name], teacher.system_prompt, teacher.prompt_variants]
+        for name, teacher in writers.items()
+    }
+    sifting = [filters.model_dump(), read_blocklist(filters.blocklist) if filters.blocklist else None]
+    job.once("generate", key_of(job.keys["contexts"], wanted, config.samples, sifting), work)
 
 
 def candidates(job: Job) -> None:
@@ -117,13 +144,13 @@ def candidates(job: Job) -> None:
             )
         ),
     )
-    generated = {name: job.keys[f"generate-{name}"] for name in job.config.teachers}
+    writers = [name for name, teacher in job.config.teachers.items() if writes(teacher)]
     job.once(
         "candidates",
-        key_of(job.keys["neighbours"], generated, config.model_dump()),
+        key_of(job.keys["neighbours"], job.keys["generate"], config.model_dump()),
         lambda: write_candidates(
             job.run.at("examples"),
-            {name: job.run.at("responses", name, key, "rows") for name, key in generated.items()},
+            {name: job.run.at("responses", name) for name in writers},
             job.run.at("neighbours"),
             job.run.at("candidates"),
             config,
@@ -133,34 +160,47 @@ def candidates(job: Job) -> None:
 
 def score(job: Job) -> None:
     """Each teacher scores every candidate of the contexts that the teachers see."""
-    source = job.run.at("candidates")
-    total = job.run.read_json("stages", "candidates.json")["counts"]["contexts for teachers"]
-    for name, teacher in job.config.teachers.items():
-        key = key_of(job.keys["candidates"], teacher.model_dump(exclude=_RESOURCES))
+    source, config = job.run.at("candidates"), job.config.score
+    scorers = _scorers(job)
+    folders = {name: pairs_uri(job.store, teacher) for name, teacher in scorers.items()}
 
-        def write(name: str = name, teacher: TeacherConfig = teacher, key: str = key) -> dict[str, Any]:
-            with _teacher_progress(job, f"scores/{name}/{key}", f"{name} scores", total) as (rows, check):
-                write_scores(source, rows, check, name, teacher, job.config.score)
-            scored = read_rows(rows)
-            failed = [row for row in scored if row["error"] is not None]
-            return {
-                "contexts": len(scored),
-                "pairs": sum(len(row["bytes"]) for row in scored),
-                "contexts set aside": len(failed),
-            }
+    def work() -> dict[str, Any]:
+        plans = []
+        for name, teacher in scorers.items():
+            stored = stored_keys(folders[name])
+            missing = wanted_pairs(source, teacher, stored)
+            num_missing = sum(len(row["keys"]) for row in missing)
+            num_wanted = sum(len(row["keys"]) for row in wanted_pairs(source, teacher, set()))
+            plans.append(
+                Plan(
+                    name,
+                    teacher,
+                    missing,
+                    num_missing,
+                    num_wanted - num_missing,
+                    folders[name],
+                    config.batch_size,
+                )
+            )
+        run_teachers(job.run, scoring(config), plans)
+        return {
+            name: write_scores(source, job.store, teacher, job.run.at("scores", name))
+            for name, teacher in scorers.items()
+        }
 
-        job.once(f"score-{name}", key, write)
+    job.once("score", key_of(job.keys["candidates"], folders), work)
 
 
 def targets(job: Job) -> None:
     """The teachers' scores become one target distribution per context."""
     config = job.config.targets
-    scores = {name: job.keys[f"score-{name}"] for name in job.config.teachers}
-    job.once(
+    counts = job.once(
         "targets",
-        key_of(job.keys["candidates"], scores, config.model_dump()),
+        key_of(job.keys["score"], list(_scorers(job)), config.model_dump()),
         lambda: write_targets(job.run.at("candidates"), _scores_uris(job), job.run.at("targets"), config),
     )
+    if "warning" in counts:
+        print(f"warning: {counts['warning']}", flush=True)
 
 
 def train(job: Job) -> None:
@@ -223,8 +263,7 @@ def evaluate(job: Job) -> None:
                 tally,
             )
         )
-        ranks = gold_ranks(job.run.at("candidates"), _scores_uris(job), job.config.targets, "test")
-        found = {name: hits_from_ranks(values) for name, values in ranks.items() if values}
+        found = calibrate(job.run.at("candidates"), _scores_uris(job), job.config.targets, "test")
         metrics = {"systems": systems, "teachers": found}
         job.tracker.log(
             {
@@ -234,7 +273,11 @@ def evaluate(job: Job) -> None:
                 for name, value in values.items()
             }
         )
-        return metrics
+        return {
+            **metrics,
+            "responses": job.run.read_json("stages", "generate.json")["counts"],
+            "scoring": job.run.read_json("stages", "score.json")["counts"],
+        }
 
     metrics = job.once("evaluate", key_of(job.keys["index"], job.keys["targets"], config.model_dump()), work)
     report_metrics(job.run, metrics)
@@ -270,19 +313,12 @@ class _Reports:
         return f"loss {last['loss']:.4f}, cross-entropy {last['cross_entropy']:.4f}, KL {last['kl']:.4f}"
 
 
+def _scorers(job: Job) -> dict[str, TeacherConfig]:
+    return {name: teacher for name, teacher in job.config.teachers.items() if scores(teacher)}
+
+
 def _scores_uris(job: Job) -> dict[str, str]:
-    return {
-        name: job.run.at("scores", name, job.keys[f"score-{name}"], "rows") for name in job.config.teachers
-    }
-
-
-def _count_generations(rows: list[dict[str, Any]]) -> dict[str, int]:
-    counts = {"kept": sum(len(row["responses"]) for row in rows)}
-    for row in rows:
-        for generation in row["rejected"]:
-            counts[generation["reason"]] = counts.get(generation["reason"], 0) + 1
-    counts["contexts set aside"] = sum(row["error"] is not None for row in rows)
-    return counts
+    return {name: job.run.at("scores", name) for name in _scorers(job)}
 
 
 def _embedding(work: Callable[[Tally], _Result]) -> _Result:
@@ -290,30 +326,3 @@ def _embedding(work: Callable[[Tally], _Result]) -> _Result:
     tally = Tally()
     with progress("texts embedded", tally.total, "texts", tally.done):
         return work(tally)
-
-
-@contextmanager
-def _teacher_progress(job: Job, folder: str, label: str, total: int) -> Iterator[tuple[str, str]]:
-    """Progress over a teacher's rows on disk, with its sanity check shown once; gives both URIs.
-
-    A failed check leaves as the ValueError it was in the actor, not as the actor's death.
-    """
-    job.run.make_folder(folder)
-    check = f"{folder}/check.json"
-    shown: list[str] = []
-
-    def news() -> str | None:
-        report = None if shown else job.run.read_json(check)
-        if report is None or "line" not in report:
-            return None
-        shown.append(report["line"])
-        return shown[0]
-
-    try:
-        with progress(label, lambda: total, "contexts", lambda: job.run.count_rows(folder, "rows"), news):
-            yield job.run.at(folder, "rows"), job.run.at(check)
-    except Exception:
-        report = job.run.read_json(check) or {}
-        if "error" in report:
-            raise ValueError(report["error"]) from None
-        raise

@@ -1,6 +1,6 @@
 """Retrieval metrics, all by ir-measures; documents that tie count against the right one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import ir_measures
 from ir_measures import RR, R
@@ -22,21 +22,6 @@ def rank_metrics(qrels: Qrels, run: Run) -> dict[str, float]:
 def hits_metric(qrels: Qrels, run: Run) -> dict[str, float]:
     """`hits@1/20` of a run in which every query has 20 documents, one of them right."""
     return _measure(_HITS, qrels, run)
-
-
-def hits_from_ranks(ranks: Sequence[float]) -> dict[str, float]:
-    """`hits@1/20` and `mrr` from the right candidate's ranks among its 20, and their number."""
-    # A rank becomes a run of that many documents, so that the library does the arithmetic here, too.
-    qrels = {str(query): {"right": 1} for query in range(len(ranks))}
-    run = {}
-    for query, rank in enumerate(ranks):
-        better = {f"wrong {place}": 2.0 for place in range(max(0, -int(-rank // 1) - 1))}
-        run[str(query)] = {**better, "right": 1.0}
-    return {
-        **hits_metric(qrels, run),
-        "mrr": rank_metrics(qrels, run)["mrr"],
-        "contexts": float(len(ranks)),
-    }
 
 
 def _measure(measures: Mapping[str, ir_measures.Measure], qrels: Qrels, run: Run) -> dict[str, float]:

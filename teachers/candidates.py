@@ -22,7 +22,8 @@ def write_candidates(
     """Writes CANDIDATES; `responses_uris` maps a teacher's name to its RESPONSES. Returns counts by source.
 
     Training contexts get gold + generated + retrieved + random; the first `evaluation_contexts` test
-    contexts gold + 19 random test replies, on which teachers are ranked.
+    and `validation_contexts` validation contexts gold + 19 random replies of their split, on which teachers
+    are ranked.
     """
     generator = random.Random(config.seed)
     examples = read_rows(examples_uri)
@@ -46,19 +47,28 @@ def write_candidates(
         candidates.add_random(replies, config.random, generator)
         written = any(example_id in responses for responses in generated.values())
         rows.append(_row(example, candidates, for_teachers=written))
-    held_out = [example for example in examples if example["split"] == "test"]
-    ranked = held_out[: config.evaluation_contexts]
+    training_contexts = len(rows)
+    for split, limit in (("test", config.evaluation_contexts), ("validation", config.validation_contexts)):
+        held_out = [example for example in examples if example["split"] == split]
+        rows += _ranked(held_out, limit, generator)
+    write_rows(output_uri, rows, CANDIDATES)
+    counts = Counter(candidate["source"] for row in rows for candidate in row["candidates"])
+    counts["training contexts"] = training_contexts
+    counts["contexts for teachers"] = sum(row["for_teachers"] for row in rows)
+    return counts
+
+
+def _ranked(held_out: list[dict[str, Any]], limit: int, generator: random.Random) -> list[dict[str, Any]]:
+    """Rows of CANDIDATES with the gold reply and random replies of the same split."""
+    ranked = held_out[:limit]
     # From the sample's own replies where they suffice: each prior is then computed once.
     pool = [example["reply"] for example in (ranked if len(ranked) > RANKED_CANDIDATES else held_out)]
+    rows = []
     for example in ranked:
         candidates = _Candidates(example["reply"])
         candidates.add_random(pool, RANKED_CANDIDATES - 1, generator)
         rows.append(_row(example, candidates, for_teachers=True))
-    write_rows(output_uri, rows, CANDIDATES)
-    counts = Counter(candidate["source"] for row in rows for candidate in row["candidates"])
-    counts["training contexts"] = len(rows) - len(ranked)
-    counts["contexts for teachers"] = sum(row["for_teachers"] for row in rows)
-    return counts
+    return rows
 
 
 class _Candidates:

@@ -1,8 +1,8 @@
 """What a user may say about conversations, teachers, candidates and targets."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 
 class Section(BaseModel):
@@ -38,27 +38,131 @@ class ExamplesConfig(Section):
     """Seed of every random choice here."""
 
 
-class TeacherConfig(Section):
-    """One generative teacher, run by vLLM."""
+class _Teacher(Section):
+    """What every kind of teacher needs to run; none of it changes what the teacher says."""
 
+    num_cpus: int = Field(2, ge=1)
+    """CPUs of one replica: what Ray reserves and, without a GPU, the threads that compute."""
+    num_gpus: float = Field(0, ge=0)
+    """GPUs of one replica; more than one share the model by tensor parallelism."""
+    accelerator_type: str | None = None
+    """Ray's name of the GPU that is wanted, such as `A10G` or `H100`; any where not given."""
+    replicas: int | tuple[int, int] = 1
+    """Replicas that work side by side; a range such as [0, 8] grows and shrinks with the work."""
+    batch_timeout_s: float = Field(600, gt=0)
+    """A batch that takes longer counts as hung: the replica is replaced and the batch tried row by row."""
+
+    @field_validator("num_gpus")
+    @classmethod
+    def _whole_above_one(cls, num_gpus: float) -> float:
+        if num_gpus > 1 and num_gpus != int(num_gpus):
+            raise ValueError(f"{num_gpus} is neither a share of one GPU nor a whole number of them")
+        return num_gpus
+
+    @field_validator("replicas")
+    @classmethod
+    def _a_range_of_replicas(cls, replicas: int | tuple[int, int]) -> int | tuple[int, int]:
+        least, most = (replicas, replicas) if isinstance(replicas, int) else replicas
+        if not 0 <= least <= most or most == 0:
+            raise ValueError(f"{replicas} is no number of replicas")
+        return replicas
+
+    def at_least(self) -> int:
+        """Replicas without which no work is done."""
+        return max(1, self.replicas if isinstance(self.replicas, int) else self.replicas[0])
+
+
+RESOURCES = frozenset(_Teacher.model_fields)
+
+_SYSTEM_PROMPT = "You are chatting with a friend. Answer in one short, casual sentence."
+
+
+class VllmTeacher(_Teacher):
+    """A generative teacher, run by vLLM: it writes and scores."""
+
+    kind: Literal["vllm"] = "vllm"
+    """A generative model that vLLM runs."""
     model: str
     """`smollm2-135m-instruct`, `gemma-3-270m`, a local folder, or a cached Hugging Face id."""
-    system_prompt: str = "You are chatting with a friend. Answer in one short, casual sentence."
-    """Used where the model has a chat template and the template a system role."""
+    system_prompt: str = _SYSTEM_PROMPT
+    """For writing and scoring, where the model has a chat template and the template a system role."""
+    prompt_variants: list[str] = []
+    """Further system prompts; a context's samples take turns over `system_prompt` and these."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
     """Precision the engine computes in."""
     max_model_tokens: int = Field(1024, ge=64)
     """Contexts longer than this lose their oldest turns."""
     max_sane_loss: float = Field(4.0, gt=0)
     """Nats per token on a known English sentence above which the teacher is refused."""
-    num_cpus: int = Field(2, ge=1)
-    """CPUs of one replica: what Ray reserves and, without a GPU, the threads that compute."""
-    num_gpus: float = Field(0, ge=0)
-    """GPUs of one replica."""
-    replicas: int = Field(1, ge=1)
-    """Engines of this teacher that work side by side."""
     kv_cache_gib: float = Field(1, gt=0)
     """Cache of one engine on a CPU; a GPU's is sized by vLLM."""
+
+
+class SimilarityTeacher(_Teacher):
+    """A frozen retriever or cross-encoder: it scores by similarity and writes nothing."""
+
+    kind: Literal["similarity"]
+    """A sentence-transformers model."""
+    model: str
+    """`all-minilm-l6-v2`, a local folder, or a cached Hugging Face id; a cross-encoder is recognised."""
+    context_turns: int = Field(2, ge=1)
+    """Newest turns that it reads, newest first."""
+    max_tokens: int = Field(128, ge=8)
+    """Longer texts are cut."""
+
+
+class EndpointTeacher(_Teacher):
+    """A model behind an OpenAI-compatible server: it writes, and scores where `tokenizer` is given."""
+
+    kind: Literal["endpoint"]
+    """An OpenAI-compatible server."""
+    base_url: str
+    """Such as `http://localhost:8000/v1`."""
+    model: str
+    """The name it is served by."""
+    api_key_env: str | None = None
+    """Environment variable with the key, in the environment of the cluster's nodes; never written down."""
+    tokenizer: str | None = None
+    """Folder or id of its tokenizer: scoring needs it, and a server with `prompt_logprobs` (vLLM's)."""
+    system_prompt: str = _SYSTEM_PROMPT
+    """For writing and scoring."""
+    prompt_variants: list[str] = []
+    """Further system prompts; a context's samples take turns over `system_prompt` and these."""
+    max_model_tokens: int = Field(1024, ge=64)
+    """Contexts longer than this lose their oldest turns, where `tokenizer` is given."""
+    max_sane_loss: float = Field(4.0, gt=0)
+    """Nats per token on a known English sentence above which its scores are refused."""
+    concurrency: int = Field(8, ge=1)
+    """Requests in flight at most."""
+    request_timeout_s: float = Field(60, gt=0)
+    """Of one request; it is retried with back-off on 408, 409, 429, 5xx and lost connections."""
+    max_retries: int = Field(6, ge=0)
+    """Retries of one request before its row is set aside."""
+
+
+def _kind(teacher: Any) -> str:
+    return str(teacher.get("kind", "vllm") if isinstance(teacher, dict) else teacher.kind)
+
+
+TeacherConfig = Annotated[
+    Annotated[VllmTeacher, Tag("vllm")]
+    | Annotated[SimilarityTeacher, Tag("similarity")]
+    | Annotated[EndpointTeacher, Tag("endpoint")],
+    Discriminator(_kind),
+]
+
+
+Writer = VllmTeacher | EndpointTeacher
+
+
+def writes(teacher: TeacherConfig) -> TypeGuard[Writer]:
+    """Whether it generates responses."""
+    return not isinstance(teacher, SimilarityTeacher)
+
+
+def scores(teacher: TeacherConfig) -> bool:
+    """Whether it scores candidates."""
+    return not isinstance(teacher, EndpointTeacher) or teacher.tokenizer is not None
 
 
 class GenerateConfig(Section):
@@ -80,6 +184,21 @@ class GenerateConfig(Section):
     """Seed of every random choice here."""
 
 
+class FiltersConfig(Section):
+    """What drops a teacher's response; the count by reason and teacher is in the report."""
+
+    min_words: int = Field(1, ge=1)
+    """Shorter responses are dropped."""
+    max_words: int = Field(60, ge=1)
+    """Longer responses are dropped."""
+    languages: list[str] = []
+    """ISO 639-1 codes of the languages that are kept, such as [en]; all where none is given."""
+    blocklist: str | None = None
+    """File of words or phrases, one a line; a response that has one is dropped."""
+    near_duplicates: float = Field(0.7, gt=0, le=1)
+    """Jaccard similarity of word 3-shingles to another response of the whole set that drops one."""
+
+
 class CandidatesConfig(Section):
     """How many candidates of each source a context gets, beside its gold reply."""
 
@@ -91,6 +210,8 @@ class CandidatesConfig(Section):
     """Other training replies."""
     evaluation_contexts: int = Field(30, ge=0)
     """Test contexts on which teachers rank the gold reply among 20."""
+    validation_contexts: int = Field(0, ge=0)
+    """Validation contexts on which they do, too; temperatures and weights are fitted there."""
     seed: int = 0
     """Seed of every random choice here."""
 
@@ -100,19 +221,41 @@ class ScoreConfig(Section):
 
     batch_size: int = Field(8, ge=1)
     """Contexts in one engine call, and the most that a crash repeats."""
+    repeated_share: float = Field(0.01, ge=0, le=1)
+    """Share of pairs that are scored twice, to measure how much scores depend on order and batch."""
 
 
 Normalisation = Literal["mean_log_likelihood", "log_likelihood_per_byte", "pointwise_mutual_information"]
+Combination = Literal[
+    "mean_of_distributions", "mean_of_scores", "product_of_experts", "reciprocal_rank_fusion", "max"
+]
 
 
 class TargetsConfig(Section):
     """From raw scores to one target distribution per context."""
 
     normalisation: Normalisation = "pointwise_mutual_information"
-    """What a teacher's score is."""
+    """What a generative teacher's score is; a similarity is taken as it is."""
     z_score: bool = True
     """Bring each teacher's scores of one context to mean 0 and deviation 1 before the softmax."""
-    temperature: float = Field(0.5, gt=0)
-    """Of the softmax over a context's candidates; lower is sharper."""
-    weights: dict[str, float] = {}
-    """Weight per teacher in the mean of distributions; teachers that are not named weigh 1."""
+    temperature: float | Literal["entropy", "validation"] = 0.5
+    """Of each teacher's softmax, lower is sharper; or fitted to `entropy`, or to gold on `validation`."""
+    entropy: float = Field(1.0, gt=0)
+    """Nats that the mean entropy of a teacher's softened distributions is fitted to."""
+    combination: Combination = "mean_of_distributions"
+    """How the teachers' distributions or scores become one."""
+    weights: dict[str, float] | Literal["validation"] = {}
+    """Weight per teacher, 1 where not named; or fitted to the gold replies of `validation`."""
+    missing: Literal["neutral", "lowest", "leave_out"] = "neutral"
+    """A missing score becomes the teacher's mean over the context, its lowest, or leaves the teacher out."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _positive(cls, temperature: float | str) -> float | str:
+        if not isinstance(temperature, str) and temperature <= 0:
+            raise ValueError("must be greater than 0")
+        return temperature
+
+    @property
+    def fits_on_validation(self) -> bool:
+        return "validation" in (self.temperature, self.weights)

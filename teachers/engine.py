@@ -1,167 +1,194 @@
-"""One vLLM engine: samples responses and sums log-likelihoods.
+"""One vLLM engine: a teacher that writes responses and sums log-likelihoods.
 
-The engine runs inside the calling process: it starts in half the time, and on a small machine no
-core is lost to the traffic between two processes.
+On a CPU it runs inside the calling process: it starts in half the time, and no core is lost to the
+traffic between two processes.
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from teachers.config import GenerateConfig, TeacherConfig
-from teachers.conversations import Message
-from teachers.filters import Generation
+from teachers.config import GenerateConfig, VllmTeacher
+from teachers.likelihood import LikelihoodScorer, Pair
 from teachers.packaged import model_folder
 from teachers.prompts import PromptFormat
+from teachers.sanity import KNOWN_PAIRS, KNOWN_QUESTION, known_sentence_loss, refuse_above
+from teachers.teacher import Generation, Group, PairScore, Prompt
 
-KNOWN_SENTENCE = (
-    "The sun rises in the east and sets in the west, and at night we can see the moon and the stars."
-)
-_KNOWN_QUESTION: list[Message] = [{"role": "user", "content": "Hi! What did you do at the weekend?"}]
 # CPU blocks of 128 tokens are longer than most contexts; a multiple of 32 is needed there.
 _CPU_BLOCK_TOKENS = 32
 _BATCH_TOKENS = 1024
-
-
-@dataclass(frozen=True)
-class SanityCheck:
-    """What a teacher showed before its scores were used."""
-
-    teacher: str
-    loss: float
-    """Nats per token on KNOWN_SENTENCE."""
-    begins_with: str
-    ends_turn_with: str
-    chat_template: bool
-    sample: str
-
-    def line(self) -> str:
-        return (
-            f"{self.teacher}: {self.loss:.2f} nats/token on a known sentence, begins with "
-            f"{self.begins_with!r}, ends a turn with {self.ends_turn_with!r}, "
-            f"{'chat template' if self.chat_template else 'transcript'}, writes {self.sample!r}"
-        )
+# Nats per token by which scoring from the prefix cache may differ from scoring without. bfloat16 has
+# three significant digits; transformers and vLLM in float32 agree to 1e-5.
+_TOLERANCE = {"float32": 1e-3}
+_LOW_PRECISION_TOLERANCE = 0.05
 
 
 class Engine:
     """A running teacher."""
 
-    def __init__(self, name: str, config: TeacherConfig) -> None:
+    def __init__(self, name: str, config: VllmTeacher) -> None:
         self.name = name
         self.config = config
         _set_environment(config)
         from vllm import LLM
         from vllm.platforms import current_platform
 
-        on_cpu = current_platform.is_cpu()
         self._llm = LLM(
             model=model_folder(config.model),
             dtype=config.dtype,
             max_model_len=config.max_model_tokens,
             max_num_batched_tokens=max(_BATCH_TOKENS, config.max_model_tokens),
-            # A seeded request whose prompt is split over steps fails on the CPU ("Generator does not use
-            # offset"), and split prompts gain nothing at these lengths.
-            enable_chunked_prefill=False,
             enable_prefix_caching=True,
-            enforce_eager=on_cpu,
             disable_log_stats=True,
             seed=0,
-            **({"block_size": _CPU_BLOCK_TOKENS} if on_cpu else {}),
+            **(_cpu_settings() if current_platform.is_cpu() else _gpu_settings(config)),
         )
-        tokenizer = self._llm.get_tokenizer()
-        self.format = PromptFormat(tokenizer, config.system_prompt, config.max_model_tokens * 3 // 4)
+        self.format = PromptFormat(name, self._llm.get_tokenizer(), config.max_model_tokens * 3 // 4)
+        self.likelihood = LikelihoodScorer(self._llm)
 
-    def generate(self, contexts: Sequence[list[int]], config: GenerateConfig) -> list[list[Generation]]:
-        """`config.samples` seeded samples for each prompt."""
+    def generate(self, prompts: Sequence[Prompt], config: GenerateConfig) -> list[Generation]:
+        """A seeded sample for each prompt, an error where the context does not fit."""
         from vllm import SamplingParams
 
-        sampling = SamplingParams(
-            n=config.samples,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            max_tokens=config.max_tokens,
-            seed=config.seed,
-            stop=self.format.stop,
-        )
-        outputs = self._llm.generate(
-            [{"prompt_token_ids": ids} for ids in contexts], sampling, use_tqdm=False
-        )
+        generations: list[Generation | None] = []
+        requests: list[dict[str, Any]] = []
+        params: list[Any] = []
+        for prompt in prompts:
+            try:
+                prefix = self.format.prefix(prompt.context, prompt.system_prompt)
+            except ValueError as error:
+                generations.append(Generation("", truncated=False, error=str(error)))
+                continue
+            generations.append(None)
+            requests.append({"prompt_token_ids": prefix.ids})
+            params.append(
+                SamplingParams(
+                    temperature=config.temperature,
+                    top_p=config.top_p,
+                    max_tokens=config.max_tokens,
+                    seed=prompt.seed,
+                    **self._stops(),
+                )
+            )
+        outputs = iter(self._llm.generate(requests, params, use_tqdm=False) if requests else [])
+        return [known or _generation(next(outputs)) for known in generations]
+
+    def score(self, groups: Sequence[Group]) -> list[list[PairScore]]:
+        """Log-likelihoods of each group's responses, an error where one does not fit or has no border."""
+        pairs: list[Pair] = []
+        errors: list[list[str | None]] = []
+        for group in groups:
+            found, problems = self._pairs(group)
+            pairs.extend(found)
+            errors.append(problems)
+        sums = iter(zip(self.likelihood.log_likelihoods(pairs), pairs, strict=True))
+
+        def next_score() -> PairScore:
+            value, (_, response) = next(sums)
+            return PairScore(log_likelihood=value, tokens=len(response))
+
         return [
-            [Generation(sample.text, sample.finish_reason == "length") for sample in output.outputs]
-            for output in outputs
+            [next_score() if error is None else PairScore(error=error) for error in problems]
+            for problems in errors
         ]
 
-    def log_likelihoods(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
-        """Sum in nats over each response's tokens given its context's, for (context, response) token ids.
+    def check(self) -> str:
+        """One line: the loss on plain English, how a turn ends, a sample, how it scores.
 
-        Pairs of one context should stand together: its tokens are computed once and read from the prefix
-        cache after that. vLLM by itself recomputes them for every pair. Where the cache reaches into the
-        response, the first response rows were never computed, so those pairs are scored again without it.
-        """
-        sums = self._score(pairs, read_cache=True)
-        missing = [row for row, value in enumerate(sums) if value is None]
-        again = self._score([pairs[row] for row in missing], read_cache=False)
-        for row, value in zip(missing, again, strict=True):
-            sums[row] = value
-        return [value for value in sums if value is not None]
-
-    def _score(self, pairs: Sequence[tuple[list[int], list[int]]], read_cache: bool) -> list[float | None]:
-        from vllm import SamplingParams
-
-        if not pairs:
-            return []
-        outputs = self._llm.generate(
-            [{"prompt_token_ids": context + response} for context, response in pairs],
-            SamplingParams(
-                max_tokens=1, prompt_logprobs=0, skip_reading_prefix_cache=not read_cache, detokenize=False
-            ),
-            use_tqdm=False,
-        )
-        sums: list[float | None] = []
-        for (context, response), output in zip(pairs, outputs, strict=True):
-            # The row that predicts the first response token is the context's last.
-            if (output.num_cached_tokens or 0) > len(context) - 1:
-                sums.append(None)
-                continue
-            rows = output.prompt_logprobs[len(context) :]
-            sums.append(float(sum(row[token].logprob for row, token in zip(rows, response, strict=True))))
-        return sums
-
-    def check(self) -> SanityCheck:
-        """A loss on plain English and a sample.
+        Where scores from the prefix cache differ from scores without it, the cache is given up for good.
 
         Raises:
-            ValueError: the teacher is not to be trusted, and why.
+            ValueError: the loss says that weights or special tokens are wrong.
         """
-        tokenizer = self.format.tokenizer
-        prior = self.format.context([])
-        sentence = tokenizer(f" {KNOWN_SENTENCE}", add_special_tokens=False).input_ids
-        start = prior[:1] if not self.format.uses_chat_template else prior
-        [total] = self.log_likelihoods([(start, sentence)])
-        sampling = GenerateConfig(samples=1)
-        [[sample]] = self.generate([self.format.context(_KNOWN_QUESTION)], sampling)
-        result = SanityCheck(
-            teacher=self.name,
-            loss=-total / len(sentence),
-            begins_with=tokenizer.decode(prior[:1]),
-            ends_turn_with=tokenizer.decode(self.format.response("x")[-1:]),
-            chat_template=self.format.uses_chat_template,
-            sample=sample.text.strip(),
+        loss = known_sentence_loss(self.format, self.config.system_prompt, self.likelihood.log_likelihoods)
+        refuse_above(self.config.max_sane_loss, loss, self.name)
+        prompt = Prompt(KNOWN_QUESTION, self.config.system_prompt, seed=0)
+        [sample] = self.generate([prompt], GenerateConfig())
+        ends_with = self.format.tokenizer.decode(self.format.end_of_turn)
+        return (
+            f"{self.name}: {loss:.2f} nats/token on a known sentence, ends a turn with {ends_with!r}, "
+            f"{'chat template' if self.format.uses_chat_template else 'transcript'}, "
+            f"writes {sample.text.strip()!r}, {self._check_cache()}"
         )
-        if not result.loss <= self.config.max_sane_loss:
-            raise ValueError(
-                f"teachers.{self.name}: {result.loss:.2f} nats per token on plain English, more than "
-                f"max_sane_loss = {self.config.max_sane_loss}; its weights or special tokens are wrong"
+
+    def _check_cache(self) -> str:
+        """What the difference is between scores from the cache and without, in another order."""
+        pairs = [pair for group in KNOWN_PAIRS for pair in self._pairs(group)[0]]
+        cached = self.likelihood.log_likelihoods(pairs)
+        self.likelihood.reads_cache = False
+        plain = self.likelihood.log_likelihoods(pairs[::-1])[::-1]
+        difference = max(
+            abs(one - other) / len(response)
+            for one, other, (_, response) in zip(cached, plain, pairs, strict=True)
+        )
+        path = "token ids" if self.likelihood.scores_token_ids else "prompt log-probabilities"
+        allowed = _TOLERANCE.get(self.config.dtype, _LOW_PRECISION_TOLERANCE)
+        if not difference <= allowed:  # NaN is refused, too
+            return (
+                f"scores by {path} WITHOUT the prefix cache, several times slower: with it, scores differ by "
+                f"{difference:.2g} nats/token, more than {allowed:g}"
             )
-        return result
+        self.likelihood.reads_cache = True
+        return f"scores by {path} from the prefix cache (without it {difference:.2g} nats/token apart)"
+
+    def _pairs(self, group: Group) -> tuple[list[Pair], list[str | None]]:
+        """Token ids of the pairs that can be scored, and for each response None or what is wrong."""
+        try:
+            prefix = self.format.prefix(group.context, self.config.system_prompt)
+        except ValueError as error:
+            return [], [str(error)] * len(group.responses)
+        longest = self.config.max_model_tokens - 1
+        pairs: list[Pair] = []
+        problems: list[str | None] = []
+        for text in group.responses:
+            try:
+                response = self.format.response(prefix, text)
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            tokens = len(prefix.ids) + len(response)
+            if tokens > longest:
+                problems.append(f"teachers.{self.name}: context and response are {tokens} tokens > {longest}")
+                continue
+            pairs.append((prefix.ids, response))
+            problems.append(None)
+        return pairs, problems
+
+    def _stops(self) -> dict[str, Any]:
+        if self.format.uses_chat_template:
+            return {"stop_token_ids": self.format.end_of_turn}
+        return {"stop": ["\n"]}
 
 
-def _set_environment(config: TeacherConfig) -> None:
-    """vLLM reads these when it is imported."""
-    settings = {
-        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_CPU_KVCACHE_SPACE": str(max(1, round(config.kv_cache_gib))),
+def _generation(output: Any) -> Generation:
+    [sample] = output.outputs
+    return Generation(sample.text, truncated=sample.finish_reason == "length")
+
+
+def _cpu_settings() -> dict[str, Any]:
+    return {
+        "block_size": _CPU_BLOCK_TOKENS,
+        "enforce_eager": True,
+        # A seeded request whose prompt is split over steps fails on the CPU ("Generator does not use
+        # offset"), and split prompts gain nothing at these lengths.
+        "enable_chunked_prefill": False,
     }
-    os.environ.update(settings)
+
+
+def _gpu_settings(config: VllmTeacher) -> dict[str, Any]:
+    """Several GPUs share the model; a share of one GPU is a share of its memory."""
+    return {
+        "tensor_parallel_size": max(1, int(config.num_gpus)),
+        "gpu_memory_utilization": 0.9 * min(1, config.num_gpus or 1),
+    }
+
+
+def _set_environment(config: VllmTeacher) -> None:
+    """vLLM reads these when it is imported."""
+    os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "1" if config.num_gpus else "0")
+    os.environ.update(
+        VLLM_LOGGING_LEVEL="WARNING",
+        VLLM_NO_USAGE_STATS="1",
+        VLLM_CPU_KVCACHE_SPACE=str(max(1, round(config.kv_cache_gib))),
+    )

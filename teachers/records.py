@@ -37,15 +37,37 @@ EXAMPLES = pa.schema(
 # Writes: any stage that sets input aside. Reads: people.
 REJECTED = pa.schema([("origin", pa.string()), ("row", pa.string()), ("reason", pa.string())])
 
-# Writes: teachers.generation, one dataset per teacher. Reads: teachers.candidates.
-# `error` is null unless the row broke the engine; then both lists are empty.
-GENERATION = pa.struct([("text", pa.string()), ("reason", pa.string())])
+# The store, shared by runs: what a teacher made, once, in a folder of its own for each teacher and its
+# settings. A key is `teachers.store.content_key` of what the row answers. A row with an `error` broke
+# the teacher, also when tried alone; its other values are null.
+# Writes: teachers.generation. Reads: teachers.responses.
+SAMPLES = pa.schema(
+    [
+        ("key", pa.string()),  # of context, system prompt and number of the sample
+        ("text", pa.string()),
+        ("truncated", pa.bool_()),  # the token limit ended it, not the teacher
+        ("error", pa.string()),
+    ]
+)
+
+# Writes: teachers.scoring. Reads: teachers.scoring, which aligns them with a run's candidates.
+# The pair of a response and the empty context gives the response's prior.
+PAIR_SCORES = pa.schema(
+    [
+        ("key", pa.string()),  # of context and response
+        ("log_likelihood", pa.float64()),  # generative teachers, see SCORES
+        ("tokens", pa.int32()),
+        ("similarity", pa.float64()),  # retrievers and cross-encoders
+        ("repeated", pa.float64()),  # log_likelihood of a second scoring, of a share of the pairs
+        ("error", pa.string()),
+    ]
+)
+
+# Writes: teachers.responses, one dataset per teacher. Reads: teachers.candidates.
 RESPONSES = pa.schema(
     [
         ("example_id", pa.string()),
         ("responses", pa.list_(pa.string())),  # kept, distinct
-        ("rejected", pa.list_(GENERATION)),  # dropped by the filters, with the reason
-        ("error", pa.string()),
     ]
 )
 
@@ -71,7 +93,8 @@ CANDIDATES = pa.schema(
 
 # Writes: teachers.scoring, one dataset per teacher, rows with `for_teachers` only.
 # Reads: teachers.targets. Log-likelihoods are sums over the response's tokens in nats and include
-# the end-of-turn token; null: the teacher could not score this candidate (`error` says why).
+# the end-of-turn token. A generative teacher's `similarity` is null, a retriever's `log_likelihood`,
+# `prior` and `tokens`; where all are null the teacher could not score this candidate.
 SCORES = pa.schema(
     [
         ("example_id", pa.string()),
@@ -79,7 +102,7 @@ SCORES = pa.schema(
         ("prior", pa.list_(pa.float64())),  # [K], the response without the context
         ("tokens", pa.list_(pa.int32())),  # [K]
         ("bytes", pa.list_(pa.int32())),  # [K], UTF-8 length of the text
-        ("error", pa.string()),
+        ("similarity", pa.list_(pa.float64())),  # [K]
     ]
 )
 

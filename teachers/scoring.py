@@ -1,80 +1,155 @@
-"""Teachers score candidates: a Ray Data pipeline of vLLM actors for one teacher."""
+"""Teachers score candidates: what pairs are wanted, how a worker scores them, and a run's share of them."""
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import ray.data
-from ray.data.expressions import col
 
-from teachers.config import ScoreConfig, TeacherConfig
-from teachers.generation import checked_engine, run_teacher
-from teachers.records import SCORES
+from teachers.config import ScoreConfig, SimilarityTeacher, TeacherConfig
+from teachers.records import MESSAGE, PAIR_SCORES, SCORES, read_rows, write_rows
+from teachers.store import Row, content_key, pairs_uri, stored_rows
+from teachers.teacher import Group, PairScore, Teacher
+from teachers.worker import Task
 
-Pair = tuple[list[int], list[int]]
+_NO_CONTEXT: list[dict[str, str]] = []
+# Priors all share one context; a group of them is about as much work as a context's candidates.
+_PRIORS_IN_A_GROUP = 16
 
-
-class Scorer:
-    """Ray Data actor: rows of CANDIDATES in, rows of SCORES out."""
-
-    def __init__(self, name: str, teacher: TeacherConfig, check_uri: str) -> None:
-        self._engine = checked_engine(name, teacher, check_uri)
-        # Retrieved and random candidates come back under many contexts, with the same prior.
-        self._priors: dict[str, float] = {}
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        rows = batch.to_pylist()
-        scored: list[dict[str, Any]] = []
-        pairs: list[Pair] = []
-        for row in rows:
-            texts = [candidate["text"] for candidate in row["candidates"]]
-            try:
-                found, error = self._pairs(row["context"], texts), None
-            except ValueError as problem:
-                found, error = [], str(problem)
-            pairs.extend(found)
-            scored.append({"example_id": row["example_id"], "texts": texts, "found": found, "error": error})
-        self._learn_priors([text for row in scored if row["found"] for text in row["texts"]])
-        values = iter(self._engine.log_likelihoods(pairs))
-        for row in scored:
-            texts, found = row.pop("texts"), row.pop("found")
-            missing: list[None] = [None] * len(texts)
-            row["log_likelihood"] = [next(values) for _ in found] or missing
-            row["prior"] = [self._priors[text] for text in texts] if found else missing
-            row["tokens"] = [len(response) for _, response in found] or missing
-            row["bytes"] = [len(text.encode()) for text in texts]
-        return pa.Table.from_pylist(scored, schema=SCORES)
-
-    def _pairs(self, context: list[dict[str, str]], texts: list[str]) -> list[Pair]:
-        prompt_format = self._engine.format
-        prompt = prompt_format.context(context)
-        longest = self._engine.config.max_model_tokens - 1
-        pairs = [(prompt, prompt_format.response(text)) for text in texts]
-        for _, response in pairs:
-            if len(prompt) + len(response) > longest:
-                raise ValueError(f"context and a candidate are longer than {longest} tokens")
-        return pairs
-
-    def _learn_priors(self, texts: list[str]) -> None:
-        new = [text for text in dict.fromkeys(texts) if text not in self._priors]
-        prompt = self._engine.format.context([])
-        pairs = [(prompt, self._engine.format.response(text)) for text in new]
-        self._priors.update(zip(new, self._engine.log_likelihoods(pairs), strict=True))
+_WANTED = pa.schema(
+    [
+        ("key", pa.string()),
+        ("context", pa.list_(MESSAGE)),
+        ("responses", pa.list_(pa.string())),
+        ("keys", pa.list_(pa.string())),  # of the pairs
+    ]
+)
 
 
-def write_scores(
-    candidates_uri: str,
-    output_uri: str,
-    check_uri: str,
-    name: str,
-    teacher: TeacherConfig,
-    config: ScoreConfig,
-) -> None:
-    """Writes SCORES for every row of CANDIDATES that is `for_teachers`, by one teacher."""
-    run_teacher(
-        ray.data.read_parquet(candidates_uri).filter(expr=col("for_teachers")),
-        Scorer,
-        (name, teacher, check_uri),
-        teacher,
-        config.batch_size,
-        output_uri,
-    )
+def wanted_pairs(candidates_uri: str, teacher: TeacherConfig, stored: set[str]) -> list[Row]:
+    """Rows of work for the pairs that `candidates_uri` asks for and the store has not, by context.
+
+    A generative teacher also scores each response after no context at all: its prior.
+    """
+    contexts: dict[str, list[dict[str, str]]] = {}
+    responses: dict[str, dict[str, str]] = {}
+    priors: dict[str, str] = {}
+    for row in read_rows(candidates_uri):
+        if not row["for_teachers"]:
+            continue
+        group = content_key(row["context"])
+        contexts[group] = row["context"]
+        for candidate in row["candidates"]:
+            responses.setdefault(group, {})[content_key(row["context"], candidate["text"])] = candidate[
+                "text"
+            ]
+            priors[content_key(_NO_CONTEXT, candidate["text"])] = candidate["text"]
+    wanted = [_work(contexts[group], found, stored) for group, found in responses.items()]
+    if not isinstance(teacher, SimilarityTeacher):
+        items = [(key, text) for key, text in priors.items() if key not in stored]
+        wanted += [
+            _work(_NO_CONTEXT, dict(items[start : start + _PRIORS_IN_A_GROUP]), stored)
+            for start in range(0, len(items), _PRIORS_IN_A_GROUP)
+        ]
+    return [row for row in wanted if row["keys"]]
+
+
+def _work(context: list[dict[str, str]], texts: dict[str, str], stored: set[str]) -> Row:
+    missing = {key: text for key, text in texts.items() if key not in stored}
+    return {
+        "key": content_key(context, list(missing)),
+        "context": context,
+        "responses": list(missing.values()),
+        "keys": list(missing),
+    }
+
+
+def scoring(config: ScoreConfig) -> Task:
+    """The work of scoring pairs."""
+    return Task("scores", "pairs", _WANTED, PAIR_SCORES, partial(_score, config=config), _set_aside)
+
+
+def _score(teacher: Teacher, rows: list[Row], config: ScoreConfig) -> list[Row]:
+    groups = [Group(row["context"], row["responses"]) for row in rows]
+    keys = [key for row in rows for key in row["keys"]]
+    scores = [score for found in teacher.score(groups) for score in found]
+    made = {key: _row(key, score) for key, score in zip(keys, scores, strict=True)}
+    # A second time alone, in another order and batch: how much a score depends on its company.
+    again = [
+        (key, Group(row["context"], [text]))
+        for row in reversed(rows)
+        for key, text in zip(row["keys"], row["responses"], strict=True)
+        if int(key[:8], 16) < config.repeated_share * 2**32 and made[key]["log_likelihood"] is not None
+    ]
+    for (key, _), [score] in zip(again, teacher.score([group for _, group in again]), strict=True):
+        made[key]["repeated"] = score.log_likelihood
+    return list(made.values())
+
+
+def _set_aside(row: Row, error: str) -> list[Row]:
+    return [_row(key, PairScore(error=error)) for key in row["keys"]]
+
+
+def _row(key: str, score: PairScore) -> Row:
+    return {
+        "key": key,
+        "log_likelihood": score.log_likelihood,
+        "tokens": score.tokens,
+        "similarity": score.similarity,
+        "repeated": None,
+        "error": score.error,
+    }
+
+
+def write_scores(candidates_uri: str, store: str, teacher: TeacherConfig, output_uri: str) -> dict[str, Any]:
+    """Writes SCORES: the stored pairs of a run's candidates, aligned with them. Returns counts and noise.
+
+    `noise_nats_per_token` is the largest difference between two scorings of the pairs that were scored twice.
+    """
+    rows = [row for row in read_rows(candidates_uri) if row["for_teachers"]]
+    pairs = {
+        row["example_id"]: [content_key(row["context"], candidate["text"]) for candidate in row["candidates"]]
+        for row in rows
+    }
+    priors = {
+        candidate["text"]: content_key(_NO_CONTEXT, candidate["text"])
+        for row in rows
+        for candidate in row["candidates"]
+    }
+    wanted = {key for keys in pairs.values() for key in keys} | set(priors.values())
+    stored = stored_rows(pairs_uri(store, teacher), wanted)
+    aligned = []
+    for row in rows:
+        texts = [candidate["text"] for candidate in row["candidates"]]
+        found = [stored[key] for key in pairs[row["example_id"]]]
+        aligned.append(
+            {
+                "example_id": row["example_id"],
+                "log_likelihood": [pair["log_likelihood"] for pair in found],
+                "prior": [stored.get(priors[text], {}).get("log_likelihood") for text in texts],
+                "tokens": [pair["tokens"] for pair in found],
+                "bytes": [len(text.encode()) for text in texts],
+                "similarity": [pair["similarity"] for pair in found],
+            }
+        )
+    write_rows(output_uri, aligned, SCORES)
+    used = list(stored.values())
+    errors = sorted({row["error"] for row in used if row["error"] is not None})
+    return {
+        "contexts": len(rows),
+        "pairs": sum(len(keys) for keys in pairs.values()),
+        "pairs set aside": sum(row["error"] is not None for row in used),
+        "errors": errors[:5],
+        **_noise(used),
+    }
+
+
+def _noise(pairs: list[Row]) -> dict[str, float]:
+    apart = [
+        abs(pair["repeated"] - pair["log_likelihood"]) / pair["tokens"]
+        for pair in pairs
+        if pair["repeated"] is not None
+    ]
+    if not apart:
+        return {}
+    return {"pairs scored twice": len(apart), "noise_nats_per_token": float(np.max(apart))}

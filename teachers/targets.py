@@ -1,86 +1,199 @@
-"""Target distributions out of raw scores, and how well teachers find the gold reply."""
+"""Target distributions out of the teachers' scores: reads SCORES, fits what is to be fitted, writes TARGETS.
 
-from collections import Counter
+T teachers, in the order of `scores_uris`; K candidates of one context.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from teachers.config import TargetsConfig
-from teachers.ensemble import Array, mean_of_distributions, normalise, softmax, z_score
-from teachers.records import TARGETS, read_rows, write_rows
+from teachers.config import Normalisation, TargetsConfig
+from teachers.ensemble import (
+    Array,
+    combine,
+    fill_missing,
+    fit_temperature_to_entropy,
+    fit_temperature_to_gold,
+    fit_weights,
+    normalise,
+    softmax,
+    z_score,
+)
+from teachers.records import SPLITS, TARGETS, read_rows, write_rows
 
-Scores = dict[str, dict[str, dict[str, Any]]]
-"""teacher -> example_id -> row of SCORES"""
+# A target of which the largest probability exceeds this teaches one reply, not a distribution.
+_ONE_HOT = 0.999
 
 
 def write_targets(
     candidates_uri: str, scores_uris: dict[str, str], output_uri: str, config: TargetsConfig
-) -> Counter[str]:
-    """Writes TARGETS for every row of CANDIDATES; `scores_uris` maps a teacher to its SCORES."""
-    scores = _read_scores(scores_uris)
-    counts: Counter[str] = Counter()
-    rows = []
-    for row in read_rows(candidates_uri):
-        found = _distributions(row["example_id"], scores, config)
-        counts["with targets" if found else "without targets"] += 1
-        target_probs = _ensemble(found, config) if found else None
-        rows.append({**row, "target_probs": target_probs})
-    write_rows(output_uri, rows, TARGETS)
-    return counts
+) -> dict[str, Any]:
+    """Writes TARGETS for every row of CANDIDATES; `scores_uris` maps a teacher to its SCORES.
 
+    Returns `with targets` and `without targets` (rows), `temperatures` and `weights` (by teacher), and
+    `warning`, a line, where more than half of the training targets are all but one-hot.
 
-def teacher_scores(row: dict[str, Any], config: TargetsConfig) -> Array | None:
-    """One teacher's comparable scores [K] from a row of SCORES; None where it scored nothing."""
-    raw = {
-        key: np.array(row[key], dtype=np.float64) for key in ("log_likelihood", "prior", "tokens", "bytes")
-    }
-    scores = normalise(config.normalisation, raw["log_likelihood"], raw["prior"], raw["tokens"], raw["bytes"])
-    if np.isnan(scores).all():
-        return None
-    return z_score(scores) if config.z_score else scores
-
-
-def gold_ranks(
-    candidates_uri: str, scores_uris: dict[str, str], config: TargetsConfig, split: str
-) -> dict[str, list[float]]:
-    """Rank of the gold reply among its 20 candidates, a list per teacher and one for `ensemble`.
-
-    Ties share the mean of their ranks.
+    Raises:
+        ValueError: see `fit_ensemble`.
     """
-    scores = _read_scores(scores_uris)
-    ranks: dict[str, list[float]] = {name: [] for name in (*scores_uris, "ensemble")}
-    for row in read_rows(candidates_uri):
-        if row["split"] != split:
-            continue
-        found = _distributions(row["example_id"], scores, config)
-        for name, distribution in found.items():
-            ranks[name].append(_rank_of_first(distribution))
-        if found:
-            ranks["ensemble"].append(_rank_of_first(_ensemble(found, config)))
-    return ranks
+    rows = read_rows(candidates_uri)
+    scores = {
+        split: {example_id: comparable(found, config) for example_id, found in contexts.items()}
+        for split, contexts in read_scores(rows, scores_uris, config.normalisation).items()
+    }
+    training, validation = list(scores["train"].values()), list(scores["validation"].values())
+    ensemble = fit_ensemble(list(scores_uris), config, training, validation)
 
+    for row in rows:
+        found = scores[row["split"]].get(row["example_id"])
+        row["target_probs"] = None if found is None else ensemble.target_probs(found)
+    write_rows(output_uri, rows, TARGETS)
 
-def _read_scores(scores_uris: dict[str, str]) -> Scores:
+    given = [row for row in rows if row["target_probs"] is not None]
+    taught = [row["target_probs"] for row in given if row["split"] == "train"]
+    warning = _one_hot_warning(ensemble, training, taught)
     return {
-        teacher: {row["example_id"]: row for row in read_rows(uri)} for teacher, uri in scores_uris.items()
+        "with targets": len(given),
+        "without targets": len(rows) - len(given),
+        "temperatures": dict(zip(ensemble.teachers, ensemble.temperatures.tolist(), strict=True)),
+        "weights": dict(zip(ensemble.teachers, ensemble.weights.tolist(), strict=True)),
+        **({"warning": warning} if warning else {}),
     }
 
 
-def _distributions(example_id: str, scores: Scores, config: TargetsConfig) -> dict[str, Array]:
-    """Target distribution [K] of every teacher that scored this example."""
-    found = {}
-    for teacher, rows in scores.items():
-        if example_id in rows and (values := teacher_scores(rows[example_id], config)) is not None:
-            found[teacher] = softmax(values, config.temperature)
-    return found
+def read_scores(
+    rows: list[dict[str, Any]], scores_uris: dict[str, str], normalisation: Normalisation
+) -> dict[str, dict[str, Array]]:
+    """split -> example_id -> normalised scores [T, K] of those `rows` of CANDIDATES that a teacher scored.
+
+    A score that a teacher did not give, or that is not finite, is NaN.
+    """
+    tables = [{row["example_id"]: row for row in read_rows(uri)} for uri in scores_uris.values()]
+    scores: dict[str, dict[str, Array]] = {split: {} for split in SPLITS}
+    for row in rows:
+        found = np.full((len(tables), len(row["candidates"])), np.nan)
+        for teacher, table in enumerate(tables):
+            if row["example_id"] in table:
+                found[teacher] = _normalised(table[row["example_id"]], normalisation)
+        if np.isfinite(found).any():
+            scores[row["split"]][row["example_id"]] = np.where(np.isfinite(found), found, np.nan)
+    return scores
 
 
-def _ensemble(distributions: dict[str, Array], config: TargetsConfig) -> Array:
-    weights = np.array([config.weights.get(teacher, 1.0) for teacher in distributions])
-    return mean_of_distributions(np.stack(list(distributions.values())), weights)
+def _normalised(row: dict[str, Any], normalisation: Normalisation) -> Array:
+    """One teacher's scores [K] from a row of SCORES."""
+    if all(value is None for value in row["log_likelihood"]):
+        return np.array(row["similarity"], dtype=np.float64)
+    raw = (np.array(row[key], dtype=np.float64) for key in ("log_likelihood", "prior", "tokens", "bytes"))
+    return normalise(normalisation, *raw)
 
 
-def _rank_of_first(distribution: Array) -> float:
-    higher = int((distribution > distribution[0]).sum())
-    equal = int((distribution == distribution[0]).sum()) - 1
-    return 1 + higher + equal / 2
+def comparable(scores: Array, config: TargetsConfig) -> Array:
+    """Normalised scores [T, K] as the softmax gets them: z-scored per teacher, where that is wanted."""
+    return np.stack([z_score(row) for row in scores]) if config.z_score else scores
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Teachers with a temperature [T] and a weight [T] each, and how they become one distribution."""
+
+    teachers: list[str]
+    temperatures: Array
+    weights: Array
+    config: TargetsConfig
+
+    def target_probs(self, scores: Array) -> Array | None:
+        """Distribution [K] out of comparable scores [T, K]; None where no teacher with a weight has any."""
+        filled, kept = fill_missing(scores, self.config.missing)
+        weights = self.weights[kept]
+        if not weights.any():
+            return None
+        return combine(filled, self.temperatures[kept], weights, self.config.combination)
+
+
+def fit_ensemble(
+    teachers: list[str], config: TargetsConfig, training: list[Array], validation: list[Array]
+) -> Ensemble:
+    """The ensemble of `config`, its temperatures and weights fitted where it says so.
+
+    `training` and `validation` are the comparable scores [T, K] of the two splits' scored contexts. A
+    temperature is fitted to the contexts that its teacher scored, weights to those that all scored.
+
+    Raises:
+        ValueError: there are no such contexts, `targets.entropy` is out of reach, or a weight is negative.
+    """
+    contexts = training if config.temperature == "entropy" else validation
+    temperatures = np.array(
+        [
+            _temperature(name, config, scores_of(index, contexts, config))
+            for index, name in enumerate(teachers)
+        ]
+    )
+    if isinstance(config.weights, dict):
+        weights = np.array([config.weights.get(teacher, 1.0) for teacher in teachers])
+        if (weights < 0).any():
+            raise ValueError(f"targets.weights = {config.weights}: a weight is negative")
+    else:
+        filled = [fill_missing(scores, config.missing)[0] for scores in validation]
+        complete = [scores for scores in filled if len(scores) == len(teachers)]
+        if not complete:
+            raise ValueError(
+                "targets.weights = validation: there is no validation context that every teacher scored; "
+                "candidates.validation_contexts says how many they score"
+            )
+        weights = fit_weights(complete, temperatures, config.combination)
+    return Ensemble(teachers, temperatures, weights, config)
+
+
+def _temperature(teacher: str, config: TargetsConfig, scores: list[Array]) -> float:
+    if not isinstance(config.temperature, str):
+        return config.temperature
+    if config.temperature == "entropy":
+        if not scores:
+            raise ValueError(f"targets.temperature = entropy: {teacher} scored no training context")
+        return fit_temperature_to_entropy(scores, config.entropy)
+    if not scores:
+        raise ValueError(
+            f"targets.temperature = validation: {teacher} scored no validation context; "
+            "candidates.validation_contexts says how many it scores"
+        )
+    return fit_temperature_to_gold(scores)
+
+
+def scores_of(teacher: int, contexts: list[Array], config: TargetsConfig) -> list[Array]:
+    """One teacher's scores [K], missing ones filled, in those of the `contexts` [T, K] that it scored."""
+    return [row for scores in contexts for row in fill_missing(scores[[teacher]], config.missing)[0]]
+
+
+def _one_hot_warning(ensemble: Ensemble, contexts: list[Array], targets: list[Array]) -> str | None:
+    """A line where more than half of the `targets` [K] out of `contexts` [T, K] are all but one-hot.
+
+    Likewise where the teachers' softmaxes are and the combination mixes those: a mixture of one-hot
+    teachers that disagree is not one-hot, but knows no more.
+    """
+    config = ensemble.config
+    softmaxes, gaps = [], []
+    for index, teacher in enumerate(ensemble.teachers):
+        temperature = ensemble.temperatures[index]
+        # A lone candidate's probability is 1 at any temperature.
+        if scored := [row for row in scores_of(index, contexts, config) if len(row) > 1]:
+            softmaxes += [softmax(row, temperature) for row in scored]
+            gap = np.median([np.ptp(np.sort(row)[-2:]) for row in scored])
+            gaps.append(f"{teacher} {gap:.2f} at temperature {temperature:.3g}")
+
+    mixes = config.combination in ("mean_of_distributions", "max")
+    target_share = _one_hot_share([probs for probs in targets if len(probs) > 1])
+    softmax_share = _one_hot_share(softmaxes)
+    if target_share <= 0.5 and not (mixes and softmax_share > 0.5):
+        return None
+    unit = "standard deviations" if config.z_score else "nats or units of similarity"
+    return (
+        f"{target_share:.0%} of the training targets and {softmax_share:.0%} of the teachers' softmaxes are "
+        f"one-hot (a probability above {_ONE_HOT}); median gap of best to second-best score, in {unit}: "
+        f"{', '.join(gaps)}; raise targets.temperature"
+    )
+
+
+def _one_hot_share(distributions: list[Array]) -> float:
+    return float(np.mean([probs.max() > _ONE_HOT for probs in distributions])) if distributions else 0.0

@@ -53,6 +53,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "teachers": {
             "chat": {"model": str(make_teacher(folder / "chat", chat=True, seed=1)), **tiny_teacher},
             "base": {"model": str(make_teacher(folder / "base", chat=False, seed=2)), **tiny_teacher},
+            "retriever": {
+                "kind": "similarity",
+                "model": str(make_student(folder / "retriever", words)),
+                "num_cpus": 1,
+                "max_tokens": 64,
+            },
         },
         # A random model seldom ends its turn: with one token a sample may end by luck, truncation is kept.
         "generate": {"contexts": 12, "max_tokens": 12, "batch_size": 4},
@@ -91,7 +97,16 @@ def run(config: Path) -> Path:
 def test_every_stage_wrote_its_dataset(run: Path) -> None:
     metrics = json.loads((run / "report" / "metrics.json").read_text())
     assert set(metrics["systems"]) == {"bm25", "untrained student", "student"}
-    assert set(metrics["teachers"]) == {"chat", "base", "ensemble"}
+    assert set(metrics["teachers"]) == {
+        "chat",
+        "base",
+        "retriever",
+        "ensemble",
+        "ensemble without chat",
+        "ensemble without base",
+        "ensemble without retriever",
+        "kendall_tau",
+    }
     for values in metrics["systems"].values():
         assert 0 <= values["hits@1/20"] <= 1
         assert values["recall@1"] <= values["recall@10"] <= values["recall@100"]
@@ -108,12 +123,15 @@ def test_teachers_agree_on_their_work(run: Path) -> None:
     for row in with_targets:
         assert len(row["target_probs"]) == len(row["candidates"])
         assert sum(row["target_probs"]) == pytest.approx(1, abs=1e-5)
+    rejected = read_rows(str(run / "rejected" / "responses"))
+    counts = json.loads((run / "report" / "metrics.json").read_text())["responses"]
     for teacher in ("chat", "base"):
-        [responses] = (run / "responses" / teacher).glob("*/rows")
-        rows = read_rows(str(responses))
+        rows = read_rows(str(run / "responses" / teacher))
         assert len({row["example_id"] for row in rows}) == len(rows) == 12
-        for row in rows:
-            assert len(row["responses"]) + len(row["rejected"]) == 2
+        kept = sum(len(row["responses"]) for row in rows)
+        dropped = [row for row in rejected if row["origin"].startswith(f"{teacher} ")]
+        assert counts[teacher]["kept"] == kept
+        assert kept + len(dropped) == sum(counts[teacher].values()) == 12 * 2
     held_out = {row["reply"] for row in read_rows(str(run / "examples")) if row["split"] != "train"}
     served = {row["text"] for row in read_rows(str(run / "index" / "responses.parquet"))}
     assert not held_out & served
@@ -130,6 +148,29 @@ def test_another_temperature_runs_no_teacher(run: Path, config: Path) -> None:
     output = _distill(config, "--run", str(run), "--targets.temperature", "2", "--until", "targets")
     started = [line.split()[0] for line in output.splitlines() if line.endswith("…")]
     assert started == ["targets"]
+
+
+def test_a_teacher_that_is_added_is_the_only_one_that_runs(run: Path, config: Path) -> None:
+    """In another run directory: what the teachers made lies in the store beside it."""
+    settings = yaml.safe_load(config.read_text())
+    settings["teachers"]["another"] = {**settings["teachers"]["retriever"], "context_turns": 1}
+    more = config.with_name("more.yaml")
+    more.write_text(yaml.safe_dump(settings))
+    output = _distill(more, "--run", str(run.with_name("second")), "--until", "targets")
+    work = {line.split(":")[0].strip(): line for line in output.splitlines() if " to do, " in line}
+    assert "0 to do, 24 in the store" in work["chat writes"]
+    assert "0 to do, " in work["base scores"]
+    assert " 0 in the store" in work["another scores"]
+    assert {row["example_id"] for row in read_rows(str(run.with_name("second") / "scores" / "another"))} == {
+        row["example_id"] for row in read_rows(str(run / "scores" / "chat"))
+    }
+
+
+def test_more_samples_ask_for_the_new_ones_only(run: Path, config: Path) -> None:
+    output = _distill(
+        config, "--run", str(run.with_name("third")), "--generate.samples", "3", "--until", "generate"
+    )
+    assert "chat writes: 12 to do, 24 in the store" in output
 
 
 def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from student.metrics import hits_from_ranks, hits_metric, rank_metrics
+from student.metrics import hits_metric, rank_metrics
 
 
 def test_metrics_are_means_over_contexts() -> None:
@@ -24,9 +24,3 @@ def test_metrics_are_means_over_contexts() -> None:
 def test_a_tie_counts_against_the_system_whatever_the_ids(gold: str, score: float) -> None:
     found = rank_metrics({"0": {gold: 1}}, {"0": dict.fromkeys("abc", score)})
     assert (found["mrr"], found["recall@1"]) == (pytest.approx(1 / 3), 0.0)
-
-
-def test_hits_and_mrr_from_ranks() -> None:
-    # Rank 1.5 is a first place shared by two: it counts as the second.
-    found = hits_from_ranks([1, 1.5, 4, 1])
-    assert found == pytest.approx({"hits@1/20": 0.5, "mrr": (1 + 0.5 + 0.25 + 1) / 4, "contexts": 4.0})

@@ -1,0 +1,107 @@
+"""Exact log-likelihoods of responses from a vLLM engine that computes each context once.
+
+L tokens of a context, R of a response.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+Pair = tuple[list[int], list[int]]
+"""Token ids of a context [L] and of a response [R]."""
+
+
+class LikelihoodScorer:
+    """Sums log-likelihoods of responses; contexts are read from the engine's prefix cache."""
+
+    def __init__(self, llm: Any) -> None:
+        from vllm.sampling_params import MAX_LOGPROB_TOKEN_IDS
+
+        self._llm = llm
+        self._most_token_ids = MAX_LOGPROB_TOKEN_IDS
+        self.reads_cache = True
+        self.scores_token_ids = bool(llm.llm_engine.vllm_config.use_v2_model_runner)
+        """Whether the engine scores given token ids itself (vLLM's model runner V2, which needs Triton):
+        logits for the response's rows only, and no dictionary per token."""
+
+    def log_likelihoods(self, pairs: Sequence[Pair]) -> list[float]:
+        """Nats, summed over each response's tokens given its context's.
+
+        Pairs of one context should stand together: its tokens are computed once and read from the prefix
+        cache after that, which vLLM by itself does not do for prompt log-probabilities. Rows below
+        `num_cached_tokens` were not computed and hold garbage. Where the cache reaches into the response
+        (a context that ends on a cache block, responses that begin alike), those tokens are scored as the
+        next token after what precedes them.
+        """
+        outputs = self._generate(
+            [context + response for context, response in pairs], [self._params(*pair) for pair in pairs]
+        )
+        sums: list[float] = []
+        missing: list[tuple[int, tuple[int, ...], int]] = []
+        for number, ((context, response), output) in enumerate(zip(pairs, outputs, strict=True)):
+            # The row that predicts the first response token is the context's last.
+            uncomputed = max(0, (output.num_cached_tokens or 0) - (len(context) - 1))
+            sums.append(sum(self._rows(output, context, response)[uncomputed:]))
+            for position in range(uncomputed):
+                missing.append((number, (*context, *response[:position]), response[position]))
+        for number, value in self._next_tokens(missing):
+            sums[number] += value
+        return sums
+
+    def _params(self, context: list[int], response: list[int]) -> Any:
+        from vllm import SamplingParams
+
+        settings: dict[str, Any] = {"prompt_logprobs": 0}
+        if self.scores_token_ids:
+            settings = {
+                "prompt_logprob_token_ids": [[token] for token in response],
+                "prompt_logprob_start": len(context) - 1,
+            }
+        return SamplingParams(
+            max_tokens=1,
+            temperature=0,
+            detokenize=False,
+            skip_reading_prefix_cache=not self.reads_cache,
+            **settings,
+        )
+
+    def _rows(self, output: Any, context: list[int], response: list[int]) -> list[float]:
+        """Log-probability of each response token [R]; garbage where it was not computed."""
+        if self.scores_token_ids:
+            return [float(row[0]) for row in output.prompt_token_id_logprobs]
+        rows = output.prompt_logprobs[len(context) :]
+        return [
+            float(row[token].logprob) if token in row else float("nan")
+            for row, token in zip(rows, response, strict=True)
+        ]
+
+    def _next_tokens(self, wanted: Iterable[tuple[int, tuple[int, ...], int]]) -> Iterable[tuple[int, float]]:
+        """(pair, log-probability) of each (pair, preceding tokens, token); each prefix is asked once."""
+        from vllm import SamplingParams
+
+        pairs_of: dict[tuple[int, ...], dict[int, list[int]]] = {}
+        for pair, prefix, token in wanted:
+            pairs_of.setdefault(prefix, {}).setdefault(token, []).append(pair)
+        asked = [
+            (prefix, tokens[start : start + self._most_token_ids])
+            for prefix, found in pairs_of.items()
+            for tokens in [list(found)]
+            for start in range(0, len(tokens), self._most_token_ids)
+        ]
+        params = [
+            SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=tokens)
+            for _, tokens in asked
+        ]
+        outputs = self._generate([list(prefix) for prefix, _ in asked], params)
+        for (prefix, tokens), output in zip(asked, outputs, strict=True):
+            [row] = output.outputs[0].logprobs
+            for token in tokens:
+                for pair in pairs_of[prefix][token]:
+                    yield pair, float(row[token].logprob)
+
+    def _generate(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
+        if not prompts:
+            return []
+        found: list[Any] = self._llm.generate(
+            [{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False
+        )
+        return found

@@ -1,0 +1,97 @@
+"""The store: what teachers made, kept by what made it, and shared by every run that points at it.
+
+    STORE/samples/MODEL-HASH/*.parquet   rows of SAMPLES; HASH is of the weights and sampling settings
+    STORE/pairs/MODEL-HASH/*.parquet     rows of PAIR_SCORES; HASH is of the weights and scoring settings
+
+Each finished batch is a file of its own. A file is complete once Parquet's footer is written: one that was
+cut off is not read, and its rows are made again.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow.dataset
+import pyarrow.fs
+
+from teachers.config import RESOURCES, EndpointTeacher, GenerateConfig, TeacherConfig, VllmTeacher
+from teachers.packaged import weights_identity
+from teachers.records import open_uri
+
+Row = dict[str, Any]
+# These decide how many samples there are, how they are batched and which are asked for: not what one is.
+_NOT_SAMPLING = {"contexts", "samples", "batch_size"}
+# A sample's key has its own system prompt; the check accepts or refuses a teacher as a whole, and what
+# makes an engine or a connection fast changes nothing that it says.
+_NOT_SAID = {
+    "prompt_variants",
+    "max_sane_loss",
+    "kv_cache_gib",
+    "concurrency",
+    "request_timeout_s",
+    "max_retries",
+    "api_key_env",
+    *RESOURCES,
+}
+
+
+def content_key(*parts: Any) -> str:
+    """32 hexadecimal digits that stand for `parts`."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def samples_uri(store: str, teacher: TeacherConfig, config: GenerateConfig) -> str:
+    """Where a teacher's samples under these settings lie."""
+    settings = teacher.model_dump(exclude=_NOT_SAID | {"system_prompt", "tokenizer"})
+    return _folder(store, "samples", teacher, settings, config.model_dump(exclude=_NOT_SAMPLING))
+
+
+def pairs_uri(store: str, teacher: TeacherConfig) -> str:
+    """Where a teacher's scores lie."""
+    return _folder(store, "pairs", teacher, teacher.model_dump(exclude=_NOT_SAID))
+
+
+def _folder(store: str, kind: str, teacher: TeacherConfig, *settings: dict[str, Any]) -> str:
+    if not isinstance(teacher, EndpointTeacher):
+        # Under another name or in another folder the same weights are the same teacher.
+        settings[0]["model"] = weights_identity(teacher.model)
+    if isinstance(teacher, EndpointTeacher) and settings[0].get("tokenizer"):
+        settings[0]["tokenizer"] = weights_identity(settings[0]["tokenizer"])
+    if isinstance(teacher, VllmTeacher) and teacher.num_gpus > 1:
+        settings[0]["num_gpus"] = teacher.num_gpus  # tensor parallelism adds in another order
+    name = re.sub(r"[^\w.-]+", "-", teacher.model.rstrip("/").rsplit("/", 1)[-1]).lower()
+    return f"{store}/{kind}/{name}-{content_key(*settings)[:16]}"
+
+
+def stored_keys(uri: str) -> set[str]:
+    """Keys of the rows that are there."""
+    dataset = _open(uri)
+    return set() if dataset is None else set(dataset.to_table(["key"])["key"].to_pylist())
+
+
+def stored_rows(uri: str, keys: Iterable[str]) -> dict[str, Row]:
+    """Rows by key, of `keys`. Two runs at once may both have made a row: one of them is taken."""
+    dataset = _open(uri)
+    if dataset is None:
+        return {}
+    wanted = pyarrow.dataset.field("key").isin(list(keys))
+    return {row["key"]: row for row in dataset.to_table(filter=wanted).to_pylist()}
+
+
+def count_rows(uri: str) -> int:
+    """Rows that are there, also while others are being written."""
+    dataset = _open(uri)
+    return 0 if dataset is None else int(dataset.count_rows())
+
+
+def _open(uri: str) -> pyarrow.dataset.Dataset | None:
+    filesystem, path = open_uri(uri)
+    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+        return None
+    dataset = pyarrow.dataset.dataset(
+        path, filesystem=filesystem, format="parquet", exclude_invalid_files=True
+    )
+    return dataset if "key" in dataset.schema.names else None  # not one complete file yet

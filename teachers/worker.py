@@ -1,0 +1,215 @@
+"""Teachers at work: a Ray Data pipeline of actors for one teacher, from wanted rows to rows of the store.
+
+Faults, and what comes of them:
+- an actor, its node or the whole job dies: Ray Data, or the next job, does the batches that are not stored;
+- an engine breaks or hangs: its process ends itself, Ray starts another, and the batch is tried row by row;
+- a row that takes its process down also when tried alone is stored with an error;
+- the teacher itself is at fault (no weights, a wrong key, an engine that never works): the job ends.
+"""
+
+import faulthandler
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import ray.data
+
+from teachers.config import EndpointTeacher, SimilarityTeacher, TeacherConfig
+from teachers.records import open_uri
+from teachers.store import Row, content_key
+from teachers.teacher import Teacher, TeacherError
+
+# After so many rows in a row that took the process down, the engine is at fault and not the rows.
+_DEATHS_IN_A_ROW = 3
+_STDERR = 2  # the file descriptor; a worker's sys.stderr may be another object
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker does with rows of work, each of which has a `key`."""
+
+    name: str
+    """What a teacher does, as in "gemma3 scores"."""
+    unit: str
+    """What is done, in the plural."""
+    wanted: pa.Schema
+    """Of the rows that come in."""
+    made: pa.Schema
+    """Of the rows that go to the store."""
+    run: Callable[[Teacher, list[Row]], list[Row]]
+    set_aside: Callable[[Row, str], list[Row]]
+    """Rows for the store in place of a row that the teacher can't do, with the error."""
+
+
+class Worker:
+    """Ray Data actor: a batch of wanted rows in, rows of the store out."""
+
+    def __init__(self, name: str, config: TeacherConfig, task: Task, notes_uri: str) -> None:
+        self._config = config
+        self._task = task
+        self._notes = Notes(notes_uri)
+        with self._notes.of_failure():
+            self._teacher = start_teacher(name, config)
+            self._notes.write("check", {"line": self._teacher.check(), "pid": os.getpid()})
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        with self._notes.of_failure():
+            return pa.Table.from_pylist(self._attempt(batch.to_pylist(), "batch"), schema=self._task.made)
+
+    def _attempt(self, rows: list[Row], how: str) -> list[Row]:
+        """Rows made of `rows`: together, or one by one where an attempt at them ended badly."""
+        attempt = f"{how}-{content_key([row['key'] for row in rows])}"
+        error = self._notes.read(attempt)
+        if error is None:
+            error = self._try(rows, attempt)
+            if not isinstance(error, str):
+                return error
+        if how == "batch":
+            return [made for row in rows for made in self._attempt([row], "alone")]
+        self._notes.count_death(error)
+        return self._task.set_aside(rows[0], error)
+
+    def _try(self, rows: list[Row], attempt: str) -> list[Row] | str:
+        """Rows made of `rows`, or what is wrong with them; a broken engine ends the process."""
+        seconds = self._config.batch_timeout_s
+        self._notes.write(attempt, f"the process died, or did not answer within {seconds:g} s")
+        # From a thread of C: it ends a process that hangs with the interpreter locked, too.
+        faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
+        try:
+            made = self._task.run(self._teacher, rows)
+        except TeacherError:
+            raise
+        except ValueError as problem:  # vLLM refuses a request so before anything is computed
+            self._notes.delete(attempt)
+            return str(problem)
+        except Exception as problem:
+            # What the engine still holds of this batch is unknown.
+            self._notes.write(attempt, f"{type(problem).__name__}: {problem}")
+            os._exit(1)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        self._notes.delete(attempt)
+        self._notes.forget_deaths()
+        return made
+
+
+class Notes:
+    """Small files by which a worker tells the next one, and the job, how it ended."""
+
+    def __init__(self, uri: str) -> None:
+        self._filesystem, self._folder = open_uri(uri)
+        self._filesystem.create_dir(self._folder, recursive=True)
+        self._deaths = self.read("deaths") or []
+
+    def clear(self) -> None:
+        self._filesystem.delete_dir_contents(self._folder)
+        self._deaths = []
+
+    def read(self, name: str) -> Any:
+        """What a note says; None where there is none."""
+        path = f"{self._folder}/{name}.json"
+        if self._filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
+            return None
+        with self._filesystem.open_input_stream(path) as stream:
+            text = stream.read().decode()
+        return json.loads(text) if text else "the process died"
+
+    def write(self, name: str, content: Any) -> None:
+        with self._filesystem.open_output_stream(f"{self._folder}/{name}.json") as stream:
+            stream.write(json.dumps(content).encode())
+
+    def delete(self, name: str) -> None:
+        self._filesystem.delete_file(f"{self._folder}/{name}.json")
+
+    def count_death(self, error: str) -> None:
+        """Raises TeacherError where one row after the other took the process down."""
+        self._deaths.append(error)
+        self.write("deaths", self._deaths)
+        if len(self._deaths) >= _DEATHS_IN_A_ROW:
+            raise TeacherError(
+                f"its engine failed at {len(self._deaths)} rows in a row, the last time: {error}"
+            )
+
+    def forget_deaths(self) -> None:
+        if self._deaths:
+            self._deaths = []
+            self.write("deaths", [])
+
+    @contextmanager
+    def of_failure(self) -> Iterator[None]:
+        """Notes why the teacher can't work, for the job to show in one line."""
+        try:
+            yield
+        except ValueError as error:
+            self.write("failure", str(error))
+            raise
+
+
+def start_teacher(name: str, config: TeacherConfig) -> Teacher:
+    """A running teacher of the config's kind."""
+    if isinstance(config, SimilarityTeacher):
+        from teachers.similarity import Similarity
+
+        return Similarity(name, config)
+    if isinstance(config, EndpointTeacher):
+        from teachers.endpoint import Endpoint
+
+        return Endpoint(name, config)
+    from teachers.engine import Engine
+
+    return Engine(name, config)
+
+
+def run_teacher(
+    name: str,
+    config: TeacherConfig,
+    task: Task,
+    work: list[Row],
+    batch_size: int,
+    store_uri: str,
+    notes_uri: str,
+) -> None:
+    """Has one teacher do `work`, and returns when all of it is in the store.
+
+    Raises:
+        TeacherError: the teacher can't work, and why.
+    """
+    notes = Notes(notes_uri)
+    notes.clear()
+    missing = pa.Table.from_pylist(work, schema=task.wanted)
+    batches = [missing.slice(start, batch_size) for start in range(0, len(missing), batch_size)]
+    try:
+        ray.data.from_arrow(batches).map_batches(
+            Worker,
+            fn_constructor_args=(name, config, task, notes_uri),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=config.num_cpus,
+            num_gpus=config.num_gpus or None,
+            compute=_pool(config),
+            **({"accelerator_type": config.accelerator_type} if config.accelerator_type else {}),
+        ).write_parquet(store_uri)
+    except Exception:
+        failure = notes.read("failure")
+        if failure is None:
+            raise
+        # As the error it was in the actor, not as the actor's death.
+        raise TeacherError(failure if name in failure else f"teachers.{name}: {failure}") from None
+    notes.clear()
+
+
+def sanity_line(notes_uri: str) -> str | None:
+    """What the teacher showed before its first row; None until it has."""
+    check = Notes(notes_uri).read("check")
+    return check["line"] if isinstance(check, dict) else None
+
+
+def _pool(config: TeacherConfig) -> ray.data.ActorPoolStrategy:
+    if isinstance(config.replicas, int):
+        return ray.data.ActorPoolStrategy(size=config.replicas)
+    return ray.data.ActorPoolStrategy(min_size=config.at_least(), max_size=config.replicas[1])
