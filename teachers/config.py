@@ -242,7 +242,7 @@ class TargetsConfig(Section):
     """Of each teacher's softmax, lower is sharper; or fitted to `entropy`, or to gold on `validation`."""
     entropy: float = Field(1.0, gt=0)
     """Nats that the mean entropy of a teacher's softened distributions is fitted to."""
-    combination: Combination = "mean_of_distributions"
+    combination: Combination = "mean_of_scores"
     """How the teachers' distributions or scores become one."""
     weights: dict[str, float] | Literal["validation"] = {}
     """Weight per teacher, 1 where not named; or fitted to the gold replies of `validation`."""
