@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer prompts and rounds, under 5 minutes")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     options = parser.parse_args()
-    num_contexts, rounds = (256, 2) if options.quick else (512, 3)
+    num_contexts, rounds = (512, 1) if options.quick else (1024, 3)
     teacher = VllmTeacher(model=options.model, num_cpus=THREADS)
     config = GenerateConfig(samples=2)
     work = wanted_samples(real_contexts(num_contexts), teacher, config)

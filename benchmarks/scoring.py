@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer contexts and rounds, under 5 minutes")
     parser.add_argument("--model", default="smollm2-135m-instruct")
     options = parser.parse_args()
-    contexts, rounds = (4, 2) if options.quick else (12, 5)
+    contexts, rounds = (4, 2) if options.quick else (8, 3)
     pairs = {length: real_pairs(options.model, length, contexts) for length in CONTEXT_TOKENS}
     for length, found in pairs.items():
         context_tokens = statistics.mean(len(context) for context, _ in found)

@@ -178,8 +178,8 @@ class GenerateConfig(Section):
     """Sampling temperature."""
     top_p: float = Field(0.95, gt=0, le=1)
     """Nucleus that is sampled from."""
-    batch_size: int = Field(32, ge=1)
-    """Contexts in one engine call, and the most that a crash repeats."""
+    batch_size: int = Field(256, ge=1)
+    """Contexts in one engine call, and the most that a crash repeats; an engine idles at a call's end."""
     seed: int = 0
     """Seed of every random choice here."""
 

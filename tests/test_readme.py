@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from jobs.config import JobConfig
-from teachers.config import TeacherConfig
+from teachers.config import EndpointTeacher, SimilarityTeacher, VllmTeacher
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -16,13 +16,24 @@ def table_rows(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator
     """Key, default and meaning of every field, as lines of the table."""
     for name, field in model.model_fields.items():
         if name == "teachers":
-            yield from table_rows(TeacherConfig, "teachers.NAME.")
+            yield from teacher_rows()
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from table_rows(field.annotation, f"{prefix}{name}.")
         else:
             default = "" if field.is_required() else "`" + json.dumps(field.default).strip('"') + "`"
             meaning = " ".join((field.description or "").split())
             yield f"| `{prefix}{name}` | {default} | {meaning} |"
+
+
+def teacher_rows() -> Iterator[str]:
+    """Every key of a vLLM teacher, then those by which the other kinds differ."""
+    known = set(table_rows(VllmTeacher, "teachers.NAME."))
+    yield from table_rows(VllmTeacher, "teachers.NAME.")
+    for kind, model in (("similarity", SimilarityTeacher), ("endpoint", EndpointTeacher)):
+        for row in table_rows(model, "teachers.NAME."):
+            if row not in known:
+                key, rest = row.removeprefix("| ").split(" | ", 1)
+                yield f"| {key} ({kind}) | {rest}"
 
 
 def test_the_table_has_every_key_with_its_default_and_meaning() -> None:
