@@ -55,7 +55,7 @@ class Worker:
         self._notes = Notes(notes_uri)
         with self._notes.of_failure():
             self._teacher = start_teacher(name, config)
-            self._notes.write("check", {"line": self._teacher.check(), "pid": os.getpid()})
+            self._notes.write("check", self._teacher.check())
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         with self._notes.of_failure():
@@ -116,12 +116,14 @@ class Notes:
         if self._filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
             return None
         with self._filesystem.open_input_stream(path) as stream:
-            text = stream.read().decode()
-        return json.loads(text) if text else "the process died"
+            return json.loads(stream.read())
 
     def write(self, name: str, content: Any) -> None:
-        with self._filesystem.open_output_stream(f"{self._folder}/{name}.json") as stream:
+        # Under another name first: the job reads while a worker writes.
+        unfinished = f"{self._folder}/{name}.unfinished"
+        with self._filesystem.open_output_stream(unfinished) as stream:
             stream.write(json.dumps(content).encode())
+        self._filesystem.move(unfinished, f"{self._folder}/{name}.json")
 
     def delete(self, name: str) -> None:
         self._filesystem.delete_file(f"{self._folder}/{name}.json")
@@ -205,8 +207,8 @@ def run_teacher(
 
 def sanity_line(notes_uri: str) -> str | None:
     """What the teacher showed before its first row; None until it has."""
-    check = Notes(notes_uri).read("check")
-    return check["line"] if isinstance(check, dict) else None
+    line: str | None = Notes(notes_uri).read("check")
+    return line
 
 
 def _pool(config: TeacherConfig) -> ray.data.ActorPoolStrategy:
