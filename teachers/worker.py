@@ -10,6 +10,7 @@ Faults, and what comes of them:
 import faulthandler
 import json
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,14 +65,16 @@ class Worker:
     def _attempt(self, rows: list[Row], how: str) -> list[Row]:
         """Rows made of `rows`: together, or one by one where an attempt at them ended badly."""
         attempt = f"{how}-{content_key([row['key'] for row in rows])}"
-        error = self._notes.read(attempt)
+        error = death = self._notes.read(attempt)
         if error is None:
-            error = self._try(rows, attempt)
-            if not isinstance(error, str):
-                return error
+            made = self._try(rows, attempt)
+            if not isinstance(made, str):
+                return made
+            error = made
         if how == "batch":
             return [made for row in rows for made in self._attempt([row], "alone")]
-        self._notes.count_death(error)
+        if death is not None:
+            self._notes.count_death(death)
         return self._task.set_aside(rows[0], error)
 
     def _try(self, rows: list[Row], attempt: str) -> list[Row] | str:
@@ -90,6 +93,7 @@ class Worker:
         except Exception as problem:
             # What the engine still holds of this batch is unknown.
             self._notes.write(attempt, f"{type(problem).__name__}: {problem}")
+            traceback.print_exc()
             os._exit(1)
         finally:
             faulthandler.cancel_dump_traceback_later()

@@ -122,7 +122,7 @@ def test_killing_engine_actor_and_driver_loses_no_pair_and_repeats_only_what_was
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     _wait_until_gone([first, engine, second, third, *its_engine])
-    # Two agents of Ray outlive a raylet that was not stopped.
+    # Two of Ray's own processes outlive a raylet that was not stopped.
     for process in psutil.wait_procs(ray_itself, timeout=1)[1]:
         process.kill()
 
