@@ -56,7 +56,9 @@ def written(
 ) -> tuple[dict[str, Any], list[list[float] | None]]:
     """What `write_targets` returns, and the target of each row."""
     counts = write_targets(
-        *write_inputs(folder, splits, scored), str(folder / "targets"), TargetsConfig(**config)
+        *write_inputs(folder, splits, scored),
+        str(folder / "targets"),
+        TargetsConfig(**{"combination": "mean_of_distributions", **config}),
     )
     return counts, [row["target_probs"] for row in read_rows(str(folder / "targets"))]
 

@@ -112,7 +112,7 @@ def test_a_killed_worker_costs_its_batch_and_no_row(
 def test_an_engine_that_fails_at_row_after_row_ends_the_job_and_keeps_what_is_done(
     ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
 ) -> None:
-    with pytest.raises(TeacherError, match=r"teachers\.tiny: its engine failed at 3 rows in a row.*CUDA"):
+    with pytest.raises(TeacherError, match=r"teachers\.tiny: its engine failed at \d rows in a row.*CUDA"):
         _store(tmp_path, teacher, dict.fromkeys(range(BATCH, NUM_ROWS), "engine"))
     assert stored_keys(str(tmp_path / "store")) == {f"row {number:02}" for number in range(BATCH)}
     asked = _asked(tmp_path)
