@@ -108,7 +108,10 @@ def generate(job: Job) -> None:
         return write_responses(
             examples,
             contexts,
-            {name: stored_samples(job.store, drawn, teacher, config) for name, teacher in writers.items()},
+            {
+                name: stored_samples(folders[name], drawn, teacher, config)
+                for name, teacher in writers.items()
+            },
             {name: job.run.at("responses", name) for name in writers},
             job.run.at("rejected", "responses"),
             filters,
@@ -184,8 +187,7 @@ def score(job: Job) -> None:
             )
         run_teachers(job.run, scoring(config), plans)
         return {
-            name: write_scores(source, job.store, teacher, job.run.at("scores", name))
-            for name, teacher in scorers.items()
+            name: write_scores(source, folder, job.run.at("scores", name)) for name, folder in folders.items()
         }
 
     job.once("score", key_of(job.keys["candidates"], folders), work)

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from teachers.config import GenerateConfig, Writer
 from teachers.records import MESSAGE, SAMPLES
-from teachers.store import Row, content_key, samples_uri, stored_rows
+from teachers.store import Row, content_key, stored_rows
 from teachers.teacher import Generation, Prompt, Teacher
 from teachers.worker import Task
 
@@ -44,16 +44,14 @@ def _wanted_of(context: list[dict[str, str]], teacher: Writer, config: GenerateC
 
 
 def stored_samples(
-    store: str, contexts: list[Row], teacher: Writer, config: GenerateConfig
+    samples_uri: str, contexts: list[Row], teacher: Writer, config: GenerateConfig
 ) -> dict[str, list[Generation]]:
     """example_id -> its samples, in order; all of them are in the store."""
     keys = {
         example["example_id"]: [row["key"] for row in _wanted_of(example["context"], teacher, config)]
         for example in contexts
     }
-    rows = stored_rows(
-        samples_uri(store, teacher, config), [key for keys_of in keys.values() for key in keys_of]
-    )
+    rows = stored_rows(samples_uri, [key for keys_of in keys.values() for key in keys_of])
     return {example_id: [_generation(rows[key]) for key in keys_of] for example_id, keys_of in keys.items()}
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from teachers.config import ScoreConfig, SimilarityTeacher, TeacherConfig
 from teachers.records import MESSAGE, PAIR_SCORES, SCORES, read_rows, write_rows
-from teachers.store import Row, content_key, pairs_uri, stored_rows
+from teachers.store import Row, content_key, stored_rows
 from teachers.teacher import Group, PairScore, Teacher
 from teachers.worker import Task
 
@@ -101,7 +101,7 @@ def _row(key: str, score: PairScore) -> Row:
     }
 
 
-def write_scores(candidates_uri: str, store: str, teacher: TeacherConfig, output_uri: str) -> dict[str, Any]:
+def write_scores(candidates_uri: str, pairs_uri: str, output_uri: str) -> dict[str, Any]:
     """Writes SCORES: the stored pairs of a run's candidates, aligned with them. Returns counts and noise.
 
     `noise_nats_per_token` is the largest difference between two scorings of the pairs that were scored twice.
@@ -117,7 +117,7 @@ def write_scores(candidates_uri: str, store: str, teacher: TeacherConfig, output
         for candidate in row["candidates"]
     }
     wanted = {key for keys in pairs.values() for key in keys} | set(priors.values())
-    stored = stored_rows(pairs_uri(store, teacher), wanted)
+    stored = stored_rows(pairs_uri, wanted)
     aligned = []
     for row in rows:
         texts = [candidate["text"] for candidate in row["candidates"]]
