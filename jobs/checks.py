@@ -24,6 +24,7 @@ def check_inputs(config: JobConfig) -> None:
         else:
             _check(f"teachers.{name}.model", partial(check_model, teacher.model))
     filters(config.filters)
+    _check("candidates.retriever", lambda: resolve_model(config.candidates.retriever))
     _check("student.model", lambda: resolve_model(config.student.model))
     if config.examples.max_test < RANKED_CANDIDATES:
         raise ConfigError(

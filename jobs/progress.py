@@ -31,15 +31,16 @@ def progress(
     unit: str,
     done: Callable[[], int],
     news: Callable[[], str | None] = lambda: None,
+    note: Callable[[], str] = str,
 ) -> Iterator[None]:
     """Prints done/total, rate and time left while the body runs.
 
     `done` is asked every few seconds and reads what is on disk, so that it counts an earlier attempt's
-    rows too; `news` gives a line to show once, or None.
+    rows too; `news` gives a line to show once, or None; `note` ends the progress line.
     """
     finished = threading.Event()
     thread = threading.Thread(
-        target=_watch, args=(label, total, unit, done, news, finished), daemon=True, name="progress"
+        target=_watch, args=(label, total, unit, done, news, note, finished), daemon=True, name="progress"
     )
     thread.start()
     try:
@@ -55,6 +56,7 @@ def _watch(
     unit: str,
     done: Callable[[], int],
     news: Callable[[], str | None],
+    note: Callable[[], str],
     finished: threading.Event,
 ) -> None:
     pace, shown = _Pace(done()), -1
@@ -67,7 +69,8 @@ def _watch(
             rate = pace.of_all(count) if ended else pace.since_first_rows(count)
             speed = f", {rate:.1f} {unit}/s" if rate else ""
             left = f", {_minutes((total() - count) / rate)} left" if rate and count < total() else ""
-            print(f"  {label}: {count}/{total()} {unit}{speed}{left}", flush=True)
+            more = f" · {note()}" if note() else ""
+            print(f"  {label}: {count}/{total()} {unit}{speed}{left}{more}", flush=True)
             shown = count
         if ended:
             return

@@ -8,17 +8,20 @@ from rich.table import Table
 from jobs.run_directory import RunDirectory
 
 _SYSTEM_COLUMNS = ("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "contexts", "responses")
+_SPARSE_COLUMNS = ("context_terms", "response_terms", "flops")
 _TEACHER_COLUMNS = ("hits@1/20", "mrr", "cross_entropy", "entropy", "spread", "contexts")
 _COUNTS = ("contexts", "responses")
+_WIDTH = 144  # of a log: the widest table fits
 
 
 def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
     """Writes and prints what is known of every system and teacher."""
     run.write_json(metrics, "report", "metrics.json")
-    teachers = dict(metrics["teachers"])
+    systems, teachers = metrics["systems"], dict(metrics["teachers"])
     agreement = teachers.pop("kendall_tau")
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(_table("held-out conversations", "system", _SYSTEM_COLUMNS, metrics["systems"]))
+    console = Console(width=None if Console().is_terminal else _WIDTH)
+    sparse = tuple(column for column in _SPARSE_COLUMNS if any(column in row for row in systems.values()))
+    console.print(_table("held-out conversations", "system", (*_SYSTEM_COLUMNS, *sparse), systems))
     console.print(
         _table("teachers on held-out contexts, entropies in nats", "teacher", _TEACHER_COLUMNS, teachers)
     )

@@ -4,20 +4,22 @@ A stage's key hashes its section of the config and the keys of the stages before
 marker in `stages/` carries the same key is done and is not done again.
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from jobs.card import card_of, licences_of
 from jobs.config import JobConfig
 from jobs.progress import Tally, progress
 from jobs.report import report_metrics
 from jobs.run_directory import RunDirectory, key_of
 from jobs.teaching import Plan, run_teachers
-from jobs.tracking import History, Tracker
+from jobs.tracking import History, Tracker, TrainingReports
 from serve.index import write_index
-from student.encoder import resolve_model
+from student.config import RESOURCES
+from student.encoder import EncoderSource, resolve_model
 from student.evaluation import evaluate_student
+from student.model_card import write_model_card
 from student.retrieval import write_neighbours
 from student.training import train_student
 from teachers.calibration import calibrate
@@ -129,18 +131,21 @@ def generate(job: Job) -> None:
 def candidates(job: Job) -> None:
     """Gold, generated, retrieved and random replies become each context's candidates."""
     student, config = job.config.student, job.config.candidates
-    model = resolve_model(student.model)
+    retriever = EncoderSource(resolve_model(config.retriever), "dense", student.max_tokens)
     job.once(
         "neighbours",
         key_of(
-            job.keys["examples"], student.model, student.max_tokens, student.context_turns, config.retrieved
+            job.keys["examples"],
+            config.retriever,
+            student.max_tokens,
+            student.context_turns,
+            config.retrieved,
         ),
         lambda: _embedding(
             lambda tally: write_neighbours(
                 job.run.at("examples"),
                 job.run.at("neighbours"),
-                model,
-                student.max_tokens,
+                retriever,
                 student.context_turns,
                 config.retrieved,
                 tally,
@@ -150,7 +155,7 @@ def candidates(job: Job) -> None:
     writers = [name for name, teacher in job.config.teachers.items() if writes(teacher)]
     job.once(
         "candidates",
-        key_of(job.keys["neighbours"], job.keys["generate"], config.model_dump()),
+        key_of(job.keys["neighbours"], job.keys["generate"], config.model_dump(exclude={"retriever"})),
         lambda: write_candidates(
             job.run.at("examples"),
             {name: job.run.at("responses", name) for name in writers},
@@ -208,25 +213,34 @@ def targets(job: Job) -> None:
 def train(job: Job) -> None:
     """The student learns from the targets."""
     config = job.config.student
-    key = key_of(job.keys["targets"], config.model_dump())
+    # The same training goes on with other resources.
+    key = key_of(job.keys["targets"], config.model_dump(exclude=set(RESOURCES)))
 
     def work() -> dict[str, Any]:
         history = ("train", key, "history.jsonl")
         job.run.make_folder("train", key)
-        reports = _Reports(job, history)
-        total = reports.total_steps()
-        with progress("student trains", lambda: total, "steps", reports.steps_done, reports.newest):
-            counts = train_student(
+        reports = TrainingReports(job.run, history, job.tracker)
+        with progress(
+            "student trains",
+            reports.total_steps,
+            "steps",
+            reports.steps_done,
+            reports.validations,
+            reports.losses,
+        ):
+            return train_student(
                 job.run.at("targets"),
+                job.run.at("examples"),
                 job.run.at("student"),
                 job.run.at("train"),
                 key,
                 config,
                 [History(job.run.at(*history))],
             )
-        return dict(counts)
 
-    job.once("train", key, work)
+    counts = job.once("train", key, work)
+    if "warning" in counts:
+        print(f"warning: {counts['warning']}", flush=True)
 
 
 def index(job: Job) -> None:
@@ -238,9 +252,8 @@ def index(job: Job) -> None:
         lambda: _embedding(
             lambda tally: write_index(
                 job.run.at("targets"),
-                job.run.at("student"),
+                _student(job, job.run.at("student")),
                 job.run.at("index"),
-                student.max_tokens,
                 config,
                 student.context_turns,
                 tally,
@@ -258,8 +271,11 @@ def evaluate(job: Job) -> None:
             lambda tally: evaluate_student(
                 job.run.at("examples"),
                 f"{job.run.at('index')}/responses.parquet",
-                {"untrained student": resolve_model(student.model), "student": job.run.at("student")},
-                student,
+                {
+                    "untrained student": _student(job, resolve_model(student.model)),
+                    "student": _student(job, job.run.at("student")),
+                },
+                student.context_turns,
                 config.contexts,
                 config.seed,
                 tally,
@@ -283,36 +299,9 @@ def evaluate(job: Job) -> None:
 
     metrics = job.once("evaluate", key_of(job.keys["index"], job.keys["targets"], config.model_dump()), work)
     report_metrics(job.run, metrics)
-
-
-class _Reports:
-    """Reads the training history that the controller writes, for progress and tracking."""
-
-    def __init__(self, job: Job, history: tuple[str, ...]) -> None:
-        self._job = job
-        self._history = history
-        self._logged = 0
-
-    def _lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self._job.run.read_text(*self._history) or "").splitlines()]
-
-    def total_steps(self) -> int:
-        config = self._job.config.student
-        contexts: int = self._job.run.read_json("stages", "candidates.json")["counts"]["training contexts"]
-        return max(1, config.epochs * (contexts // (config.num_workers * config.contexts_per_step)))
-
-    def steps_done(self) -> int:
-        return max((line["step"] for line in self._lines()), default=0)
-
-    def newest(self) -> str | None:
-        new = self._lines()[self._logged :]
-        for line in new:
-            self._job.tracker.log({f"train/{name}": value for name, value in line.items()})
-        self._logged += len(new)
-        if not new:
-            return None
-        last = new[-1]
-        return f"loss {last['loss']:.4f}, cross-entropy {last['cross_entropy']:.4f}, KL {last['kl']:.4f}"
+    resolved = job.config.model_dump(mode="json")
+    counts = job.run.read_json("stages", "candidates.json")["counts"]
+    write_model_card(job.run.at("student"), card_of(resolved, counts, metrics, licences_of(resolved)))
 
 
 def _scorers(job: Job) -> dict[str, TeacherConfig]:
@@ -321,6 +310,11 @@ def _scorers(job: Job) -> dict[str, TeacherConfig]:
 
 def _scores_uris(job: Job) -> dict[str, str]:
     return {name: job.run.at("scores", name) for name in _scorers(job)}
+
+
+def _student(job: Job, model: str) -> EncoderSource:
+    """The trained or untrained student at `model`."""
+    return EncoderSource(model, job.config.student.kind, job.config.student.max_tokens)
 
 
 def _embedding(work: Callable[[Tally], _Result]) -> _Result:

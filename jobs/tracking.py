@@ -12,6 +12,7 @@ from pyarrow.fs import FileType
 from ray.train import Checkpoint, UserCallback
 from ray.train.v2.api.context import TrainContext
 
+from jobs.run_directory import RunDirectory
 from teachers.records import open_uri
 
 
@@ -27,8 +28,12 @@ class History(UserCallback):
     def after_report(
         self, run_context: TrainContext, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None
     ) -> None:
-        """Rewrites the file, since object stores cannot append; metrics are rank 0's."""
-        self._lines.append(json.dumps(metrics[0]))
+        """Rewrites the file, since object stores cannot append; metrics are rank 0's.
+
+        Steps that are taken again, from the last checkpoint on, replace those that were lost.
+        """
+        kept = [line for line in self._lines if json.loads(line)["step"] < metrics[0]["step"]]
+        self._lines = [*kept, json.dumps(metrics[0])]
         filesystem, path = open_uri(self._uri)
         with filesystem.open_output_stream(path) as stream:
             stream.write("\n".join(self._lines).encode())
@@ -54,3 +59,48 @@ class Tracker:
     def finish(self) -> None:
         if self._run is not None:
             self._run.finish()
+
+
+class TrainingReports:
+    """Reads the training history that the controller writes, for progress and tracking."""
+
+    def __init__(self, run: RunDirectory, history: tuple[str, ...], tracker: Tracker) -> None:
+        self._run = run
+        self._history = history
+        self._tracker = tracker
+        self._logged = 0
+        self._newest: dict[str, Any] = {}
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self._run.read_text(*self._history) or "").splitlines()]
+
+    def total_steps(self) -> int:
+        """0 until the first report."""
+        return int(self._newest.get("steps", 0))
+
+    def steps_done(self) -> int:
+        """Steps of the newest report."""
+        self._newest = next(reversed(self._lines()), {})
+        return int(self._newest.get("step", 0))
+
+    def losses(self) -> str:
+        """The newest report's losses, for the progress line."""
+        names = ("loss", "cross_entropy", "kl", "context_terms", "response_terms")
+        return ", ".join(
+            f"{name.replace('_', ' ')} {self._newest[name]:.4g}" for name in names if name in self._newest
+        )
+
+    def validations(self) -> str | None:
+        """A line about the validations since the last call; hands all new reports to the tracker."""
+        new = [line for line in self._lines() if line["step"] > self._logged]
+        self._logged = max((line["step"] for line in new), default=self._logged)
+        for line in new:
+            self._tracker.log({f"train/{name}": value for name, value in line.items()})
+        validated = [line for line in new if "validation_mrr" in line]
+        if not validated:
+            return None
+        last = validated[-1]
+        return (
+            f"validation at step {last['step']}: MRR {last['validation_mrr']:.3f}, "
+            f"hits@1/20 {last['validation_hits@1/20']:.3f}, loss {last['validation_loss']:.3f}"
+        )

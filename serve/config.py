@@ -11,7 +11,7 @@ class IndexConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["flat", "hnsw"] = "flat"
-    """`flat` is exact. `hnsw` is approximate and worth its build time from some 250,000 responses on."""
+    """For dense students; `flat` is exact, `hnsw` approximate and worth it from some 250,000 responses on."""
     hnsw_neighbours: int = Field(default=32, ge=2)
     """Links of a node of the graph; used by `hnsw` only."""
     hnsw_ef_search: int = Field(default=128, ge=1)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from threading import Lock
 
 from serve.index import load_index
-from student.encoder import embed_texts, load_encoder
+from student.encoder import EncoderSource, embed_texts, load_encoder
 from student.text import context_text
 
 
 @dataclass(frozen=True)
 class ScoredResponse:
-    """A response of the response set and its inner product with the context's embedding."""
+    """A response of the response set and its inner product with the context."""
 
     response_id: str
     text: str
@@ -28,7 +28,10 @@ class Responder:
 
     def __init__(self, student_folder: str, index_folder: str) -> None:
         self._index = load_index(index_folder, student_folder)
-        self._encoder = load_encoder(student_folder, self._index.metadata["max_tokens"])
+        metadata = self._index.metadata
+        self._encoder = load_encoder(
+            EncoderSource(student_folder, metadata["student_kind"], metadata["max_tokens"])
+        )
         # A tokenizer refuses to be used by two threads at once ("Already borrowed").
         self._encoding = Lock()
 
@@ -48,7 +51,7 @@ class Responder:
             raise ValueError("messages: at least one message of a user or an assistant is needed")
         text = context_text(turns, self._index.metadata["context_turns"])
         with self._encoding:
-            query = embed_texts(self._encoder, [text])  # [1, D]
+            query = embed_texts(self._encoder, [text], "context")  # [1, D]
         scores, rows = self._index.search(query, k)
         found = [(float(score), int(row)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
         responses = self._index.responses.take([row for _, row in found]).to_pylist()

@@ -1,39 +1,102 @@
-"""What a user may say about the student and its training."""
+"""What a user may say about the student and its training. Imports no heavy library."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["dense", "sparse"]
+
+_BY_KIND: dict[str, dict[str, Any]] = {
+    "model": {"dense": "all-MiniLM-L6-v2", "sparse": "cassette-splade"},
+    "learning_rate": {"dense": 5e-5, "sparse": 5e-4},
+    "similarity_scale": {"dense": 20.0, "sparse": 1.0},
+}
+
+# Keys that say where and how fast the student is trained, and not what it learns.
+RESOURCES = (
+    "texts_per_forward",
+    "gradient_cache",
+    "report_every_steps",
+    "num_workers",
+    "cpus_per_worker",
+    "use_gpu",
+    "max_failures",
+)
 
 
-class StudentConfig(BaseModel):
-    """A dense bi-encoder whose contexts and responses share one encoder."""
+def _by_kind(key: str) -> Callable[[dict[str, Any]], Any]:
+    """The default of `key`, which differs between a dense and a sparse student."""
+    return lambda values: _BY_KIND[key][values.get("kind", "dense")]
+
+
+class SparsityConfig(BaseModel):
+    """How sparse a sparse student becomes."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    model: str = "all-MiniLM-L6-v2"
-    """The packaged `all-MiniLM-L6-v2`, a folder, or a cached sentence-transformers id."""
+    context_terms: float | None = Field(32, gt=0)
+    """Budget: active terms of a context, on average."""
+    response_terms: float | None = Field(None, gt=0)
+    """Budget of a response, likewise; one shared encoder can keep only one of the two."""
+    flops: float | None = Field(None, gt=0)
+    """Budget of expected multiplications per (context, response) pair, in the place of the other two."""
+    regulariser: Literal["flops", "l1"] = "flops"
+    """`flops` (Paria et al. 2020) spreads terms over the vocabulary, `l1` only makes them few."""
+    regulariser_weight: float = Field(1e-3, ge=0)
+    """What the regulariser of either side counts beside the losses."""
+    warmup_share: float = Field(0.3, ge=0, lt=1)
+    """Share of the steps in which the budget is approached and the weight rises, quadratically."""
+
+
+class StudentConfig(BaseModel):
+    """A bi-encoder: one model reads the context, the same or another the response."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    kind: Kind = "dense"
+    """`dense` (embeddings, FAISS) or `sparse` (SPLADE's weighted terms, an inverted index)."""
+    model: str = Field(default_factory=_by_kind("model"))
+    """The packaged `all-MiniLM-L6-v2` (dense) or `cassette-splade` (sparse), a folder, or a cached id."""
+    encoders: Literal["shared", "separate", "frozen_responses"] = "shared"
+    """One encoder for both sides, two, or two of which the responses' stays as it is, and so the index."""
     max_tokens: int = Field(64, ge=8)
     """Tokens of a context or response that are read."""
     context_turns: int = Field(2, ge=1)
     """Newest turns of a context that are read."""
-    learning_rate: float = Field(5e-5, gt=0)
+    similarity_scale: float = Field(gt=0, default_factory=_by_kind("similarity_scale"))
+    """A score in the losses is the cosine (dense) or inner product (sparse) times this."""
+    cross_entropy_weight: float = Field(0.9, ge=0)
+    """Weight of the cross-entropy over a context's gold and generated responses (G2R: 1 - α)."""
+    kl_weight: float = Field(0.1, ge=0)
+    """Weight of the KL divergence from the teachers' distribution (G2R's α)."""
+    margin_mse_weight: float = Field(0.0, ge=0)
+    """Weight of the squared error of the gold response's margins over the other candidates."""
+    student_temperature: float = Field(1.0, gt=0)
+    """Divides the student's scores in the KL and margin terms."""
+    teacher_temperature: float = Field(1.0, gt=0)
+    """Softens (above 1) or sharpens the target distribution in the KL and margin terms."""
+    max_candidates: int = Field(10, ge=2)
+    """Own candidates of a context in a step (G2R: 10)."""
+    random_negatives: int = Field(0, ge=0)
+    """Random responses that all contexts of a step share, besides each other's candidates (G2R: 512)."""
+    contexts_per_step: int = Field(32, ge=1)
+    """Contexts of all workers together in one step."""
+    accumulation_steps: int = Field(1, ge=1)
+    """Steps whose gradients are added up before the weights change; each has negatives of its own."""
+    texts_per_forward: int = Field(16, ge=1)
+    """Texts of like length that go through the encoder together; more on a GPU."""
+    gradient_cache: bool = False
+    """Keep the activations of one such group at a time and encode twice: little memory, many negatives."""
+    learning_rate: float = Field(gt=0, default_factory=_by_kind("learning_rate"))
     """Peak learning rate of AdamW."""
     epochs: int = Field(1, ge=1)
     """Passes over the training contexts."""
-    contexts_per_step: int = Field(16, ge=1)
-    """Contexts of one worker in one optimizer step."""
-    max_candidates: int = Field(10, ge=2)
-    """Own candidates of a context in a step (G2R: 10)."""
-    alpha: float = Field(0.1, ge=0, le=1)
-    """Weight of the KL term; cross-entropy weighs 1 - alpha."""
-    temperature: float = Field(1.0, gt=0)
-    """The student's softmax temperature in the KL term."""
-    similarity_scale: float = Field(20.0, gt=0)
-    """A score is the cosine times this."""
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises; after them it falls to zero."""
     gradient_clipping: float = Field(1.0, gt=0)
     """Largest norm of a gradient."""
+    sparsity: SparsityConfig = SparsityConfig()
     num_workers: int = Field(2, ge=1)
     """Training processes."""
     cpus_per_worker: int = Field(1, ge=1)
@@ -42,13 +105,43 @@ class StudentConfig(BaseModel):
     """One GPU per worker."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed's ZeRO stage."""
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 is two to three times faster than fp32 on a CPU with avx512_bf16."""
+    offload_optimizer: bool = False
+    """Keep the optimizer's state in the CPU's memory; from ZeRO stage 1 on."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bf16 where the hardware computes in it, two to three times faster than fp32 on a CPU."""
+    deepspeed: dict[str, Any] = {}
+    """Any other part of DeepSpeed's configuration, laid over ours."""
     seed: int = 0
     """Seed of shuffling and dropout."""
     report_every_steps: int = Field(5, ge=1)
     """Steps between two points of the learning curve."""
-    checkpoint_every_steps: int = Field(50, ge=1)
-    """A cut-off training goes on from the last checkpoint."""
+    checkpoint_every_steps: int = Field(25, ge=1)
+    """Each is validated; a cut-off training goes on from the last, the best becomes the student."""
+    early_stopping: int | None = Field(None, ge=1)
+    """Validations in a row without a better MRR that end training."""
     max_failures: int = Field(2, ge=0)
     """Lost workers after which training gives up."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if not self.cross_entropy_weight + self.kl_weight + self.margin_mse_weight:
+            raise ValueError("cross_entropy_weight, kl_weight and margin_mse_weight are all 0")
+        if self.offload_optimizer and not self.zero_stage:
+            raise ValueError("offload_optimizer: needs zero_stage 1, 2 or 3")
+        sparsity = self.sparsity
+        if (
+            self.encoders == "shared"
+            and sparsity.flops is None
+            and None
+            not in (
+                sparsity.context_terms,
+                sparsity.response_terms,
+            )
+        ):
+            raise ValueError(
+                "sparsity: one shared encoder can keep context_terms or response_terms, not both: "
+                "set one of them to null, or encoders to separate"
+            )
+        if self.encoders == "frozen_responses" and sparsity.response_terms is not None:
+            raise ValueError("sparsity.response_terms: the response encoder is frozen")
+        return self

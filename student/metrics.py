@@ -1,9 +1,10 @@
-"""Retrieval metrics, all by ir-measures; documents that tie count against the right one."""
+"""Retrieval metrics, all by ir-measures: documents that tie count against the right one. And sparsity."""
 
 from collections.abc import Mapping
 
 import ir_measures
 from ir_measures import RR, R
+from scipy.sparse import csr_matrix
 
 # Only the best ranks of a run are kept: a right document that is not among them counts as not found.
 DEPTH = 1000
@@ -22,6 +23,22 @@ def rank_metrics(qrels: Qrels, run: Run) -> dict[str, float]:
 def hits_metric(qrels: Qrels, run: Run) -> dict[str, float]:
     """`hits@1/20` of a run in which every query has 20 documents, one of them right."""
     return _measure(_HITS, qrels, run)
+
+
+def sparsity_metrics(contexts: csr_matrix, responses: csr_matrix) -> dict[str, float]:
+    """How many of D terms are active in contexts [C, D] and responses [N, D], and what a score costs.
+
+    `context_terms` and `response_terms` are means per text. `flops` is the mean number of multiplications
+    per (context, response) pair: the sum over terms of the share of contexts times the share of responses
+    that have it active (Paria et al. 2020).
+    """
+    of_contexts = contexts.count_nonzero(axis=0) / contexts.shape[0]  # [D]
+    of_responses = responses.count_nonzero(axis=0) / responses.shape[0]
+    return {
+        "context_terms": float(of_contexts.sum()),
+        "response_terms": float(of_responses.sum()),
+        "flops": float(of_contexts @ of_responses),
+    }
 
 
 def _measure(measures: Mapping[str, ir_measures.Measure], qrels: Qrels, run: Run) -> dict[str, float]:

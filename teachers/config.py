@@ -205,7 +205,9 @@ class CandidatesConfig(Section):
     generated_per_teacher: int = Field(2, ge=0)
     """Of what each teacher wrote."""
     retrieved: int = Field(2, ge=0)
-    """The nearest training replies by the untrained student; the teachers judge them."""
+    """The nearest training replies by `retriever`; the teachers judge them."""
+    retriever: str = "all-MiniLM-L6-v2"
+    """A dense retriever that stays as it is: the packaged `all-MiniLM-L6-v2`, a folder, or a cached id."""
     random: int = Field(1, ge=0)
     """Other training replies."""
     evaluation_contexts: int = Field(30, ge=0)

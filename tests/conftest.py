@@ -6,6 +6,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("WANDB_MODE", "offline")
+# Ray Train takes a worker's report at each look: every 2 s, where tiny students take many steps a second.
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 
 import random
 from collections.abc import Iterator

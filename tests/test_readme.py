@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from jobs.config import JobConfig
 from teachers.config import EndpointTeacher, SimilarityTeacher, VllmTeacher
@@ -20,9 +22,19 @@ def table_rows(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from table_rows(field.annotation, f"{prefix}{name}.")
         else:
-            default = "" if field.is_required() else "`" + json.dumps(field.default).strip('"') + "`"
+            default = ", ".join("`" + json.dumps(value).strip('"') + "`" for value in defaults(model, field))
             meaning = " ".join((field.description or "").split())
             yield f"| `{prefix}{name}` | {default} | {meaning} |"
+
+
+def defaults(model: type[BaseModel], field: FieldInfo) -> list[object]:
+    """None for a required field; where the default hangs on `kind`, that of each kind in turn."""
+    if field.is_required():
+        return []
+    if field.default_factory is None:
+        return [field.default]
+    kinds = get_args(model.model_fields["kind"].annotation)
+    return [field.get_default(call_default_factory=True, validated_data={"kind": kind}) for kind in kinds]
 
 
 def teacher_rows() -> Iterator[str]:

@@ -1,18 +1,21 @@
-"""Tiny real models made on the spot: a Llama that vLLM serves and a BERT that sentence-transformers loads."""
+"""Tiny real models made on the spot: a Llama that vLLM serves and BERTs that sentence-transformers loads."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
+    BertForMaskedLM,
     BertModel,
     BertTokenizerFast,
     LlamaConfig,
     LlamaForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
@@ -66,6 +69,33 @@ def make_teacher(folder: Path, *, chat: bool, seed: int) -> Path:
 
 def make_student(folder: Path, words: Sequence[str]) -> Path:
     """A sentence-transformers folder: a two-layer BERT of random weights over `words`, 16 dimensions."""
+    bert = _make_bert(folder, words, BertModel, initializer_range=1.0)  # so that texts differ
+    modules = [Transformer(str(bert)), Pooling(16, pooling_mode="mean"), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    return folder
+
+
+def make_sparse_student(folder: Path, words: Sequence[str]) -> Path:
+    """The same as SPLADE over `words` and five special tokens.
+
+    Its layers hardly change the embeddings and its head hands them on, so that a word activates itself most,
+    as in a trained masked language model, and about half of the others a little.
+    """
+    bert = _make_bert(folder, words, BertForMaskedLM, initializer_range=0.02)
+    model = BertForMaskedLM.from_pretrained(bert)
+    with torch.no_grad():
+        model.bert.embeddings.word_embeddings.weight.normal_()
+        torch.nn.init.eye_(model.cls.predictions.transform.dense.weight)
+    model.save_pretrained(bert)
+    modules = [Transformer(str(bert), transformer_task="fill-mask"), SpladePooling("max")]
+    SparseEncoder(modules=modules, device="cpu").save(str(folder))
+    return folder
+
+
+def _make_bert(
+    folder: Path, words: Sequence[str], architecture: type[PreTrainedModel], initializer_range: float
+) -> Path:
+    """A folder beside `folder` with the model and its tokenizer."""
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
     torch.manual_seed(0)
     config = BertConfig(
@@ -75,11 +105,9 @@ def make_student(folder: Path, words: Sequence[str]) -> Path:
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=64,
-        initializer_range=1.0,  # so that texts differ although the weights are random
+        initializer_range=initializer_range,
     )
     bert = folder.with_name(f"{folder.name}-bert")
-    BertModel(config).save_pretrained(bert)
+    architecture(config).save_pretrained(bert)
     BertTokenizerFast(vocab=vocabulary, model_max_length=64).save_pretrained(bert)
-    modules = [Transformer(str(bert)), Pooling(16, pooling_mode="mean"), Normalize()]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
-    return folder
+    return bert

@@ -1,4 +1,4 @@
-"""A small run to serve: a tiny student of random weights, TARGETS of a few rows, and their index."""
+"""Small runs to serve: tiny students of random weights, TARGETS of a few rows, and their indexes."""
 
 from pathlib import Path
 
@@ -8,8 +8,10 @@ import pytest
 
 from serve.config import IndexConfig
 from serve.index import write_index
+from student.config import Kind
+from student.encoder import EncoderSource
 from teachers.records import TARGETS
-from tests.tiny_models import make_student
+from tests.tiny_models import make_sparse_student, make_student
 
 WORDS = [
     "hello",
@@ -64,12 +66,6 @@ TARGET_ROWS = [
 
 
 @pytest.fixture(scope="session")
-def tiny_student(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sentence-transformers folder: a two-layer BERT of random weights over WORDS, 16 dimensions."""
-    return make_student(tmp_path_factory.mktemp("student") / "model", WORDS)
-
-
-@pytest.fixture(scope="session")
 def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A TARGETS dataset of TARGET_ROWS."""
     folder = tmp_path_factory.mktemp("targets")
@@ -77,21 +73,29 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def small_run(
-    tmp_path_factory: pytest.TempPathFactory, tiny_student: Path, targets: Path, ray_cluster: None
-) -> Path:
+def make_run(run: Path, kind: Kind, targets: Path) -> Path:
     """A run directory with `student/` and `index/`; its response set has four responses."""
-    run = tmp_path_factory.mktemp("run")
-    (run / "student").symlink_to(tiny_student)
-    counts = write_index(
-        str(targets),
-        str(run / "student"),
-        str(run / "index"),
-        32,
-        IndexConfig(),
-        4,
-        lambda *_: None,
-    )
+    (make_student if kind == "dense" else make_sparse_student)(run / "student", WORDS)
+    student = EncoderSource(str(run / "student"), kind, 32)
+    counts = write_index(str(targets), student, str(run / "index"), IndexConfig(), 4, lambda *_: None)
     assert counts == {"num_responses": 4, "num_gold": 2, "num_generated": 2}
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory, targets: Path, ray_cluster: None) -> Path:
+    """The run of a dense student."""
+    return make_run(tmp_path_factory.mktemp("dense"), "dense", targets)
+
+
+@pytest.fixture(scope="session")
+def sparse_run(tmp_path_factory: pytest.TempPathFactory, targets: Path, ray_cluster: None) -> Path:
+    """The run of a sparse student."""
+    return make_run(tmp_path_factory.mktemp("sparse"), "sparse", targets)
+
+
+@pytest.fixture(scope="session", params=["small_run", "sparse_run"])
+def any_run(request: pytest.FixtureRequest) -> Path:
+    """Either of the two."""
+    run: Path = request.getfixturevalue(request.param)
     return run

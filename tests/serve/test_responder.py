@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serve.index import load_index
 from serve.responder import Responder
-from student.encoder import embed_texts, load_encoder
+from student.encoder import EncoderSource, embed_texts, inner_products, load_encoder
 from student.text import context_text
 
 CONVERSATION = [
@@ -15,16 +16,17 @@ CONVERSATION = [
 
 
 @pytest.fixture(scope="module")
-def responder(small_run: Path) -> Responder:
-    return Responder(str(small_run / "student"), str(small_run / "index"))
+def responder(any_run: Path) -> Responder:
+    return Responder(str(any_run / "student"), str(any_run / "index"))
 
 
-def test_scores_are_inner_products_of_the_students_embeddings(responder: Responder, small_run: Path) -> None:
-    encoder = load_encoder(str(small_run / "student"), 32)
-    query = embed_texts(encoder, [context_text(CONVERSATION, 4)])[0]
+def test_scores_are_inner_products_of_the_students_vectors(responder: Responder, any_run: Path) -> None:
+    kind = load_index(str(any_run / "index"), str(any_run / "student")).metadata["student_kind"]
+    encoder = load_encoder(EncoderSource(str(any_run / "student"), kind, 32))
+    query = embed_texts(encoder, [context_text(CONVERSATION, 4)], "context")
     for response in responder.respond(CONVERSATION, 4):
-        expected = float(query @ embed_texts(encoder, [response.text])[0])
-        assert response.score == pytest.approx(expected, abs=1e-5)
+        expected = inner_products(query, embed_texts(encoder, [response.text], "response"))
+        assert response.score == pytest.approx(expected.item(), rel=1e-5, abs=1e-5)
 
 
 def test_the_best_response_comes_first_and_k_bounds_them(responder: Responder) -> None:

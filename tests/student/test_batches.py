@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from student.batches import step_batch
+from student.batches import epoch_batches, step_batch
+from student.config import StudentConfig
 
 
 def row(context: str, candidates: list[tuple[str, str]], target_probs: list[float] | None) -> dict[str, Any]:
@@ -69,3 +70,37 @@ def test_targets_that_were_all_on_dropped_candidates_are_no_targets() -> None:
     batch = step_batch([row("a", [("yes", "gold"), ("no", "random")], [0.0, 1.0])], 4, 1)
     assert batch.responses == ["yes"]
     assert batch.target_probs.tolist() == [[0.0]]
+
+
+def test_random_negatives_are_negatives_of_every_context_but_their_own() -> None:
+    rows = [row("a", [("yes", "gold")], None), row("b", [("no", "gold")], None)]
+    batch = step_batch(rows, 4, 10, random_negatives=["YES", "perhaps"])
+    assert batch.responses == ["yes", "no", "perhaps"]
+    assert batch.negative_mask.tolist() == [[False, True, True], [True, False, True]]
+    assert batch.gold.tolist() == [0, 1]
+
+
+def steps_of(rows: list[dict[str, Any]], epoch: int, first_step: int, **settings: Any) -> list[Any]:
+    def windows(size: int) -> Any:
+        return (rows[start : start + size] for start in range(0, len(rows), size))
+
+    config = StudentConfig(contexts_per_step=4, **settings)
+    return [(batch.contexts, batch.responses) for batch in epoch_batches(windows, epoch, first_step, config)]
+
+
+def test_an_epoch_goes_on_where_it_stopped() -> None:
+    rows = [row(f"context {i}", [(f"reply {i}", "gold")], None) for i in range(600)]
+    # 600 rows are two windows of 64 steps of 4, and one of 22; the middle one is cut.
+    whole = steps_of(rows, 1, 0, random_negatives=3)
+    assert len(whole) == 150
+    for first in (1, 70, 128, 149):
+        assert steps_of(rows, 1, first, random_negatives=3) == whole[first:]
+    assert sorted(context for contexts, _ in whole for context in contexts) == sorted(
+        f"context {i}" for i in range(600)
+    )
+    assert all(len(set(responses)) == len(responses) >= 4 for _, responses in whole)
+
+
+def test_epochs_differ_in_their_steps() -> None:
+    rows = [row(f"context {i}", [(f"reply {i}", "gold")], None) for i in range(20)]
+    assert steps_of(rows, 0, 0) != steps_of(rows, 1, 0)

@@ -1,13 +1,21 @@
-"""A conversation becomes text, a text an embedding."""
+"""A conversation becomes text, a text a vector."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from student.encoder import embed_texts, load_encoder, resolve_model, student_hash
+from student.config import Kind
+from student.encoder import (
+    EncoderSource,
+    embed_texts,
+    load_encoder,
+    resolve_model,
+    student_hash,
+    texts_to_vectors,
+)
 from student.text import context_text
-from tests.student.student_rows import MESSAGES
+from tests.student.student_rows import MESSAGES, NUM_WORDS
 
 
 def test_the_newest_turns_are_kept_newest_first() -> None:
@@ -16,9 +24,41 @@ def test_the_newest_turns_are_kept_newest_first() -> None:
 
 
 def test_embeddings_have_length_one(tiny_encoder: Path) -> None:
-    vectors = embed_texts(load_encoder(str(tiny_encoder), 16), ["w1", "w2 w3"])
+    vectors = embed_texts(
+        load_encoder(EncoderSource(str(tiny_encoder), "dense", 16)), ["w1", "w2"], "context"
+    )
     assert vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+
+
+def test_sparse_vectors_have_a_weight_above_zero_for_each_active_term(tiny_sparse_encoder: Path) -> None:
+    encoder = load_encoder(EncoderSource(str(tiny_sparse_encoder), "sparse", 16))
+    vectors = embed_texts(encoder, ["w1", "w2 w3"], "response")
+    assert vectors.shape == (2, NUM_WORDS + 5)  # BERT's five special tokens
+    assert vectors.dtype == np.float32
+    assert 0 < vectors.nnz < 2 * vectors.shape[1]
+    assert (vectors.data > 0).all()
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_vectors_come_in_the_order_of_their_texts(
+    kind: Kind, tiny_encoder: Path, tiny_sparse_encoder: Path, ray_cluster: None
+) -> None:
+    source = EncoderSource(str(tiny_encoder if kind == "dense" else tiny_sparse_encoder), kind, 16)
+    distinct = [f"w{i} w{j}" for i in range(30) for j in range(20)]  # more than a block of texts
+    texts = [*distinct[::-1], *distinct[:3]]
+    tally: list[tuple[int, int]] = []
+    found = texts_to_vectors({"context": texts}, source, lambda *counts: tally.append(counts))["context"]
+    expected = embed_texts(load_encoder(source), texts, "context")
+    assert abs(found - expected).max() < 1e-4
+    assert tally[-1] == (600, 600)
+
+
+def test_a_model_of_the_other_kind_is_refused(tiny_encoder: Path, tiny_sparse_encoder: Path) -> None:
+    with pytest.raises(ValueError, match="is a dense encoder"):
+        load_encoder(EncoderSource(str(tiny_encoder), "sparse", 16))
+    with pytest.raises(ValueError, match="is a sparse encoder"):
+        load_encoder(EncoderSource(str(tiny_sparse_encoder), "dense", 16))
 
 
 def test_a_path_that_leads_nowhere_is_named() -> None:
@@ -36,7 +76,7 @@ def test_an_id_that_is_not_in_the_local_cache_is_named() -> None:
 
 
 def test_the_hash_follows_the_weights_and_not_the_readme(tiny_encoder: Path, tmp_path: Path) -> None:
-    encoder = load_encoder(str(tiny_encoder), 16)
+    encoder = load_encoder(EncoderSource(str(tiny_encoder), "dense", 16))
     encoder.save(str(tmp_path / "same"))
     encoder.save(str(tmp_path / "changed"))
     (tmp_path / "same" / "README.md").write_text("other words")

@@ -1,21 +1,30 @@
-"""Ray Train and DeepSpeed with two workers, on a tiny encoder; then retrieval with it."""
+"""Ray Train and DeepSpeed with real workers on tiny encoders: what they learn, and what they survive."""
 
 import json
+import os
+import signal
 import sys
+import threading
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import ray.cloudpickle
 import ray.train
+import torch
+from sentence_transformers import SentenceTransformer
 
+from student.checkpoints import TrainingState
 from student.config import StudentConfig
-from student.encoder import embed_texts, load_encoder
-from student.evaluation import evaluate_student
-from student.retrieval import write_neighbours
-from student.training import learning_rate_share, train_student
-from teachers.records import EXAMPLES, RESPONSE_SET, TARGETS, read_rows, write_rows
+from student.encoder import EncoderSource, embed_texts, load_encoder
+from student.engine import deepspeed_config, learning_rate_share
+from student.errors import TrainingError, memory_advice
+from student.training import train_student
+from teachers.records import EXAMPLES, TARGETS, write_rows
 from tests.student.student_rows import example_rows, target_rows
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -34,120 +43,258 @@ class Reports(ray.train.UserCallback):
             file.write(json.dumps(metrics[0]) + "\n")
 
     def read(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._path.read_text().splitlines()]
+        return (
+            [json.loads(line) for line in self._path.read_text().splitlines()] if self._path.exists() else []
+        )
 
 
-def small_config(tiny_encoder: Path, **changes: Any) -> StudentConfig:
-    fields = {
-        "model": str(tiny_encoder),
-        "max_tokens": 16,
-        "contexts_per_step": 8,
-        "epochs": 3,
-        "learning_rate": 3e-3,
-        "report_every_steps": 2,
-        "checkpoint_every_steps": 6,
-        "max_failures": 0,
-    }
-    return StudentConfig.model_validate({**fields, **changes})
+class Training:
+    """A training of a tiny student in a folder of its own."""
+
+    def __init__(self, folder: Path, encoder: Path, **settings: Any) -> None:
+        self.folder = folder
+        write_rows(str(folder / "targets"), [*target_rows(70), *target_rows(5, "test")], TARGETS)
+        write_rows(str(folder / "examples"), example_rows(30, "validation"), EXAMPLES)
+        self.reports = Reports(folder / "reports.jsonl")
+        self.settings: dict[str, Any] = {
+            "model": str(encoder),
+            "max_tokens": 16,
+            "contexts_per_step": 16,
+            "epochs": 3,
+            "learning_rate": 3e-3,
+            "precision": "fp32",
+            "report_every_steps": 2,
+            "checkpoint_every_steps": 4,
+            "max_failures": 0,
+            **settings,
+        }
+
+    def run(self, **settings: Any) -> dict[str, Any]:
+        return train_student(
+            str(self.folder / "targets"),
+            str(self.folder / "examples"),
+            str(self.folder / "student"),
+            str(self.folder / "train"),
+            "run",
+            StudentConfig.model_validate({**self.settings, **settings}),
+            [self.reports],
+        )
+
+    def checkpoints(self) -> list[Path]:
+        return sorted((self.folder / "train" / "run").glob("checkpoint-*"))
+
+    def student(self) -> Any:
+        kind = self.settings.get("kind", "dense")
+        return load_encoder(EncoderSource(str(self.folder / "student"), kind, 16))
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        return dict(self.student().state_dict())
 
 
-@pytest.mark.parametrize(("zero_stage", "precision"), [(0, "bf16"), (3, "fp32")])
-def test_two_workers_learn_and_save_an_encoder(
-    tiny_encoder: Path, tmp_path: Path, zero_stage: int, precision: str
-) -> None:
-    targets = [*target_rows(70), *target_rows(5, "test")]
-    write_rows(str(tmp_path / "targets"), targets, TARGETS)
-    config = small_config(tiny_encoder, zero_stage=zero_stage, precision=precision)
-    reports = Reports(tmp_path / "reports.jsonl")
-    run = (str(tmp_path / "targets"), str(tmp_path / "student"), str(tmp_path / "train"), "run", config)
-    counts = train_student(*run, [reports])
+def assert_same_weights(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], by: float) -> None:
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=0, atol=by)
 
-    # 70 contexts, 35 for each worker: 4 full steps of 8, in each of 3 epochs.
-    assert (counts["contexts"], counts["steps"]) == (70, 12)
-    history = reports.read()
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Training:
+    """A training by two workers that nothing disturbs."""
+    training = Training(tmp_path_factory.mktemp("unbroken"), tiny_encoder)
+    # 70 contexts make 4 steps of 16 an epoch.
+    counts = training.run()
+    assert (counts["contexts"], counts["steps"], counts["step"]) == (70, 12, 12)
+    return training
+
+
+def test_two_workers_learn_and_report(unbroken: Training, tiny_encoder: Path) -> None:
+    history = unbroken.reports.read()
     assert [line["step"] for line in history] == [2, 4, 6, 8, 10, 12]
-    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+    assert history[-1]["loss"] < 0.85 * history[0]["loss"]
     loss = 0.9 * history[-1]["cross_entropy"] + 0.1 * history[-1]["kl"]
     assert history[-1]["loss"] == pytest.approx(loss, rel=1e-3)
-
-    before, after = load_encoder(str(tiny_encoder), 16), load_encoder(str(tmp_path / "student"), 16)
-    assert [type(module).__name__ for module in after] == ["Transformer", "Pooling", "Normalize"]
-    assert all(parameter.dtype.itemsize == 4 for parameter in after.parameters())
-    assert not np.allclose(embed_texts(before, ["w1"]), embed_texts(after, ["w1"]), atol=1e-3)
-
-    if zero_stage == 3:
-        return
-    # The same call goes on from the checkpoint of step 12: nothing is left to do but to save.
-    train_student(*run, [reports])
-    assert len(reports.read()) == len(history)
-    again = load_encoder(str(tmp_path / "student"), 16)
-    np.testing.assert_array_equal(embed_texts(after, ["w1"]), embed_texts(again, ["w1"]))
+    validated = [line for line in history if "validation_mrr" in line]
+    assert [line["step"] for line in validated] == [4, 8, 12]
+    assert validated[-1]["validation_loss"] < validated[0]["validation_loss"]
+    assert all(0 <= line["data_share"] < 1 and line["contexts_per_s"] > 0 for line in history)
 
 
-def test_a_loss_that_is_no_number_ends_training_and_saves_nothing(tiny_encoder: Path, tmp_path: Path) -> None:
-    write_rows(str(tmp_path / "targets"), target_rows(70), TARGETS)
-    config = small_config(tiny_encoder, learning_rate=1e30, precision="fp32", max_failures=2)
-    with pytest.raises(ValueError, match=r"of 12: the loss is nan; lower student.learning_rate"):
-        train_student(
-            str(tmp_path / "targets"), str(tmp_path / "student"), str(tmp_path / "train"), "run", config, []
-        )
+def test_the_best_checkpoint_becomes_the_student(unbroken: Training, tiny_encoder: Path) -> None:
+    validated = {
+        line["step"]: line["validation_mrr"] for line in unbroken.reports.read() if line["step"] % 4 == 0
+    }
+    best = max(validated, key=lambda step: (validated[step], step))
+    found = SentenceTransformer(str(unbroken.folder / "student"))
+    [checkpoint] = [path for path in unbroken.checkpoints() if f"-{best:08d}-" in path.name]
+    saved = SentenceTransformer(str(checkpoint / "student"))
+    assert_same_weights(found.state_dict(), dict(saved.state_dict()), by=0)
+    assert [type(module).__name__ for module in found] == ["Transformer", "Pooling", "Normalize"]
+    assert all(parameter.dtype == torch.float32 for parameter in found.parameters())
+    before = load_encoder(EncoderSource(str(tiny_encoder), "dense", 16))
+    changed = embed_texts(before, ["w1"], "context") - embed_texts(found, ["w1"], "context")
+    assert np.abs(changed).max() > 1e-3
+
+
+def test_the_same_call_again_trains_nothing(unbroken: Training) -> None:
+    before, reports = unbroken.weights(), len(unbroken.reports.read())
+    counts = unbroken.run()
+    assert len(unbroken.reports.read()) == reports
+    assert counts["best step"] > 0
+    assert_same_weights(unbroken.weights(), before, by=0)
+
+
+def kill_a_worker_after(training: Training, step: int) -> threading.Thread:
+    """Ends one training worker of this test's Ray by SIGKILL once `step` is reported."""
+
+    def wait_and_kill() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            if any(line["step"] >= step for line in training.reports.read()):
+                own = psutil.Process().children(recursive=True)
+                workers = [process for process in own if "RayTrainWorker" in " ".join(process.cmdline()[:1])]
+                os.kill(workers[-1].pid, signal.SIGKILL)
+                return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=wait_and_kill, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_nothing(
+    unbroken: Training, tmp_path: Path, tiny_encoder: Path
+) -> None:
+    training = Training(tmp_path, tiny_encoder, max_failures=1)
+    killer = kill_a_worker_after(training, step=6)  # in the middle of the second epoch
+    counts = training.run()
+    killer.join()
+    steps = [line["step"] for line in training.reports.read()]
+    assert steps[-1] == counts["step"] == 12
+    again = [step for earlier, step in pairwise(steps) if step <= earlier]
+    assert again == [6], f"one restart, from the checkpoint of step 4: {steps}"
+    # Order, dropout and optimizer go on exactly: only the sums' order differs.
+    expected = unbroken.reports.read()[-1]
+    assert training.reports.read()[-1]["loss"] == pytest.approx(expected["loss"], rel=1e-4)
+    assert_same_weights(training.weights(), unbroken.weights(), by=1e-4)
+
+
+@pytest.mark.parametrize(("first", "second", "zero_stage"), [(2, 1, 2), (1, 2, 0)])
+def test_a_training_goes_on_with_another_number_of_workers(
+    unbroken: Training, tmp_path: Path, tiny_encoder: Path, first: int, second: int, zero_stage: int
+) -> None:
+    training = Training(tmp_path, tiny_encoder, zero_stage=zero_stage, report_every_steps=1)
+    killer = kill_a_worker_after(training, step=6)
+    with pytest.raises(ValueError, match=r"training worker \d failed too often.*checkpoint-00000004"):
+        training.run(num_workers=first)
+    killer.join()
+    counts = training.run(num_workers=second)
+    assert counts["step"] == 12
+    # Dropout is drawn by each worker for its own texts: not equal, but as good.
+    expected = unbroken.reports.read()[-1]
+    assert training.reports.read()[-1]["validation_loss"] == pytest.approx(
+        expected["validation_loss"], rel=0.2
+    )
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, tiny_encoder: Path) -> None:
+    training = Training(tmp_path, tiny_encoder, num_workers=1)
+    training.run()
+    *_, last_whole, newest = training.checkpoints()
+    weights = next(newest.glob("engine/*.pt"))
+    weights.write_bytes(weights.read_bytes()[:-100])
+    reported = len(training.reports.read())
+    assert training.run(epochs=4)["step"] == 16
+    went_on = training.reports.read()[reported]["step"]
+    assert went_on == int(last_whole.name.split("-")[1]) + 2, "reports are two steps apart"
+
+    for path in training.checkpoints():
+        (path / "files-0.json").unlink()
+    with pytest.raises(ValueError, match=r"checkpoint-000000\d\d-\w+ is damaged .*no other checkpoint"):
+        training.run(epochs=5)
+
+
+def test_a_loss_that_is_no_number_ends_training_at_once(tmp_path: Path, tiny_encoder: Path) -> None:
+    training = Training(tmp_path, tiny_encoder, learning_rate=1e30, max_failures=2)
+    with pytest.raises(ValueError, match=r"of 12: the loss is nan; lower .*; there is no checkpoint"):
+        training.run()
     assert not (tmp_path / "student").exists()
 
 
-def test_fewer_contexts_than_workers_are_refused(tiny_encoder: Path, tmp_path: Path) -> None:
-    write_rows(str(tmp_path / "targets"), target_rows(1), TARGETS)
-    with pytest.raises(ValueError, match="1 training rows for 2 workers"):
-        train_student(
-            str(tmp_path / "targets"), "unused", str(tmp_path), "run", small_config(tiny_encoder), []
-        )
+def test_a_sparse_student_with_a_frozen_response_encoder_stops_early(
+    tmp_path: Path, tiny_sparse_encoder: Path
+) -> None:
+    training = Training(
+        tmp_path,
+        tiny_sparse_encoder,
+        kind="sparse",
+        encoders="frozen_responses",
+        sparsity={"context_terms": 4},
+        zero_stage=2,
+        gradient_cache=True,
+        precision="bf16",
+        epochs=20,
+        early_stopping=2,
+    )
+    counts = training.run()
+    assert counts["step"] < counts["steps"] == 80
+    history = [line["validation_mrr"] for line in training.reports.read() if "validation_mrr" in line]
+    assert max(history) == max(history[:-2]), "the last two validations brought nothing"
+    assert counts["validation_context_terms"] == pytest.approx(4, rel=0.1)
+    assert "warning" not in counts
+
+    student, before = training.student(), load_encoder(EncoderSource(str(tiny_sparse_encoder), "sparse", 16))
+    texts = ["w1 w1", "w2 w0"]
+    unchanged = embed_texts(student, texts, "response") - embed_texts(before, texts, "response")
+    assert abs(unchanged).max() == 0
+    changed = embed_texts(student, texts, "context") - embed_texts(before, texts, "context")
+    assert abs(changed).max() > 0.01
+    assert embed_texts(student, [f"w{i}" for i in range(30)], "context").nnz / 30 == pytest.approx(
+        4, rel=0.15
+    )
+
+
+def test_targets_without_training_rows_are_refused(tmp_path: Path, tiny_encoder: Path) -> None:
+    training = Training(tmp_path, tiny_encoder)
+    write_rows(str(tmp_path / "targets"), target_rows(5, "test"), TARGETS)
+    with pytest.raises(ValueError, match="targets: no training rows"):
+        training.run()
+
+
+def test_a_lack_of_memory_says_what_to_do() -> None:
+    with (
+        pytest.raises(TrainingError, match=r"out of memory; lower student\.texts_per_forward"),
+        memory_advice(),
+    ):
+        torch.empty(10**15)
+    with pytest.raises(RuntimeError, match="another"), memory_advice():
+        raise RuntimeError("another")
+
+
+def test_the_users_deepspeed_configuration_is_laid_over_ours() -> None:
+    config = StudentConfig(
+        zero_stage=2,
+        offload_optimizer=True,
+        accumulation_steps=3,
+        gradient_clipping=0.5,
+        precision="bf16",
+        deepspeed={"zero_optimization": {"overlap_comm": False}, "steps_per_print": 7},
+    )
+    found = deepspeed_config(config)
+    assert found["zero_optimization"]["stage"] == 2
+    assert found["zero_optimization"]["offload_optimizer"] == {"device": "cpu"}
+    assert found["zero_optimization"]["overlap_comm"] is False
+    assert (found["gradient_accumulation_steps"], found["gradient_clipping"]) == (3, 0.5)
+    assert (found["bf16"], found["steps_per_print"]) == ({"enabled": True}, 7)
+
+
+def test_a_validation_without_gain_is_counted_until_one_gains() -> None:
+    state = TrainingState()
+    for step, (mrr, expected) in enumerate([(0.2, 0), (0.2, 1), (0.1, 2), (0.3, 0)]):
+        state = state.after(step, mrr, None)
+        assert state.validations_without_gain == expected
+    assert state.best_mrr == 0.3
 
 
 def test_the_learning_rate_rises_then_falls() -> None:
     # 10 steps, 2 of warm-up: 1/2, 1, then down by ninths from 8/9.
     found = [learning_rate_share(step, 10, 0.2) for step in range(10)]
     assert found == pytest.approx([1 / 2, 1, *(left / 9 for left in range(8, 0, -1))])
-
-
-def test_neighbours_are_the_nearest_other_replies(tiny_encoder: Path, tmp_path: Path) -> None:
-    examples = [*example_rows(30, "train"), *example_rows(3, "test")]
-    write_rows(str(tmp_path / "examples"), examples, EXAMPLES)
-    counts = write_neighbours(
-        str(tmp_path / "examples"), str(tmp_path / "neighbours"), str(tiny_encoder), 16, 4, 5, lambda *_: None
-    )
-    assert counts == {"contexts": 30, "replies": 30}
-    found = {row["example_id"]: row["replies"] for row in read_rows(str(tmp_path / "neighbours"))}
-    encoder = load_encoder(str(tiny_encoder), 16)
-    for example in examples[:30]:
-        others = list(
-            {e["reply"].casefold(): e["reply"].casefold() for e in examples[:30]}.keys()
-            - {example["reply"].casefold()}
-        )
-        scores = embed_texts(encoder, others) @ embed_texts(encoder, [example["context"][0]["content"]])[0]
-        expected = [others[i] for i in np.argsort(-scores)[:5]]
-        assert [reply.casefold() for reply in found[example["example_id"]]] == expected
-
-
-def test_bm25_finds_replies_that_share_the_contexts_word(tiny_encoder: Path, tmp_path: Path) -> None:
-    write_rows(str(tmp_path / "examples"), example_rows(30, "test"), EXAMPLES)
-    served = [{"response_id": str(i), "text": f"w{i}", "source": "gold", "teacher": None} for i in (30, 31)]
-    write_rows(str(tmp_path / "responses"), served, RESPONSE_SET)
-    found = evaluate_student(
-        str(tmp_path / "examples"),
-        str(tmp_path / "responses"),
-        {"untrained student": str(tiny_encoder)},
-        small_config(tiny_encoder),
-        num_contexts=25,
-        seed=0,
-        tally=lambda *_: None,
-    )
-    assert found["bm25"] == {
-        "hits@1/20": 1.0,
-        "mrr": 1.0,
-        "recall@1": 1.0,
-        "recall@10": 1.0,
-        "recall@100": 1.0,
-        "contexts": 25.0,
-        "responses": 32.0,
-    }
-    assert found["untrained student"].keys() == found["bm25"].keys()
-    assert found["untrained student"]["recall@100"] == 1.0  # there are but 32 responses

@@ -1,0 +1,154 @@
+"""What a run's config and results say in its student's model card."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import yaml
+
+from student.model_card import CardLoss, CardSource, CardTeacher, ModelCard
+
+SERVED_ELSEWHERE = "served elsewhere; its terms apply"
+
+# As the packages say.
+_LICENCES = {
+    "smollm2-135m-instruct": "Apache-2.0",
+    "gemma-3-270m": "Gemma Terms of Use",
+    "all-minilm-l6-v2": "Apache-2.0",
+    "all-MiniLM-L6-v2": "Apache-2.0",
+    "cassette-splade": "Apache-2.0",
+    "chitchat-dataset": "MIT",
+}
+_HUB_IDS = {"all-MiniLM-L6-v2": "sentence-transformers/all-MiniLM-L6-v2"}
+_TEACHER_KINDS = {
+    "vllm": "generative teacher",
+    "similarity": "scoring retriever",
+    "endpoint": "generative teacher behind an endpoint",
+}
+_LOSSES = {
+    "cross_entropy_weight": ("cross-entropy of the gold and generated responses", False),
+    "kl_weight": ("KL divergence from the teachers' distribution", True),
+    "margin_mse_weight": ("squared error of the margins", True),
+}
+_STUDENT_SETTINGS = (
+    "similarity_scale",
+    "learning_rate",
+    "epochs",
+    "contexts_per_step",
+    "accumulation_steps",
+    "max_candidates",
+    "random_negatives",
+    "num_workers",
+    "zero_stage",
+    "precision",
+    "early_stopping",
+    "seed",
+)
+_SPARSE_SETTINGS = ("context_terms", "response_terms", "flops", "regulariser")
+_TARGET_SETTINGS = ("normalisation", "z_score", "temperature", "combination")
+
+
+def card_of(
+    run_config: Mapping[str, Any],
+    counts: Mapping[str, int],
+    metrics: Mapping[str, Any],
+    licences: Mapping[str, str | None],
+) -> ModelCard:
+    """The card of a run's student.
+
+    `run_config` is `config` of run.json, `counts` what the stage `candidates` returned, `metrics` what
+    `evaluate` did, and `licences` that of each model and of the conversations (see `licences_of`).
+    """
+    student = run_config["student"]
+    conversations, base = run_config["examples"]["conversations"], student["model"]
+    teachers = run_config["teachers"]
+    sources = {base: "base model", conversations: "conversations"}
+    for teacher in teachers.values():
+        sources.setdefault(teacher["model"], _TEACHER_KINDS[teacher["kind"]])
+    return ModelCard(
+        title=f"{_shown(base)} distilled by Rejoinder",
+        kind=student["kind"],
+        encoders=student["encoders"],
+        max_tokens=student["max_tokens"],
+        context_turns=student["context_turns"],
+        base_model=_shown(base),
+        base_model_id=_hub_id(base),
+        conversations=_shown(conversations),
+        num_contexts=counts["training contexts"],
+        num_taught_contexts=min(run_config["generate"]["contexts"], counts["training contexts"]),
+        teachers=[
+            CardTeacher(
+                name, _shown(teacher["model"]), _TEACHER_KINDS[teacher["kind"]], licences[teacher["model"]]
+            )
+            for name, teacher in teachers.items()
+        ],
+        losses=_losses(student),
+        settings=_settings(run_config),
+        metrics=metrics["systems"],
+        teacher_metrics={
+            name: values for name, values in metrics["teachers"].items() if name != "kendall_tau"
+        },
+        sources=[CardSource(_shown(name), role, licences[name]) for name, role in sources.items()],
+    )
+
+
+def licences_of(run_config: Mapping[str, Any]) -> dict[str, str | None]:
+    """The licence of every model and of the conversations that `run_config` names; None: unknown."""
+    models = [run_config["student"]["model"], run_config["examples"]["conversations"]]
+    licences = {model: licence_of(model) for model in models}
+    for teacher in run_config["teachers"].values():
+        is_endpoint = teacher["kind"] == "endpoint"
+        licences[teacher["model"]] = SERVED_ELSEWHERE if is_endpoint else licence_of(teacher["model"])
+    return licences
+
+
+def licence_of(model: str) -> str | None:
+    """What a package, or the README.md of a folder or of a cached Hugging Face model, says; None: unknown."""
+    if model in _LICENCES:
+        return _LICENCES[model]
+    readme: Any = Path(model) / "README.md"
+    if not Path(model).is_dir() and _is_id(model):
+        readme = huggingface_hub.try_to_load_from_cache(model, "README.md")
+    if not isinstance(readme, str | Path) or not Path(readme).is_file():
+        return None
+    try:
+        front_matter = huggingface_hub.metadata_load(readme) or {}
+    except (ValueError, yaml.YAMLError):  # somebody else's file, of which no more is wanted than this
+        return None
+    licence = front_matter.get("license")
+    licence = front_matter.get("license_name", licence) if licence == "other" else licence
+    return ", ".join(licence) if isinstance(licence, list) else licence
+
+
+def _losses(student: Mapping[str, Any]) -> list[CardLoss]:
+    temperatures = f"student {student['student_temperature']:g}, teachers {student['teacher_temperature']:g}"
+    return [
+        CardLoss(name, student[key], temperatures if has_temperatures else "")
+        for key, (name, has_temperatures) in _LOSSES.items()
+        if student[key]
+    ]
+
+
+def _settings(run_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that change what the student learns, by their name in the config."""
+    student, targets = run_config["student"], run_config["targets"]
+    settings = {f"student.{key}": student[key] for key in _STUDENT_SETTINGS}
+    if student["kind"] == "sparse":
+        settings |= {f"student.sparsity.{key}": student["sparsity"][key] for key in _SPARSE_SETTINGS}
+    return settings | {f"targets.{key}": targets[key] for key in _TARGET_SETTINGS}
+
+
+def _shown(name: str) -> str:
+    """A packaged name or a Hub id as it is; of a path or URI, which is nobody else's business, the end."""
+    return name if _hub_id(name) else name.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _hub_id(model: str) -> str | None:
+    is_id = _is_id(model) and not Path(model).exists()
+    return _HUB_IDS.get(model, model if is_id else None)
+
+
+def _is_id(model: str) -> bool:
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model) is not None

@@ -1,0 +1,71 @@
+"""What can end a training, each as one clear line that names the last checkpoint."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow.fs
+import ray.train
+import torch
+from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+from teachers.records import open_uri
+
+CHECKPOINT_PREFIX = "checkpoint-"
+_LESS_MEMORY = "lower student.texts_per_forward, or set student.gradient_cache"
+
+
+class TrainingError(ValueError):
+    """Training cannot go on, and trying again would not help; the message is one line."""
+
+
+class NoSecondTry(ray.train.UserCallback):
+    """Ends training at a TrainingError; Ray Train takes any error for a lost worker and would try again."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        for error in worker_exceptions.values():
+            cause = getattr(error, "_base_exc", error)
+            if isinstance(cause, TrainingError):
+                raise cause
+
+
+@contextmanager
+def memory_advice() -> Iterator[None]:
+    """Turns a lack of memory into a TrainingError that says what to do about it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(
+            error
+        )
+        if not full:
+            raise
+        raise TrainingError(f"out of memory; {_LESS_MEMORY}") from error
+
+
+@contextmanager
+def in_one_line(training_uri: str) -> Iterator[None]:
+    """Turns Ray Train's errors into one line with the cause and the last checkpoint."""
+    try:
+        yield
+    except ControllerError as error:
+        raise ValueError(f"{error.controller_failure}; {_last_checkpoint(training_uri)}") from None
+    except WorkerGroupError as error:
+        rank, failure = min(error.worker_failures.items())
+        lines = str(failure).strip().splitlines() or [type(failure).__name__]
+        advice = f"; {_LESS_MEMORY}" if "memory" in str(failure).lower() else ""
+        cause = f"training worker {rank} failed too often: {lines[-1]}{advice}"
+        raise ValueError(f"{cause}; {_last_checkpoint(training_uri)}") from error
+
+
+def _last_checkpoint(training_uri: str) -> str:
+    """Names the newest whole checkpoint under `training_uri`."""
+    filesystem, path = open_uri(training_uri)
+    selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
+    names = sorted(found.base_name for found in filesystem.get_file_info(selector))
+    checkpoints = [name for name in names if name.startswith(CHECKPOINT_PREFIX)]
+    return (
+        f"the last checkpoint is {training_uri}/{checkpoints[-1]}"
+        if checkpoints
+        else "there is no checkpoint"
+    )

@@ -1,0 +1,166 @@
+"""One step: its texts shared out among the workers, compared as one batch, and the gradients brought back.
+
+B contexts and N responses of the whole step, D dimensions, W workers, M texts of one worker.
+
+Every worker encodes its share of the texts, gets the others' vectors, and computes the loss of the whole
+step. It differentiates that by its own vectors only, and then these by the weights. So the vectors' graph
+need not live while the loss is computed, which is what GradCache (Gao et al. 2021, §3) uses: with
+`gradient_cache` a first pass without a graph gives the vectors, and a second one, group by group, the
+gradients of the weights. Both ways give the same gradient, on any number of workers.
+"""
+
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from sentence_transformers import SparseEncoder
+from torch import Tensor
+from torch.nn import functional
+
+from student.batches import StepBatch
+from student.config import StudentConfig
+from student.encoder import TASKS, Encoder, Side, prompt_of
+from student.losses import Losses, distillation_loss
+
+Penalty = Callable[[Tensor, Tensor], Tensor]
+"""From the step's contexts [B, D] and responses [N, D] to what is added to its loss."""
+
+
+class StepEncoder(torch.nn.Module):
+    """The module that DeepSpeed trains: tokens of either side to vectors."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, features: dict[str, Any], side: Side) -> Tensor:
+        """Vectors [M, D] in float32 (bf16 would round cosines to 3 digits), of length one if dense."""
+        found = self.encoder(dict(features), task=TASKS[side])["sentence_embedding"].float()
+        return found if isinstance(self.encoder, SparseEncoder) else functional.normalize(found, dim=1)
+
+
+@dataclass
+class _Group:
+    """Texts of like length that go through the encoder together."""
+
+    side: Side
+    features: dict[str, Any]
+    seed: int
+    places: slice
+    """Where its vectors lie in the worker's share."""
+
+
+class _Share:
+    """One worker's texts of one side of a step, and their vectors once they are encoded."""
+
+    def __init__(self, engine: Any, texts: Sequence[str], side: Side, size: int, seed: str) -> None:
+        rank, self._world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        # Neighbours in length go to different workers, which then have equally much to do, and equally
+        # many: the last text is repeated where they do not come out even.
+        by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        filled = by_length + by_length[-1:] * (-len(texts) % self._world_size)
+        mine = [texts[i] for i in filled[rank :: self._world_size]]
+        self._order = by_length
+        self.groups = [
+            _Group(
+                side,
+                _tokens(engine.module.encoder, mine[start : start + size], side),
+                zlib.crc32(f"{seed} {rank} {side} {start}".encode()),
+                slice(start, start + size),
+            )
+            for start in range(0, len(mine), size)
+        ]
+
+    def encode(self, engine: Any) -> Tensor:
+        """This worker's vectors [M, D]."""
+        return torch.cat([encode_group(engine, group) for group in self.groups])
+
+    def gather(self, own: Tensor) -> Tensor:
+        """All workers' vectors [B or N, D] in the order of the texts, without a graph."""
+        everyone = [torch.empty_like(own) for _ in range(self._world_size)]
+        torch.distributed.all_gather(everyone, own.detach().contiguous())
+        by_length = torch.stack(everyone, dim=1).flatten(0, 1)[: len(self._order)]  # [M, W, D] before
+        gathered = torch.empty_like(by_length)
+        gathered[self._order] = by_length
+        return gathered
+
+    def own_gradient(self, gradient: Tensor) -> Tensor:
+        """What of the gradient [B or N, D] belongs to this worker's vectors [M, D]; repeats get none."""
+        rank = torch.distributed.get_rank()
+        own = gradient[self._order[rank :: self._world_size]]
+        padding = sum(len(group.features["input_ids"]) for group in self.groups) - len(own)
+        # DeepSpeed takes the mean over the workers, whose gradients are parts of one: their sum is wanted.
+        return functional.pad(own, (0, 0, 0, padding)) * self._world_size
+
+
+def train_step(
+    engine: Any, batch: StepBatch, config: StudentConfig, penalty: Penalty | None, step: int
+) -> tuple[Losses, Tensor, Tensor]:
+    """The step's losses, contexts [B, D] and responses [N, D]; its gradients are added, the weights stepped.
+
+    `step` counts from 0 and, with seed, worker and group, seeds dropout: a resumed training draws what the
+    unbroken one drew. With `accumulation_steps` k, the weights change at each k-th step.
+    """
+    seed = f"{config.seed} {step}"
+    batch = batch.to(engine.device)
+    shares = [
+        _Share(engine, batch.contexts, "context", config.texts_per_forward, seed),
+        _Share(engine, batch.responses, "response", config.texts_per_forward, seed),
+    ]
+    trained = shares[:1] if config.encoders == "frozen_responses" else shares
+    own = []
+    for share in shares:
+        with torch.set_grad_enabled(share in trained and not config.gradient_cache):
+            own.append(share.encode(engine))
+    contexts, responses = (
+        share.gather(vectors).requires_grad_() for share, vectors in zip(shares, own, strict=True)
+    )
+    losses = distillation_loss(config.similarity_scale * contexts @ responses.T, batch, config)
+    loss = losses.loss if penalty is None else losses.loss + penalty(contexts, responses)
+    gradients = torch.autograd.grad(loss, [contexts, responses])
+
+    own_gradients = [share.own_gradient(found) for share, found in zip(shares, gradients, strict=True)]
+    if config.gradient_cache:
+        parts = _cached_parts(engine, trained, own_gradients)
+        number_of_parts = sum(len(share.groups) for share in trained)
+    else:
+        pairs = list(zip(own, own_gradients, strict=True))[: len(trained)]
+        parts = iter([torch.stack([(vectors * found).sum() for vectors, found in pairs]).sum()])
+        number_of_parts = 1
+    completes = (step + 1) % config.accumulation_steps == 0
+    for number, part in enumerate(parts, start=1):
+        engine.set_gradient_accumulation_boundary(completes and number == number_of_parts)
+        engine.backward(part)
+    engine.step()
+    return losses._replace(loss=loss), contexts.detach(), responses.detach()
+
+
+def _cached_parts(engine: Any, shares: Sequence[_Share], gradients: Sequence[Tensor]) -> Iterator[Tensor]:
+    """For each group a number whose gradient by the weights is the group's part of the step's."""
+    for share, gradient in zip(shares, gradients, strict=False):
+        for group in share.groups:
+            yield (encode_group(engine, group) * gradient[group.places]).sum()
+
+
+def encode_group(engine: Any, group: _Group) -> Tensor:
+    """The group's vectors [M, D]; the same dropout each time."""
+    torch.manual_seed(group.seed)
+    vectors: Tensor = engine(group.features, group.side)
+    return vectors
+
+
+def encode_texts(engine: Any, texts: Sequence[str], side: Side, config: StudentConfig) -> Tensor:
+    """Vectors [N, D] of all workers' shares, for validation; every worker has to call it."""
+    share = _Share(engine, texts, side, config.texts_per_forward, "")
+    with torch.no_grad():
+        return share.gather(share.encode(engine))
+
+
+def _tokens(encoder: Encoder, texts: list[str], side: Side) -> dict[str, Any]:
+    features = encoder.preprocess(texts, prompt=prompt_of(encoder, side), task=TASKS[side])
+    return {
+        name: value.to(encoder.device) if isinstance(value, Tensor) else value
+        for name, value in features.items()
+    }

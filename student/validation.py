@@ -1,0 +1,80 @@
+"""The student on held-out examples while it trains. B contexts, N distinct replies."""
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from student.config import StudentConfig
+from student.encoder import Side
+from student.losses import cross_entropy
+from student.ranking import NUM_CANDIDATES, ranking_metrics, sample_candidates
+from student.sparsity import SparsityController, activity
+from student.step import encode_texts
+from student.text import context_text
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Contexts as the student's text, their replies, and the 19 others that each is ranked with."""
+
+    contexts: list[str]
+    """[B]"""
+    replies: list[str]
+    """[N], distinct"""
+    gold: list[int]
+    """[B], the place of each context's reply"""
+    candidates: list[list[int]]
+    """[B, 20], the gold reply first"""
+
+
+def validation_set(examples: list[dict[str, Any]], config: StudentConfig) -> ValidationSet | None:
+    """Of rows of EXAMPLES; None where their replies are too few to rank."""
+    replies = list(dict.fromkeys(row["reply"] for row in examples))
+    if len(replies) < NUM_CANDIDATES:
+        return None
+    place = {reply: number for number, reply in enumerate(replies)}
+    gold = [place[row["reply"]] for row in examples]
+    return ValidationSet(
+        contexts=[context_text(row["context"], config.context_turns) for row in examples],
+        replies=replies,
+        gold=gold,
+        candidates=sample_candidates(gold, range(len(replies)), config.seed),
+    )
+
+
+def validate(
+    engine: Any, held_out: ValidationSet, config: StudentConfig, sparsity: SparsityController | None
+) -> tuple[dict[str, float], dict[Side, float]]:
+    """`validation_loss` (cross-entropy against all other replies), `…_mrr` and `…_hits@1/20`, by all workers.
+
+    A sparse student is measured with the thresholds that meet its budget on these texts; they are the second
+    result, and the first has its `activity`, too.
+    """
+    engine.module.eval()
+    with sparsity.lowered() if sparsity else nullcontext():
+        contexts = encode_texts(engine, held_out.contexts, "context", config)
+        replies = encode_texts(engine, held_out.replies, "response", config)
+    set_training(engine.module, config)
+    measured: dict[str, Tensor] = {}
+    thresholds: dict[Side, float] = {}
+    if sparsity:
+        contexts, replies, thresholds = sparsity.calibrate(contexts, replies)
+        measured = activity(contexts, replies)
+    scores = contexts @ replies.T
+    positives = torch.zeros_like(scores, dtype=torch.bool)
+    positives[torch.arange(len(held_out.gold)), held_out.gold] = True
+    measured["loss"] = cross_entropy(config.similarity_scale * scores, positives, ~positives)
+    ranked = ranking_metrics(scores.cpu().numpy(), held_out.gold, held_out.candidates)
+    found = {name: value.item() for name, value in measured.items()}
+    found |= {name: ranked[name] for name in ("mrr", "hits@1/20")}
+    return {f"validation_{name}": value for name, value in found.items()}, thresholds
+
+
+def set_training(model: torch.nn.Module, config: StudentConfig) -> None:
+    """Turns dropout on, but for a frozen response encoder, whose vectors are those of the index."""
+    model.train()
+    if config.encoders == "frozen_responses":
+        model.encoder[0].sub_modules["document"].eval()

@@ -1,0 +1,79 @@
+"""`python jobs/export.py`: a run's student becomes `onnx/`, once."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs import export
+from student.config import StudentConfig
+from teachers.records import EXAMPLES, write_rows
+from tests.tiny_models import make_student
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with what the command reads: config, student, 70 examples, one of them for tests."""
+    run = tmp_path_factory.mktemp("run")
+    make_student(run / "student", [f"w{i}" for i in range(70)])
+    rows = [
+        {
+            "example_id": f"{i}",
+            "conversation_id": f"{i}",
+            "split": "test" if i == 7 else "train",
+            "context": [{"role": "user", "content": f"w{i}"}],
+            "reply": f"w{i} w1",
+        }
+        for i in range(70)
+    ]
+    write_rows(str(run / "examples"), rows, EXAMPLES)
+    config = StudentConfig(max_tokens=16).model_dump(mode="json")
+    (run / "run.json").write_text(json.dumps({"config": {"student": config}}))
+    return run
+
+
+def _export(run: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["export.py", "--run", str(run)])
+    return export.main()
+
+
+def test_an_export_is_made_once_for_a_student(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _export(run, monkeypatch) == 0
+    output = capsys.readouterr().out
+    assert "onnx: written" in output and "model_int8.onnx" in output
+    manifest = json.loads((run / "onnx" / "onnx.json").read_text())
+    assert manifest["encoders"]["context"]["texts"] == 70
+    before = (run / "onnx" / "model.onnx").stat().st_mtime_ns
+
+    assert _export(run, monkeypatch) == 0
+    output = capsys.readouterr().out
+    assert "done before for this student" in output and "model_int8.onnx" in output
+    assert (run / "onnx" / "model.onnx").stat().st_mtime_ns == before
+
+    manifest["student_hash"] = "another"
+    (run / "onnx" / "onnx.json").write_text(json.dumps(manifest))
+    assert _export(run, monkeypatch) == 0
+    assert "onnx: written" in capsys.readouterr().out
+
+
+def test_a_config_of_another_version_is_one_line(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "student").symlink_to(run / "student")
+    (tmp_path / "run.json").write_text(json.dumps({"config": {"student": {"alpha": 0.1}}}))
+    assert _export(tmp_path, monkeypatch) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {tmp_path}/run.json was written by another version of Rejoinder"
+    ]
+
+
+def test_a_run_without_a_student_is_one_line_and_nothing_is_made(tmp_path: Path) -> None:
+    command = [sys.executable, "jobs/export.py", "--run", str(tmp_path / "nothing")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr.splitlines() == [f"error: {tmp_path}/nothing has no student"]
+    assert not (tmp_path / "nothing").exists()
