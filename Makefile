@@ -21,7 +21,7 @@ endif
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: setup distill serve test lint format constraints clean
+.PHONY: setup distill serve export test lint format constraints clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,10 @@ distill: $(STAMP)
 # Answers over HTTP from the newest run, or from RUN.
 serve: $(STAMP)
 	.venv/bin/python jobs/deploy.py $(if $(RUN),--run $(RUN))
+
+# The newest run's student, or RUN's, as ONNX beside it.
+export: $(STAMP)
+	.venv/bin/python jobs/export.py $(if $(RUN),--run $(RUN))
 
 test: $(STAMP)
 	.venv/bin/python -m pytest $(ARGS)

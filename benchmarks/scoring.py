@@ -168,6 +168,8 @@ def measure_transformers(model: str, pairs: dict[int, list[Pair]], rounds: int) 
                 start = time.perf_counter()
                 results[length]["sums"] = forward(found)
                 results[length]["seconds"].append(time.perf_counter() - start)
+        from machine import matrix_rate
+
         rate = matrix_rate()
     config = network.config
     embedding = config.vocab_size * config.hidden_size
@@ -191,20 +193,6 @@ def batches(found: list[Pair]) -> Iterator[list[int]]:
             batch = []
         batch.append(row)
     yield batch
-
-
-def matrix_rate() -> float:
-    """Floating-point operations per second of a large bfloat16 matrix product, the best of several."""
-    import torch
-
-    size = 2048
-    one, other = torch.randn(size, size).bfloat16(), torch.randn(size, size).bfloat16()
-    best = 0.0
-    for _ in range(20):
-        start = time.perf_counter()
-        one @ other
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best
 
 
 def least_flop(found: list[Pair], layer_flop: int, logit_flop: int) -> float:

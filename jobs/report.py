@@ -19,7 +19,7 @@ def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
     run.write_json(metrics, "report", "metrics.json")
     systems, teachers = metrics["systems"], dict(metrics["teachers"])
     agreement = teachers.pop("kendall_tau")
-    console = Console(width=None if Console().is_terminal else _WIDTH)
+    console = _console()
     sparse = tuple(column for column in _SPARSE_COLUMNS if any(column in row for row in systems.values()))
     console.print(_table("held-out conversations", "system", (*_SYSTEM_COLUMNS, *sparse), systems))
     console.print(
@@ -38,6 +38,28 @@ def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
                 f"{noise['noise_nats_per_token']:.2g} nats/token apart",
                 highlight=False,
             )
+
+
+def _console() -> Console:
+    return Console(width=None if Console().is_terminal else _WIDTH)
+
+
+def report_training(run: RunDirectory, reports: list[dict[str, Any]]) -> None:
+    """Writes the learning curve to `report/learning_curve.json` and prints its validations."""
+    run.write_json(reports, "report", "learning_curve.json")
+    validated = {
+        f"step {line['step']}": {
+            name.removeprefix("validation_"): value
+            for name, value in {"training loss": line["loss"], **line}.items()
+            if name == "training loss" or name.startswith("validation_")
+        }
+        for line in reports
+        if "validation_mrr" in line
+    }
+    columns = ("training loss", "loss", "mrr", "hits@1/20", "context_terms", "response_terms", "flops")
+    shown = tuple(column for column in columns if any(column in values for values in validated.values()))
+    if validated:
+        _console().print(_table("validation while training", "", shown, validated))
 
 
 def _table(title: str, first: str, columns: tuple[str, ...], rows: dict[str, dict[str, float]]) -> Table:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from jobs.card import card_of, licences_of
 from jobs.config import JobConfig
 from jobs.progress import Tally, progress
-from jobs.report import report_metrics
+from jobs.report import report_metrics, report_training
 from jobs.run_directory import RunDirectory, key_of
 from jobs.teaching import Plan, run_teachers
 from jobs.tracking import History, Tracker, TrainingReports
@@ -216,10 +216,10 @@ def train(job: Job) -> None:
     # The same training goes on with other resources.
     key = key_of(job.keys["targets"], config.model_dump(exclude=set(RESOURCES)))
 
+    reports = TrainingReports(job.run, ("train", key, "history.jsonl"), job.tracker)
+
     def work() -> dict[str, Any]:
-        history = ("train", key, "history.jsonl")
         job.run.make_folder("train", key)
-        reports = TrainingReports(job.run, history, job.tracker)
         with progress(
             "student trains",
             reports.total_steps,
@@ -235,10 +235,11 @@ def train(job: Job) -> None:
                 job.run.at("train"),
                 key,
                 config,
-                [History(job.run.at(*history))],
+                [History(reports.uri)],
             )
 
     counts = job.once("train", key, work)
+    report_training(job.run, reports.lines())
     if "warning" in counts:
         print(f"warning: {counts['warning']}", flush=True)
 

@@ -71,7 +71,13 @@ class TrainingReports:
         self._logged = 0
         self._newest: dict[str, Any] = {}
 
-    def _lines(self) -> list[dict[str, Any]]:
+    @property
+    def uri(self) -> str:
+        """Where the history lies."""
+        return self._run.at(*self._history)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All reports, oldest first."""
         return [json.loads(line) for line in (self._run.read_text(*self._history) or "").splitlines()]
 
     def total_steps(self) -> int:
@@ -80,7 +86,7 @@ class TrainingReports:
 
     def steps_done(self) -> int:
         """Steps of the newest report."""
-        self._newest = next(reversed(self._lines()), {})
+        self._newest = next(reversed(self.lines()), {})
         return int(self._newest.get("step", 0))
 
     def losses(self) -> str:
@@ -92,7 +98,7 @@ class TrainingReports:
 
     def validations(self) -> str | None:
         """A line about the validations since the last call; hands all new reports to the tracker."""
-        new = [line for line in self._lines() if line["step"] > self._logged]
+        new = [line for line in self.lines() if line["step"] > self._logged]
         self._logged = max((line["step"] for line in new), default=self._logged)
         for line in new:
             self._tracker.log({f"train/{name}": value for name, value in line.items()})

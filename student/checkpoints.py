@@ -89,11 +89,14 @@ def save(
         ray.train.report(metrics, ray.train.Checkpoint.from_directory(folder), checkpoint_dir_name=name)
 
 
-def resume(start: Callable[[bool], Any], config: StudentConfig) -> tuple[Any, TrainingState]:
+def resume(start: Callable[[bool], Any], config: StudentConfig) -> tuple[Any, TrainingState, dict[str, str]]:
     """The engine and the state of the newest whole checkpoint, or of the beginning where there is none.
 
-    `start(universal)` starts the engine. A damaged checkpoint is passed over with a line that names it and
-    the one that is taken instead.
+    `start(universal)` starts the engine. A damaged checkpoint is passed over; the third result has then a
+    `warning` that names it and the one that was taken instead.
+
+    Raises:
+        TrainingError: all checkpoints are damaged, or cannot be converted for this number of workers.
     """
     reported = ray.train.get_all_reported_checkpoints() if ray.train.get_checkpoint() else []
     damaged = ""
@@ -101,13 +104,12 @@ def resume(start: Callable[[bool], Any], config: StudentConfig) -> tuple[Any, Tr
         with found.checkpoint.as_directory() as name:
             damage = _damage(Path(name))
             if damage is None:
-                if damaged and torch.distributed.get_rank() == 0:
-                    print(f"warning: {damaged}; going on from {found.checkpoint.path}", flush=True)
-                return _resumed(start, Path(name), config)
+                warning = {"warning": f"{damaged}; went on from {found.checkpoint.path}"} if damaged else {}
+                return *_resumed(start, Path(name), config), warning
         damaged = damaged or f"{found.checkpoint.path} is damaged ({damage})"
     if damaged:
         raise TrainingError(f"{damaged}, and there is no other checkpoint to go on from: delete its folder")
-    return start(False), TrainingState()
+    return start(False), TrainingState(), {}
 
 
 def _resumed(start: Callable[[bool], Any], folder: Path, config: StudentConfig) -> tuple[Any, TrainingState]:

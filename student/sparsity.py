@@ -158,9 +158,9 @@ class SparsityController:
 
             def reached(value: float, side: Side = side, measure: str = measure) -> float:
                 sides = list(self._budgets) if measure == "flops" else [side]
-                return activity(*self._above(logits, {**raised, **dict.fromkeys(sides, value)}))[
-                    measure
-                ].item()
+                vectors = self._above(logits, {**raised, **dict.fromkeys(sides, value)})
+                found: float = activity(*vectors)[measure].item()
+                return found
 
             low, high = 0.0, logits[side].max().item()
             for _ in range(_BISECTIONS):

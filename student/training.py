@@ -103,18 +103,20 @@ def train_student(
         missed = missed_budget(
             config, {name.removeprefix("validation_"): found for name, found in validated.items()}
         )
+    # Not `.metrics`, which are those of the last checkpoint.
+    last = result.return_value or {}
+    warnings = [warning for warning in (last.get("warning"), missed) if warning]
     return {
-        # Not `.metrics`, which are those of the last checkpoint.
-        **(result.return_value or {}),
+        **last,
         **validated,
         "contexts": num_contexts,
         "best step": measures["step"],
-        **({"warning": missed} if missed else {}),
+        **({"warning": "; ".join(warnings)} if warnings else {}),
     }
 
 
 def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
-    """What each worker runs: all the steps that are left. Returns the last report.
+    """What each worker runs: all the steps that are left. Returns the last report, see `resume` for `warning`.
 
     A report has `step`, `steps`, `loss` with its parts (means over the steps since the last one),
     `learning_rate`, `contexts_per_s`, `data_share` (of the time, waiting for rows), a sparse student's
@@ -126,7 +128,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
     os.environ["DS_ACCELERATOR"] = "cuda" if config.use_gpu else "cpu"  # DeepSpeed guesses else
     torch.set_num_threads(config.cpus_per_worker)
     model = build_model(config)
-    engine, state = resume(
+    engine, state, warning = resume(
         partial(start_engine, model, config, num_steps // config.accumulation_steps), config
     )
     sparsity = None
@@ -163,7 +165,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
             metrics |= validated
         state = state.after(step, metrics.get("validation_mrr"), sparsity.state() if sparsity else None)
         save(engine, state, metrics, config, thresholds)
-    return metrics
+    return {**metrics, **warning}
 
 
 def build_model(config: StudentConfig) -> StepEncoder:

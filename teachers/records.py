@@ -118,7 +118,7 @@ TARGETS = pa.schema(
     ]
 )
 
-# Writes: serve.index beside the FAISS file. Row i is vector i.
+# Writes: serve.index beside the vectors. Row i is vector i.
 RESPONSE_SET = pa.schema(
     [
         ("response_id", pa.string()),

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 import yaml
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 
 from teachers.conversations import CHITCHAT, clean, read
 from teachers.records import read_rows
-from tests.tiny_models import make_student, make_teacher
+from tests.tiny_models import make_sparse_student, make_student, make_teacher
 
 NUM_CONVERSATIONS = 60
 pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
@@ -48,7 +48,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "conversations": str(folder / "conversations.jsonl"),
             "max_train": 60,
             "test_share": 0.3,
-            "validation_share": 0.1,
+            "validation_share": 0.2,
         },
         "teachers": {
             "chat": {"model": str(make_teacher(folder / "chat", chat=True, seed=1)), **tiny_teacher},
@@ -65,11 +65,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "candidates": {"evaluation_contexts": 4},
         "student": {
             "model": str(make_student(folder / "encoder", words)),
-            "contexts_per_step": 4,
+            "contexts_per_step": 8,
             "checkpoint_every_steps": 2,
             "precision": "fp32",
         },
     }
+    make_sparse_student(folder / "sparse-encoder", words)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
     return folder / "tiny.yaml"
 
@@ -173,6 +174,30 @@ def test_more_samples_ask_for_the_new_ones_only(run: Path, config: Path) -> None
     assert "chat writes: 12 to do, 24 in the store" in output
 
 
+@pytest.fixture(scope="module")
+def sparse_run(run: Path, config: Path) -> Path:
+    """The same job with a sparse student, from the same store."""
+    location = run.with_name("sparse")
+    model = str(config.with_name("sparse-encoder"))
+    sparse = ("--student.kind", "sparse", "--student.model", model, "--student.sparsity.context_terms", "25")
+    output = _distill(config, "--run", str(location), *sparse)
+    assert "chat writes: 0 to do, 24 in the store" in output
+    return location
+
+
+def test_a_sparse_student_is_reported_with_its_terms_and_multiplications(sparse_run: Path) -> None:
+    systems = json.loads((sparse_run / "report" / "metrics.json").read_text())["systems"]
+    for system in ("untrained student", "student"):
+        assert {"context_terms", "response_terms", "flops", "mrr"} <= systems[system].keys()
+    # The budget holds on the validation contexts; these are others, and few.
+    assert systems["student"]["context_terms"] == pytest.approx(25, rel=0.25)
+    curve = json.loads((sparse_run / "report" / "learning_curve.json").read_text())
+    assert curve[-1]["validation_context_terms"] == pytest.approx(25, rel=0.1)
+    assert json.loads((sparse_run / "index" / "index.json").read_text())["kind"] == "inverted"
+    SparseEncoder(str(sparse_run / "student")).encode_query("hello")
+    assert "sparse" in (sparse_run / "student" / "README.md").read_text()
+
+
 def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
@@ -184,12 +209,13 @@ def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, 
         return answer
 
 
-def test_the_run_answers_over_http(run: Path) -> None:
+def test_the_run_answers_over_http(sparse_run: Path) -> None:
+    """From the inverted index; `tests/serve` asks a dense student."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "jobs/deploy.py", "--run", str(run), "--port", str(port)],
+        [sys.executable, "jobs/deploy.py", "--run", str(sparse_run), "--port", str(port)],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     try:

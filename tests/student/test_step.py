@@ -36,6 +36,9 @@ def cases(dense: Path, sparse: Path) -> dict[str, dict[str, Any]]:
         found[f"{kind} with dropout cached"] = {"config": {**config, "gradient_cache": True}, "dropout": 0.1}
         separate = {**config, "encoders": "separate"}
         found[f"{kind} separate direct"] = {"config": separate, "dropout": 0}
+    # One worker's share is a repeat of the other's, and has to count for nothing.
+    one = {**tiny, "model": str(dense), "contexts_per_step": 1, "random_negatives": 0}
+    found["one context"] = {"config": one, "dropout": 0}
     for negatives, cache in ((FEW, False), (MANY, False), (MANY, True)):
         config = {**tiny, "model": str(dense), "random_negatives": negatives, "gradient_cache": cache}
         found[f"{negatives} negatives {'cached' if cache else 'direct'}"] = {"config": config, "dropout": 0}
@@ -76,6 +79,10 @@ def test_two_workers_compute_what_one_does(
 ) -> None:
     reference = computed[1][f"{kind} zero-0 direct"]
     assert_equal(computed[2][f"{kind} zero-{stage} {way}"], reference)
+
+
+def test_a_worker_without_a_text_of_its_own_changes_nothing(computed: dict[int, dict[str, Any]]) -> None:
+    assert_equal(computed[2]["one context"], computed[1]["one context"])
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -202,7 +202,9 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path, tiny_encoder: Path)
     weights = next(newest.glob("engine/*.pt"))
     weights.write_bytes(weights.read_bytes()[:-100])
     reported = len(training.reports.read())
-    assert training.run(epochs=4)["step"] == 16
+    counts = training.run(epochs=4)
+    assert counts["step"] == 16
+    assert f"{newest} is damaged" in counts["warning"] and f"went on from {last_whole}" in counts["warning"]
     went_on = training.reports.read()[reported]["step"]
     assert went_on == int(last_whole.name.split("-")[1]) + 2, "reports are two steps apart"
 
