@@ -69,7 +69,7 @@ def start_engine(
     share = functools.partial(learning_rate_share, num_steps=num_updates, warmup_share=config.warmup_share)
     engine, *_ = deepspeed.initialize(
         model=model,
-        optimizer=torch.optim.AdamW(trained, lr=config.learning_rate),
+        optimizer=torch.optim.AdamW(trained, lr=config.learning_rate, fused=True),
         lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, share),
         dist_init_required=False,
         config=deepspeed_config(config, universal),

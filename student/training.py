@@ -116,7 +116,7 @@ def train_student(
 
 
 def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
-    """What each worker runs: all the steps that are left. Returns the last report, see `resume` for `warning`.
+    """What each worker runs: all the steps that are left. Returns the last report and warning.
 
     A report has `step`, `steps`, `loss` with its parts (means over the steps since the last one),
     `learning_rate`, `contexts_per_s`, `data_share` (of the time, waiting for rows), a sparse student's
