@@ -209,12 +209,17 @@ def student_hash(folder: str) -> str:
     return digest.hexdigest()[:16]
 
 
+def has_routes(encoder: Encoder) -> bool:
+    """Whether contexts and responses take different ways through the encoder."""
+    return isinstance(encoder[0], Router)
+
+
 def separate_encoders(encoder: Encoder) -> Encoder:
     """The same encoder twice behind sentence-transformers' Router: one for contexts, one for responses.
 
     One that has a route for each already is returned as it is.
     """
-    if isinstance(encoder[0], Router):
+    if has_routes(encoder):
         return encoder
     query, document = ([deepcopy(module) for module in encoder.children()] for _ in range(2))
     router = Router.for_query_document(query_modules=query, document_modules=document)
@@ -223,6 +228,6 @@ def separate_encoders(encoder: Encoder) -> Encoder:
 
 def transformers_of(encoder: Encoder) -> dict[Side, Any]:
     """The transformers model of each side, which is the same if they share one."""
-    if isinstance(encoder[0], Router):
+    if has_routes(encoder):
         return {side: encoder[0].sub_modules[task][0].model for side, task in TASKS.items()}
     return dict.fromkeys(TASKS, encoder[0].model)

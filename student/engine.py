@@ -45,7 +45,6 @@ def deepspeed_config(config: StudentConfig, universal: bool = False) -> dict[str
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": config.accumulation_steps,
         "gradient_clipping": config.gradient_clipping,
-        "bf16": {"enabled": computes_bf16(config)},
         "zero_optimization": zero,
         # A torch optimizer, because one named here is FusedAdam, compiled first: over a minute.
         "zero_allow_untested_optimizer": True,
@@ -74,11 +73,6 @@ def start_engine(
         dist_init_required=False,
         config=deepspeed_config(config, universal),
     )
-    if config.zero_stage == 0 and computes_bf16(config):
-        # Its optimizer makes its state by a step on zeros, which Adam would count: the first real
-        # steps would be half as long as they should be.
-        for state in engine.optimizer.optimizer.state.values():
-            state["step"].zero_()
     return engine
 
 
@@ -91,26 +85,18 @@ def learning_rate_share(step: int, num_steps: int, warmup_share: float) -> float
 
 
 def full_weights(engine: Any) -> dict[str, Tensor]:
-    """The trained weights by name in the optimizer's float32, gathered where ZeRO shards them.
+    """The trained weights by name, gathered where ZeRO shards them.
 
     Every rank has to call it.
     """
     from deepspeed.utils import safe_get_full_fp32_param
 
-    masters: dict[Tensor, Tensor] = {}
-    if hasattr(engine.optimizer, "fp32_groups"):  # bf16 under ZeRO-0
-        for group, master_group in zip(
-            engine.optimizer.fp16_groups, engine.optimizer.fp32_groups, strict=True
-        ):
-            masters.update(zip(group, master_group, strict=True))
     weights = {}
     for name, parameter in engine.module.named_parameters():
         if not parameter.requires_grad:
-            continue  # in bf16 it is no longer what it was
-        full = safe_get_full_fp32_param(parameter)  # None where there is no copy in float32, or it is whole
-        if full is None:
-            full = masters.get(parameter, parameter)
-        weights[name] = full.detach().float().cpu()
+            continue
+        full = safe_get_full_fp32_param(parameter)  # None under ZeRO-0, where it is whole
+        weights[name] = (parameter if full is None else full).detach().cpu().clone()
     return weights
 
 

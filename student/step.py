@@ -21,7 +21,8 @@ from torch.nn import functional
 
 from student.batches import StepBatch
 from student.config import StudentConfig
-from student.encoder import TASKS, Encoder, Side, prompt_of
+from student.encoder import TASKS, Encoder, Side, has_routes, prompt_of
+from student.engine import computes_bf16
 from student.losses import Losses, distillation_loss
 
 Penalty = Callable[[Tensor, Tensor], Tensor]
@@ -53,7 +54,7 @@ class _Group:
 
 
 class _Share:
-    """One worker's texts of one side of a step, and their vectors once they are encoded."""
+    """One worker's part of some texts of a step, and their vectors once they are encoded."""
 
     def __init__(self, engine: Any, texts: Sequence[str], side: Side, size: int, seed: str) -> None:
         rank, self._world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -63,6 +64,7 @@ class _Share:
         filled = by_length + by_length[-1:] * (-len(texts) % self._world_size)
         mine = [texts[i] for i in filled[rank :: self._world_size]]
         self._order = by_length
+        self.num_texts = len(texts)
         self.groups = [
             _Group(
                 side,
@@ -73,12 +75,13 @@ class _Share:
             for start in range(0, len(mine), size)
         ]
 
-    def encode(self, engine: Any) -> Tensor:
+    def encode(self, engine: Any, config: StudentConfig) -> Tensor:
         """This worker's vectors [M, D]."""
-        return torch.cat([encode_group(engine, group) for group in self.groups])
+        with mixed_precision(engine, config):
+            return torch.cat([_encode_group(engine, group) for group in self.groups])
 
     def gather(self, own: Tensor) -> Tensor:
-        """All workers' vectors [B or N, D] in the order of the texts, without a graph."""
+        """All workers' vectors [T, D] in the order of the T texts, without a graph."""
         everyone = [torch.empty_like(own) for _ in range(self._world_size)]
         torch.distributed.all_gather(everyone, own.detach().contiguous())
         by_length = torch.stack(everyone, dim=1).flatten(0, 1)[: len(self._order)]  # [M, W, D] before
@@ -87,7 +90,7 @@ class _Share:
         return gathered
 
     def own_gradient(self, gradient: Tensor) -> Tensor:
-        """What of the gradient [B or N, D] belongs to this worker's vectors [M, D]; repeats get none."""
+        """What of the gradient [T, D] belongs to this worker's vectors [M, D]; repeats get none."""
         rank = torch.distributed.get_rank()
         own = gradient[self._order[rank :: self._world_size]]
         padding = sum(len(group.features["input_ids"]) for group in self.groups) - len(own)
@@ -103,31 +106,28 @@ def train_step(
     `step` counts from 0 and, with seed, worker and group, seeds dropout: a resumed training draws what the
     unbroken one drew. With `accumulation_steps` k, the weights change at each k-th step.
     """
-    seed = f"{config.seed} {step}"
     batch = batch.to(engine.device)
-    shares = [
-        _Share(engine, batch.contexts, "context", config.texts_per_forward, seed),
-        _Share(engine, batch.responses, "response", config.texts_per_forward, seed),
-    ]
+    shares = _shares(engine, batch, config, f"{config.seed} {step}")
     trained = shares[:1] if config.encoders == "frozen_responses" else shares
     own = []
     for share in shares:
         with torch.set_grad_enabled(share in trained and not config.gradient_cache):
-            own.append(share.encode(engine))
-    contexts, responses = (
-        share.gather(vectors).requires_grad_() for share, vectors in zip(shares, own, strict=True)
-    )
+            own.append(share.encode(engine, config))
+    vectors = torch.cat([share.gather(found) for share, found in zip(shares, own, strict=True)])
+    vectors.requires_grad_()
+    contexts, responses = vectors[: len(batch.contexts)], vectors[len(batch.contexts) :]
     losses = distillation_loss(config.similarity_scale * contexts @ responses.T, batch, config)
     loss = losses.loss if penalty is None else losses.loss + penalty(contexts, responses)
-    gradients = torch.autograd.grad(loss, [contexts, responses])
+    [gradient] = torch.autograd.grad(loss, [vectors])
 
-    own_gradients = [share.own_gradient(found) for share, found in zip(shares, gradients, strict=True)]
+    by_share = gradient.split([share.num_texts for share in shares])
+    own_gradients = [share.own_gradient(found) for share, found in zip(shares, by_share, strict=True)]
     if config.gradient_cache:
-        parts = _cached_parts(engine, trained, own_gradients)
+        parts = _cached_parts(engine, config, trained, own_gradients)
         number_of_parts = sum(len(share.groups) for share in trained)
     else:
         pairs = list(zip(own, own_gradients, strict=True))[: len(trained)]
-        parts = iter([torch.stack([(vectors * found).sum() for vectors, found in pairs]).sum()])
+        parts = iter([torch.stack([(own_vectors * found).sum() for own_vectors, found in pairs]).sum()])
         number_of_parts = 1
     completes = (step + 1) % config.accumulation_steps == 0
     for number, part in enumerate(parts, start=1):
@@ -137,25 +137,50 @@ def train_step(
     return losses._replace(loss=loss), contexts.detach(), responses.detach()
 
 
-def _cached_parts(engine: Any, shares: Sequence[_Share], gradients: Sequence[Tensor]) -> Iterator[Tensor]:
+def _shares(engine: Any, batch: StepBatch, config: StudentConfig, seed: str) -> list[_Share]:
+    """This worker's texts: of both sides together, where they are encoded alike, or of either."""
+    encoder, size = engine.module.encoder, config.texts_per_forward
+    alike = prompt_of(encoder, "context") == prompt_of(encoder, "response")
+    if config.encoders == "shared" and alike and not has_routes(encoder):
+        return [_Share(engine, [*batch.contexts, *batch.responses], "context", size, seed)]
+    return [
+        _Share(engine, batch.contexts, "context", size, seed),
+        _Share(engine, batch.responses, "response", size, seed),
+    ]
+
+
+def _cached_parts(
+    engine: Any, config: StudentConfig, shares: Sequence[_Share], gradients: Sequence[Tensor]
+) -> Iterator[Tensor]:
     """For each group a number whose gradient by the weights is the group's part of the step's."""
     for share, gradient in zip(shares, gradients, strict=False):
         for group in share.groups:
-            yield (encode_group(engine, group) * gradient[group.places]).sum()
+            with mixed_precision(engine, config):
+                vectors = _encode_group(engine, group)
+            yield (vectors * gradient[group.places]).sum()
 
 
-def encode_group(engine: Any, group: _Group) -> Tensor:
+def _encode_group(engine: Any, group: _Group) -> Tensor:
     """The group's vectors [M, D]; the same dropout each time."""
     torch.manual_seed(group.seed)
     vectors: Tensor = engine(group.features, group.side)
     return vectors
 
 
+def mixed_precision(engine: Any, config: StudentConfig) -> torch.autocast:
+    """Matrix products in bf16 while the body runs, where `computes_bf16`; the weights stay float32.
+
+    The copies of the weights in bf16 are kept until the end of the body, with or without a graph as the
+    first use had it: passes with and without gradients must not share a body.
+    """
+    return torch.autocast(engine.device.type, torch.bfloat16, enabled=computes_bf16(config))
+
+
 def encode_texts(engine: Any, texts: Sequence[str], side: Side, config: StudentConfig) -> Tensor:
     """Vectors [N, D] of all workers' shares, for validation; every worker has to call it."""
     share = _Share(engine, texts, side, config.texts_per_forward, "")
     with torch.no_grad():
-        return share.gather(share.encode(engine))
+        return share.gather(share.encode(engine, config))
 
 
 def _tokens(encoder: Encoder, texts: list[str], side: Side) -> dict[str, Any]:
