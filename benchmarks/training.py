@@ -386,6 +386,7 @@ def summarise(results: dict[str, list[Result]], machine: Result) -> None:
         json.dumps(
             {
                 "ratio_to_sentence_transformers": round(max(ours, two) / theirs, 3),
+                "ratio_to_sentence_transformers_one_worker": round(ours / theirs, 3),
                 "ratio_two_workers": round(two / best_single, 3),
                 "data_share": round(
                     statistics.median(found["data_share"] for found in results["ours, 1 worker"]), 4
