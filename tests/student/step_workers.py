@@ -81,7 +81,8 @@ def run_case(case: dict[str, Any]) -> dict[str, Any]:
     saved = SavedBytes()
     gc.collect()
     with torch.autograd.graph.saved_tensors_hooks(saved.pack, lambda kept: kept.tensor):
-        losses, _, _ = train_step(engine, batch, config, penalty, step=0)
+        for step in range(config.accumulation_steps):
+            losses, _, _ = train_step(engine, batch, config, penalty, step)
     engine.destroy()
     return {
         "losses": {name: value.item() for name, value in losses._asdict().items()},

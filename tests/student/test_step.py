@@ -32,6 +32,8 @@ def cases(dense: Path, sparse: Path) -> dict[str, dict[str, Any]]:
                 name = f"{kind} zero-{stage} {'cached' if cache else 'direct'}"
                 staged = {**config, "zero_stage": stage, "gradient_cache": cache}
                 found[name] = {"config": staged, "dropout": 0}
+            twice = {**config, "zero_stage": stage, "gradient_cache": True, "accumulation_steps": 2}
+            found[f"{kind} zero-{stage} twice"] = {"config": twice, "dropout": 0}
         found[f"{kind} with dropout direct"] = {"config": config, "dropout": 0.1}
         found[f"{kind} with dropout cached"] = {"config": {**config, "gradient_cache": True}, "dropout": 0.1}
         separate = {**config, "encoders": "separate"}
@@ -92,6 +94,16 @@ def test_the_gradient_cache_changes_nothing(
 ) -> None:
     direct, cached = (computed[1][f"{kind} zero-{stage} {way}"] for way in ("direct", "cached"))
     assert_equal(cached, direct)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_accumulated_gradients_are_the_mean_of_the_steps(
+    computed: dict[int, dict[str, Any]], kind: str, stage: int, workers: int
+) -> None:
+    """Of the same step twice, whose mean is that of once."""
+    assert_equal(computed[workers][f"{kind} zero-{stage} twice"], computed[1][f"{kind} zero-0 direct"])
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
