@@ -87,6 +87,12 @@ def _files(folder: Path) -> int:
     return len(list((folder / "store").glob("*.parquet")))
 
 
+def _engines(worker: int) -> list[psutil.Process]:
+    """The engine process below the worker, which renames itself a while after it is started."""
+    children = psutil.Process(worker).children()
+    return [child for child in children if "EngineCore" in " ".join([child.name(), *child.cmdline()])]
+
+
 def _wait_until_gone(processes: list[psutil.Process]) -> None:
     _, left = psutil.wait_procs(processes, timeout=30)
     assert [" ".join(process.cmdline()) for process in left] == []
@@ -99,11 +105,9 @@ def test_killing_engine_actor_and_driver_loses_no_pair_and_repeats_only_what_was
         return int((folder / "worker").read_text())
 
     driver = start()
-    _wait(lambda: _files(folder) >= 3, driver)
+    _wait(lambda: _files(folder) >= 3 and bool(_engines(worker())), driver)
     first = psutil.Process(worker())
-    [engine] = [
-        child for child in first.children() if "EngineCore" in " ".join([child.name(), *child.cmdline()])
-    ]
+    [engine] = _engines(first.pid)
     engine.kill()
     _wait(lambda: worker() != first.pid, driver)
 
