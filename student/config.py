@@ -103,7 +103,7 @@ class StudentConfig(BaseModel):
     """Cores and threads of one."""
     use_gpu: bool = False
     """One GPU per worker."""
-    zero_stage: Literal[0, 1, 2, 3] = 0
+    zero_stage: int = Field(0, ge=0, le=3)
     """DeepSpeed's ZeRO stage."""
     offload_optimizer: bool = False
     """Keep the optimizer's state in the CPU's memory; from ZeRO stage 1 on."""

@@ -22,6 +22,15 @@ def test_options_override_the_file() -> None:
     assert options.until == "score"
 
 
+def test_a_sparse_student_brings_defaults_of_its_own() -> None:
+    config, _ = parse([*LOCAL, "--student.kind", "sparse", "--student.sparsity.context_terms", "null"])
+    dense, _ = parse([*LOCAL, "--student.zero_stage", "2", "--student.deepspeed", '{"steps_per_print": 3}'])
+    assert config.student.model != dense.student.model
+    assert config.student.similarity_scale < dense.student.similarity_scale
+    assert config.student.sparsity.context_terms is None
+    assert (dense.student.zero_stage, dense.student.deepspeed) == (2, {"steps_per_print": 3})
+
+
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
 def test_every_shipped_config_is_valid(path: Path) -> None:
     parse(["--config", str(path)])
