@@ -63,14 +63,16 @@ def run_case(case: dict[str, Any]) -> dict[str, Any]:
     gradients: dict[str, Tensor] = {}
     take_step = engine.step
 
-    def keep_gradients_and_step() -> None:
+    def keep_gradients_and_step() -> Any:
         from deepspeed.utils import safe_get_full_grad
 
+        if not engine.is_gradient_accumulation_boundary():
+            return take_step()
         for name, parameter in engine.module.named_parameters():
             full = safe_get_full_grad(parameter) if parameter.requires_grad else None
             if full is not None:
                 gradients[name] = full.detach().clone()
-        take_step()
+        return take_step()
 
     engine.step = keep_gradients_and_step
     negatives = [f"w{i % 40} w{i // 40}" for i in range(config.random_negatives)]
