@@ -30,6 +30,7 @@ from student.encoder import (
     Encoder,
     EncoderSource,
     Side,
+    has_routes,
     load_encoder,
     student_hash,
 )
@@ -60,8 +61,7 @@ def export_student(
         if len(texts[side]) < MIN_TEXTS:
             raise ValueError(f"{len(texts[side])} texts of the {side} side, {MIN_TEXTS} are needed")
     encoder = load_encoder(EncoderSource(str(folder), kind, max_tokens)).cpu().float().eval()
-    has_routes = any(isinstance(module, Router) for module in encoder.children())
-    parts: dict[Side, str] = {side: f"{side}/" if has_routes else "" for side in TASKS}
+    parts: dict[Side, str] = {side: f"{side}/" if has_routes(encoder) else "" for side in TASKS}
     with tempfile.TemporaryDirectory(prefix="rejoinder-onnx-") as scratch:
         for part, side in {part: side for side, part in parts.items()}.items():
             part_folder = Path(scratch) / part

@@ -57,6 +57,7 @@ class Training:
         write_rows(str(folder / "targets"), [*target_rows(70), *target_rows(5, "test")], TARGETS)
         write_rows(str(folder / "examples"), example_rows(30, "validation"), EXAMPLES)
         self.reports = Reports(folder / "reports.jsonl")
+        self.killed = False
         self.settings: dict[str, Any] = {
             "model": str(encoder),
             "max_tokens": 16,
@@ -153,6 +154,7 @@ def kill_a_worker_after(training: Training, step: int) -> threading.Thread:
                 own = psutil.Process().children(recursive=True)
                 workers = [process for process in own if "RayTrainWorker" in " ".join(process.cmdline()[:1])]
                 os.kill(workers[-1].pid, signal.SIGKILL)
+                training.killed = True
                 return
             time.sleep(0.05)
 
@@ -168,6 +170,7 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_n
     killer = kill_a_worker_after(training, step=6)  # in the middle of the second epoch
     counts = training.run()
     killer.join()
+    assert training.killed
     steps = [line["step"] for line in training.reports.read()]
     assert steps[-1] == counts["step"] == 12
     again = [step for earlier, step in pairwise(steps) if step <= earlier]
