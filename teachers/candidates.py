@@ -10,6 +10,7 @@ from teachers.records import CANDIDATES, read_rows, write_rows
 Candidate = dict[str, str | None]
 # Ranking the gold reply among 20 candidates is how G2R (§4) and its predecessors judge a retriever.
 RANKED_CANDIDATES = 20
+_SPARE_DRAWS = 32
 
 
 def write_candidates(
@@ -25,7 +26,6 @@ def write_candidates(
     and `validation_contexts` validation contexts gold + 19 random replies of their split, on which teachers
     are ranked.
     """
-    generator = random.Random(config.seed)
     examples = read_rows(examples_uri)
     neighbours = {row["example_id"]: row["replies"] for row in read_rows(neighbours_uri)}
     generated = {
@@ -44,13 +44,13 @@ def write_candidates(
                 responses.get(example_id, [])[: config.generated_per_teacher], "generated", teacher
             )
         candidates.add(neighbours.get(example_id, [])[: config.retrieved], "retrieved")
-        candidates.add_random(replies, config.random, generator)
+        candidates.add_random(replies, config.random, f"{config.seed} {example_id}")
         written = any(example_id in responses for responses in generated.values())
         rows.append(_row(example, candidates, for_teachers=written))
     training_contexts = len(rows)
     for split, limit in (("test", config.evaluation_contexts), ("validation", config.validation_contexts)):
         held_out = [example for example in examples if example["split"] == split]
-        rows += _ranked(held_out, limit, generator)
+        rows += _ranked(held_out, limit, config.seed)
     write_rows(output_uri, rows, CANDIDATES)
     counts = Counter(candidate["source"] for row in rows for candidate in row["candidates"])
     counts["training contexts"] = training_contexts
@@ -58,7 +58,7 @@ def write_candidates(
     return counts
 
 
-def _ranked(held_out: list[dict[str, Any]], limit: int, generator: random.Random) -> list[dict[str, Any]]:
+def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[str, Any]]:
     """Rows of CANDIDATES with the gold reply and random replies of the same split."""
     ranked = held_out[:limit]
     # From the sample's own replies where they suffice: each prior is then computed once.
@@ -66,7 +66,7 @@ def _ranked(held_out: list[dict[str, Any]], limit: int, generator: random.Random
     rows = []
     for example in ranked:
         candidates = _Candidates(example["reply"])
-        candidates.add_random(pool, RANKED_CANDIDATES - 1, generator)
+        candidates.add_random(pool, RANKED_CANDIDATES - 1, f"{seed} {example['example_id']}")
         rows.append(_row(example, candidates, for_teachers=True))
     return rows
 
@@ -88,9 +88,10 @@ class _Candidates:
                 self.rows.append({"text": text, "source": source, "teacher": teacher})
         return len(self.rows) - before
 
-    def add_random(self, pool: list[str], count: int, generator: random.Random) -> None:
-        # A few more draws than asked for make up for repeated texts; a tiny pool may still give fewer.
-        for text in generator.sample(pool, min(len(pool), 2 * count + len(self.rows))):
+    def add_random(self, pool: list[str], count: int, seed: str) -> None:
+        # A few more draws than asked for make up for repeated texts; a tiny pool may still give fewer. The
+        # draws depend on nothing else, so that fewer candidates of another source need no new scores.
+        for text in random.Random(seed).sample(pool, min(len(pool), 2 * count + _SPARE_DRAWS)):
             if count == 0:
                 break
             count -= self.add([text], "random")

@@ -34,6 +34,8 @@ class ExamplesConfig(Section):
     """Share of conversations, not of examples."""
     test_share: float = Field(0.1, gt=0, lt=0.5)
     """Share of conversations, not of examples."""
+    held_out_senders: float = Field(0, ge=0, lt=1)
+    """Share of senders (`name` of a message) who are in no other split than `test_by_sender`."""
     seed: int = 0
     """Seed of every random choice here."""
 

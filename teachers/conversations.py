@@ -31,6 +31,8 @@ class Cleaned:
     """One cleaned conversation; `messages` is empty where nothing usable was left."""
 
     messages: list[Message]
+    senders: set[str] = field(default_factory=set)
+    """Who wrote them, where the messages say so by `name`."""
     dropped: Counter[str] = field(default_factory=Counter)
 
 
@@ -103,7 +105,7 @@ def _read_chitchat() -> Iterator[tuple[str, Any]]:
             if utterance["sender"] not in senders:
                 senders.append(utterance["sender"])
             role = ("user", "assistant")[senders.index(utterance["sender"]) % 2]
-            messages.append({"role": role, "content": utterance["text"]})
+            messages.append({"role": role, "content": utterance["text"], "name": utterance["sender"]})
         yield key, {"messages": messages if len(senders) <= 2 else ValueError("more than two senders")}
 
 
@@ -127,8 +129,10 @@ def clean(row: Any, max_characters: int) -> Cleaned:
     cleaned = Cleaned(messages=[])
     turns = cleaned.messages
     for message in row["messages"]:
-        role, content = _checked(message)
+        role, content, sender = _checked(message)
         text = _SPACE.sub(" ", content).strip()
+        if sender is not None and role != "system":
+            cleaned.senders.add(sender)
         if role == "system":
             cleaned.dropped["system message"] += 1
         elif not text:
@@ -149,15 +153,17 @@ def clean(row: Any, max_characters: int) -> Cleaned:
     return cleaned
 
 
-def _checked(message: Any) -> tuple[str, str]:
+def _checked(message: Any) -> tuple[str, str, str | None]:
     if not isinstance(message, dict):
         raise ValueError("a message is not an object")
-    role, content = message.get("role"), message.get("content")
+    role, content, sender = message.get("role"), message.get("content"), message.get("name")
     if role not in _ROLES:
         raise ValueError(f"unknown role {role!r}")
     if not isinstance(content, str):
         raise ValueError("`content` is not a string")
-    return role, content
+    if sender is not None and not isinstance(sender, str):
+        raise ValueError("`name` is not a string")
+    return role, content, sender
 
 
 def cut_at_word(text: str, max_characters: int) -> str:

@@ -1,14 +1,14 @@
-"""Examples (context, reply) out of conversations, split by conversation."""
+"""Examples (context, reply) out of conversations, split by conversation and, where wanted, by sender."""
 
 import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from teachers.config import ExamplesConfig
 from teachers.conversations import Message, clean, read
-from teachers.records import EXAMPLES, REJECTED, write_rows
+from teachers.records import EXAMPLES, REJECTED, SPLITS, write_rows
 
 Row = dict[str, object]
 _SWAPPED = {"user": "assistant", "assistant": "user"}
@@ -22,7 +22,7 @@ def write_examples(examples_uri: str, rejected_uri: str, config: ExamplesConfig)
     """
     counts: Counter[str] = Counter()
     rejected: list[Row] = []
-    pools: dict[str, list[Row]] = {"train": [], "validation": [], "test": []}
+    pools: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for name, raw in read(config.conversations):
         counts["conversations"] += 1
         try:
@@ -35,7 +35,10 @@ def write_examples(examples_uri: str, rejected_uri: str, config: ExamplesConfig)
         if len(cleaned.messages) < 2:
             counts["conversations without a reply"] += 1
             continue
-        split = split_of(name, config)
+        split = split_of(name, cleaned.senders, config)
+        if split is None:
+            counts["conversations with a held-out sender"] += 1
+            continue
         pools[split].extend(cut(name, split, cleaned.messages, config))
     chosen = _choose(pools, config, counts)
     if not chosen["train"] or not chosen["test"]:
@@ -49,13 +52,23 @@ def write_examples(examples_uri: str, rejected_uri: str, config: ExamplesConfig)
     return counts
 
 
-def split_of(conversation_id: str, config: ExamplesConfig) -> str:
-    """train, validation or test, by a hash: a conversation stays where it is when others are added."""
-    digest = hashlib.sha256(f"{config.seed}:{conversation_id}".encode()).digest()
-    position = int.from_bytes(digest[:8], "big") / 2**64
+def split_of(conversation_id: str, senders: Collection[str], config: ExamplesConfig) -> str | None:
+    """One of SPLITS, by hashes: a conversation stays where it is when others are added.
+
+    None where only some of its senders are held out: it can be in no split.
+    """
+    held_out = [_position(f"{config.seed}:sender:{name}") < config.held_out_senders for name in senders]
+    if any(held_out):
+        return "test_by_sender" if all(held_out) else None
+    position = _position(f"{config.seed}:{conversation_id}")
     if position < config.test_share:
         return "test"
     return "validation" if position < config.test_share + config.validation_share else "train"
+
+
+def _position(name: str) -> float:
+    """A number from 0 to 1 that looks random and is always the same."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def cut(conversation_id: str, split: str, messages: list[Message], config: ExamplesConfig) -> Iterator[Row]:
@@ -83,7 +96,11 @@ def _choose(
 ) -> dict[str, list[Row]]:
     """A seeded draw per split; a held-out reply that is also a training reply would be in the index."""
     generator = random.Random(config.seed)
-    limits = {"train": config.max_train, "validation": config.max_validation, "test": config.max_test}
+    limits = dict(
+        zip(SPLITS, (config.max_train, config.max_validation, config.max_test, config.max_test), strict=True)
+    )
+    if not config.held_out_senders:
+        del limits["test_by_sender"]
     chosen: dict[str, list[Row]] = {}
     training_replies: set[str] = set()
     for split, limit in limits.items():

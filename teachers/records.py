@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
-SPLITS = ("train", "validation", "test")
+# `test_by_sender` are conversations of senders who are in no other split.
+SPLITS = ("train", "validation", "test", "test_by_sender")
 SOURCES = ("gold", "generated", "retrieved", "random")
 
 # Writes: teachers.conversations. Reads: teachers.examples.
@@ -115,6 +116,18 @@ TARGETS = pa.schema(
         ("context", pa.list_(MESSAGE)),
         ("candidates", pa.list_(CANDIDATE)),
         ("target_probs", pa.list_(pa.float32())),
+    ]
+)
+
+# Writes: student.evaluation. Reads: jobs.comparison. How one model did on one held-out context.
+MEASURED = pa.schema(
+    [
+        ("set", pa.string()),  # a split, or `out_of_domain`
+        ("model", pa.string()),
+        ("example_id", pa.string()),
+        ("conversation_id", pa.string()),
+        ("metrics", pa.map_(pa.string(), pa.float64())),
+        ("answers", pa.list_(pa.string())),  # the best of the response set, best first
     ]
 )
 

@@ -66,10 +66,30 @@ def test_contexts_end_with_the_user_and_hold_the_newest_turns() -> None:
 
 def test_splits_follow_their_shares_and_never_move() -> None:
     config = ExamplesConfig(test_share=0.2, validation_share=0.1)
-    splits = [split_of(f"conversation {number}", config) for number in range(5000)]
+    splits = [split_of(f"conversation {number}", [], config) for number in range(5000)]
     assert abs(splits.count("test") / 5000 - 0.2) < 0.03
     assert abs(splits.count("validation") / 5000 - 0.1) < 0.02
-    assert splits == [split_of(f"conversation {number}", config) for number in range(5000)]
+    assert splits == [split_of(f"conversation {number}", [], config) for number in range(5000)]
+
+
+def test_who_is_held_out_writes_in_no_other_split() -> None:
+    config = ExamplesConfig(held_out_senders=0.3)
+    senders = [(f"sender {number % 97}", f"sender {number % 89}") for number in range(5000)]
+    splits = [split_of(f"conversation {number}", pair, config) for number, pair in enumerate(senders)]
+    held_out = {
+        name
+        for split, pair in zip(splits, senders, strict=True)
+        if split == "test_by_sender"
+        for name in pair
+    }
+    others = {
+        name
+        for split, pair in zip(splits, senders, strict=True)
+        if split in ("train", "validation", "test")
+        for name in pair
+    }
+    assert 15 < len(held_out) < 45 and not held_out & others
+    assert None in splits  # a held-out sender talks with one who is not
 
 
 def test_bad_rows_are_set_aside_and_conversations_stay_in_one_split(tmp_path: Path) -> None:
