@@ -1,28 +1,39 @@
-"""Retrieval metrics, all by ir-measures: documents that tie count against the right one. And sparsity."""
+"""Retrieval metrics, all by ir-measures: documents that tie count against the right one. And sparsity.
+
+Q queries, in the order of the qrels.
+"""
 
 from collections.abc import Mapping
 
 import ir_measures
-from ir_measures import RR, R
+import numpy as np
+from ir_measures import RR, R, nDCG
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 # Only the best ranks of a run are kept: a right document that is not among them counts as not found.
 DEPTH = 1000
-_MEASURES = {"mrr": RR @ DEPTH, "recall@1": R @ 1, "recall@10": R @ 10, "recall@100": R @ 100}
-_HITS = {"hits@1/20": R @ 1}
+_AMONG_ALL = {
+    "mrr": RR @ DEPTH,
+    "recall@1": R @ 1,
+    "recall@10": R @ 10,
+    "recall@100": R @ 100,
+    "ndcg@10": nDCG @ 10,
+}
+_AMONG_CANDIDATES = {"hits@1/20": R @ 1, "mrr": RR}
 
 Qrels = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, Mapping[str, float]]
 
 
-def rank_metrics(qrels: Qrels, run: Run) -> dict[str, float]:
-    """`mrr` and `recall@1/10/100` of a run: query -> document -> score."""
-    return _measure(_MEASURES, qrels, run)
+def rank_metrics(qrels: Qrels, run: Run) -> dict[str, NDArray[np.float64]]:
+    """`mrr`, `recall@1/10/100` and `ndcg@10` [Q] of a run: query -> document -> score."""
+    return _by_query(_AMONG_ALL, qrels, run)
 
 
-def hits_metric(qrels: Qrels, run: Run) -> dict[str, float]:
-    """`hits@1/20` of a run in which every query has 20 documents, one of them right."""
-    return _measure(_HITS, qrels, run)
+def candidate_metrics(qrels: Qrels, run: Run) -> dict[str, NDArray[np.float64]]:
+    """`hits@1/20` and `mrr` [Q] of a run in which every query has 20 documents, one of them right."""
+    return _by_query(_AMONG_CANDIDATES, qrels, run)
 
 
 def sparsity_metrics(contexts: csr_matrix, responses: csr_matrix) -> dict[str, float]:
@@ -41,7 +52,9 @@ def sparsity_metrics(contexts: csr_matrix, responses: csr_matrix) -> dict[str, f
     }
 
 
-def _measure(measures: Mapping[str, ir_measures.Measure], qrels: Qrels, run: Run) -> dict[str, float]:
+def _by_query(
+    measures: Mapping[str, ir_measures.Measure], qrels: Qrels, run: Run
+) -> dict[str, NDArray[np.float64]]:
     pessimistic = {
         query: {
             # trec_eval breaks ties by document id, which says nothing here.
@@ -50,7 +63,10 @@ def _measure(measures: Mapping[str, ir_measures.Measure], qrels: Qrels, run: Run
         }
         for query, documents in run.items()
     }
-    values = ir_measures.calc_aggregate(
-        list(measures.values()), {k: dict(v) for k, v in qrels.items()}, pessimistic
-    )
-    return {name: float(values[measure]) for name, measure in measures.items()}
+    names = {measure: name for name, measure in measures.items()}
+    row = {query: number for number, query in enumerate(qrels)}
+    values = {name: np.zeros(len(qrels)) for name in measures}
+    found = ir_measures.iter_calc(list(names), {k: dict(v) for k, v in qrels.items()}, pessimistic)
+    for metric in found:
+        values[names[metric.measure]][row[metric.query_id]] = metric.value
+    return values

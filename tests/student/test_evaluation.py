@@ -57,6 +57,7 @@ def test_bm25_finds_replies_that_share_the_contexts_word(tiny_encoder: Path, tmp
         "recall@1": 1.0,
         "recall@10": 1.0,
         "recall@100": 1.0,
+        "ndcg@10": 1.0,
         "contexts": 25.0,
         "responses": 32.0,
     }
