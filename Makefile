@@ -21,7 +21,7 @@ endif
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: setup distill serve export test lint format constraints clean
+.PHONY: setup distill compare serve export test lint format constraints clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,10 @@ $(STAMP): pyproject.toml constraints.txt | $(UV)
 # The main job: conversations to a served retriever. ARGS="--student.learning_rate 3e-5" changes a key.
 distill: $(STAMP)
 	.venv/bin/python jobs/distill.py --config $(CONFIG) $(ARGS)
+
+# Does it pay? Trains and measures a ladder of systems, and writes their tables into docs/results.md.
+compare: $(STAMP)
+	.venv/bin/python jobs/compare.py --config configs/bench.yaml --results docs/results.md $(ARGS)
 
 # Answers over HTTP from the newest run, or from RUN.
 serve: $(STAMP)

@@ -3,7 +3,7 @@
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -28,10 +28,13 @@ from teachers.config import (
     scores,
 )
 
-Stage = Literal["examples", "generate", "candidates", "score", "targets", "train", "index", "evaluate"]
+Stage = Literal[
+    "examples", "generate", "neighbours", "candidates", "score", "targets", "train", "index", "evaluate"
+]
 STAGES: tuple[Stage, ...] = (
     "examples",
     "generate",
+    "neighbours",
     "candidates",
     "score",
     "targets",
@@ -57,8 +60,8 @@ class EvaluateConfig(Section):
 class TrackingConfig(Section):
     """Weights & Biases, offline unless WANDB_MODE says otherwise."""
 
-    project: str = "rejoinder"
-    """W&B project."""
+    project: str | None = "rejoinder"
+    """W&B project; null tracks nothing."""
 
 
 class JobConfig(BaseSettings):
@@ -122,18 +125,36 @@ class JobConfig(BaseSettings):
         return self
 
 
+_Config = TypeVar("_Config", bound=JobConfig)
+
+
 def parse(arguments: list[str]) -> tuple[JobConfig, argparse.Namespace]:
-    """The config and the options `config`, `until` and `run`.
+    """The config of a job and the options `config`, `until` and `run`.
 
     Raises:
         ConfigError: anything is wrong with them.
     """
-    parser = argparse.ArgumentParser(
-        prog="distill.py", add_help=False, allow_abbrev=False, exit_on_error=False
-    )
-    parser.add_argument("--config", default="configs/local.yaml", type=Path)
+    parser = option_parser("distill.py", "configs/local.yaml")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
+    return parse_as(JobConfig, parser, arguments)
+
+
+def option_parser(program: str, default_config: str) -> argparse.ArgumentParser:
+    """Of the options that every job has beside the config's keys."""
+    parser = argparse.ArgumentParser(prog=program, add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--config", default=default_config, type=Path)
     parser.add_argument("--run", help="run directory, a name under runs/ or a URI")
+    return parser
+
+
+def parse_as(
+    kind: type[_Config], parser: argparse.ArgumentParser, arguments: list[str]
+) -> tuple[_Config, argparse.Namespace]:
+    """The config, from the file and the command line over it, and the parser's own options.
+
+    Raises:
+        ConfigError: anything is wrong with them.
+    """
     try:
         options, overrides = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
@@ -141,9 +162,9 @@ def parse(arguments: list[str]) -> tuple[JobConfig, argparse.Namespace]:
     if {"-h", "--help"} & set(overrides):
         parser.print_help()
     try:
-        return JobConfig(_cli_parse_args=_teachers_as_json(overrides), **_read(options.config)), options
+        return kind(_cli_parse_args=_teachers_as_json(overrides), **_read(options.config)), options
     except ValidationError as error:
-        raise ConfigError(_first_line(error)) from None
+        raise ConfigError(first_line(error)) from None
     except SettingsError as error:
         raise ConfigError(str(error).splitlines()[0]) from None
 
@@ -178,7 +199,8 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _first_line(error: ValidationError) -> str:
+def first_line(error: ValidationError) -> str:
+    """Which key of a config is wrong, and how."""
     first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]
     if parts[:1] == ["teachers"] and len(parts) > 3:

@@ -17,15 +17,21 @@ _PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "deepspeed
 
 
 class RunDirectory:
-    """Paths and small JSON files of one run."""
+    """Paths and small JSON files of one run, which may read some datasets of another."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(
+        self, location: str, lender: "RunDirectory | None" = None, borrowed: frozenset[str] = frozenset()
+    ) -> None:
         self.uri = location.rstrip("/") if "://" in location else str(Path(location).resolve())
         self._filesystem, self._path = open_uri(self.uri)
         self._filesystem.create_dir(self._path, recursive=True)
+        self._lender = lender
+        self._borrowed = borrowed
 
     def at(self, *parts: str) -> str:
-        """URI of something in the run."""
+        """URI of something in the run, or in the lender where it is `borrowed`."""
+        if self._lender is not None and parts[0] in self._borrowed:
+            return self._lender.at(*parts)
         return "/".join((self.uri, *parts))
 
     def make_folder(self, *parts: str) -> str:
@@ -45,11 +51,14 @@ class RunDirectory:
         return None if text is None else json.loads(text)
 
     def write_json(self, content: Any, *parts: str) -> None:
+        self.write_text(json.dumps(content, indent=2), *parts)
+
+    def write_text(self, content: str, *parts: str) -> None:
         """Writes under a temporary name, then renames."""
         self.make_folder(*parts[:-1])
         path = "/".join((self._path, *parts))
         with self._filesystem.open_output_stream(path + ".unfinished") as stream:
-            stream.write(json.dumps(content, indent=2).encode())
+            stream.write(content.encode())
         self._filesystem.move(path + ".unfinished", path)
 
     def delete(self, *parts: str) -> None:

@@ -13,7 +13,7 @@ from jobs.config import JobConfig
 from jobs.progress import Tally, progress
 from jobs.report import report_metrics, report_training
 from jobs.run_directory import RunDirectory, key_of
-from jobs.teaching import Plan, run_teachers
+from jobs.teaching import generate_samples, score_pairs
 from jobs.tracking import History, Tracker, TrainingReports
 from serve.index import write_index
 from student.config import RESOURCES
@@ -27,11 +27,11 @@ from teachers.candidates import write_candidates
 from teachers.config import TeacherConfig, Writer, scores, writes
 from teachers.examples import write_examples
 from teachers.filters import read_blocklist
-from teachers.generation import sampling, stored_samples, wanted_samples
+from teachers.generation import stored_samples
 from teachers.records import EXAMPLES, read_rows, write_rows
 from teachers.responses import write_responses
-from teachers.scoring import scoring, wanted_pairs, write_scores
-from teachers.store import pairs_uri, samples_uri, stored_keys
+from teachers.scoring import write_scores
+from teachers.store import pairs_uri, samples_uri
 from teachers.targets import write_targets
 
 _Result = TypeVar("_Result")
@@ -42,6 +42,7 @@ class Job:
 
     def __init__(self, config: JobConfig, run: RunDirectory, tracker: Tracker) -> None:
         self.config = config
+        self.teachers = dict(config.teachers)
         self.run = run
         self.tracker = tracker
         self.store = config.store or f"{run.uri.rsplit('/', 1)[0]}/store"
@@ -86,9 +87,7 @@ def generate(job: Job) -> None:
     """Each teacher writes responses to the training contexts that the teachers see; the filters sift them."""
     config, filters = job.config.generate, job.config.filters
     examples, contexts = job.run.at("examples"), job.run.at("contexts")
-    writers: dict[str, Writer] = {
-        name: teacher for name, teacher in job.config.teachers.items() if writes(teacher)
-    }
+    writers: dict[str, Writer] = {name: teacher for name, teacher in job.teachers.items() if writes(teacher)}
     folders = {name: samples_uri(job.store, teacher, config) for name, teacher in writers.items()}
 
     def draw() -> dict[str, Any]:
@@ -98,15 +97,7 @@ def generate(job: Job) -> None:
 
     def work() -> dict[str, Any]:
         drawn = read_rows(contexts)
-        plans = []
-        for name, teacher in writers.items():
-            wanted = wanted_samples(drawn, teacher, config)
-            stored = stored_keys(folders[name])
-            missing = [row for row in wanted if row["key"] not in stored]
-            num_stored = len(wanted) - len(missing)
-            batch_size = config.batch_size * config.samples
-            plans.append(Plan(name, teacher, missing, len(missing), num_stored, folders[name], batch_size))
-        run_teachers(job.run, sampling(config), plans)
+        generate_samples(job.run, job.store, writers, drawn, config)
         return write_responses(
             examples,
             contexts,
@@ -128,8 +119,8 @@ def generate(job: Job) -> None:
     job.once("generate", key_of(job.keys["contexts"], wanted, config.samples, sifting), work)
 
 
-def candidates(job: Job) -> None:
-    """Gold, generated, retrieved and random replies become each context's candidates."""
+def neighbours(job: Job) -> None:
+    """The training replies nearest to each training context, by a retriever that stays as it is."""
     student, config = job.config.student, job.config.candidates
     retriever = EncoderSource(resolve_model(config.retriever), "dense", student.max_tokens)
     job.once(
@@ -141,7 +132,7 @@ def candidates(job: Job) -> None:
             student.context_turns,
             config.retrieved,
         ),
-        lambda: _embedding(
+        lambda: embedding(
             lambda tally: write_neighbours(
                 job.run.at("examples"),
                 job.run.at("neighbours"),
@@ -152,7 +143,12 @@ def candidates(job: Job) -> None:
             )
         ),
     )
-    writers = [name for name, teacher in job.config.teachers.items() if writes(teacher)]
+
+
+def candidates(job: Job) -> None:
+    """Gold, generated, retrieved and random replies become each context's candidates."""
+    config = job.config.candidates
+    writers = [name for name, teacher in job.teachers.items() if writes(teacher)]
     job.once(
         "candidates",
         key_of(job.keys["neighbours"], job.keys["generate"], config.model_dump(exclude={"retriever"})),
@@ -169,28 +165,11 @@ def candidates(job: Job) -> None:
 def score(job: Job) -> None:
     """Each teacher scores every candidate of the contexts that the teachers see."""
     source, config = job.run.at("candidates"), job.config.score
-    scorers = _scorers(job)
-    folders = {name: pairs_uri(job.store, teacher) for name, teacher in scorers.items()}
+    teachers = scorers(job)
+    folders = {name: pairs_uri(job.store, teacher) for name, teacher in teachers.items()}
 
     def work() -> dict[str, Any]:
-        plans = []
-        for name, teacher in scorers.items():
-            stored = stored_keys(folders[name])
-            missing = wanted_pairs(source, teacher, stored)
-            num_missing = sum(len(row["keys"]) for row in missing)
-            num_wanted = sum(len(row["keys"]) for row in wanted_pairs(source, teacher, set()))
-            plans.append(
-                Plan(
-                    name,
-                    teacher,
-                    missing,
-                    num_missing,
-                    num_wanted - num_missing,
-                    folders[name],
-                    config.batch_size,
-                )
-            )
-        run_teachers(job.run, scoring(config), plans)
+        score_pairs(job.run, job.store, teachers, source, config)
         return {
             name: write_scores(source, folder, job.run.at("scores", name)) for name, folder in folders.items()
         }
@@ -203,8 +182,8 @@ def targets(job: Job) -> None:
     config = job.config.targets
     counts = job.once(
         "targets",
-        key_of(job.keys["score"], list(_scorers(job)), config.model_dump()),
-        lambda: write_targets(job.run.at("candidates"), _scores_uris(job), job.run.at("targets"), config),
+        key_of(job.keys["score"], list(scorers(job)), config.model_dump()),
+        lambda: write_targets(job.run.at("candidates"), scores_uris(job), job.run.at("targets"), config),
     )
     if "warning" in counts:
         print(f"warning: {counts['warning']}", flush=True)
@@ -250,7 +229,7 @@ def index(job: Job) -> None:
     job.once(
         "index",
         key_of(job.keys["train"], config.model_dump()),
-        lambda: _embedding(
+        lambda: embedding(
             lambda tally: write_index(
                 job.run.at("targets"),
                 _student(job, job.run.at("student")),
@@ -268,7 +247,7 @@ def evaluate(job: Job) -> None:
     config, student = job.config.evaluate, job.config.student
 
     def work() -> dict[str, Any]:
-        systems = _embedding(
+        systems = embedding(
             lambda tally: evaluate_student(
                 job.run.at("examples"),
                 f"{job.run.at('index')}/responses.parquet",
@@ -282,7 +261,7 @@ def evaluate(job: Job) -> None:
                 tally,
             )
         )
-        found = calibrate(job.run.at("candidates"), _scores_uris(job), job.config.targets, "test")
+        found = calibrate(job.run.at("candidates"), scores_uris(job), job.config.targets, "test")
         metrics = {"systems": systems, "teachers": found}
         job.tracker.log(
             {
@@ -305,12 +284,14 @@ def evaluate(job: Job) -> None:
     write_model_card(job.run.at("student"), card_of(resolved, counts, metrics, licences_of(resolved)))
 
 
-def _scorers(job: Job) -> dict[str, TeacherConfig]:
-    return {name: teacher for name, teacher in job.config.teachers.items() if scores(teacher)}
+def scorers(job: Job) -> dict[str, TeacherConfig]:
+    """The teachers that score."""
+    return {name: teacher for name, teacher in job.teachers.items() if scores(teacher)}
 
 
-def _scores_uris(job: Job) -> dict[str, str]:
-    return {name: job.run.at("scores", name) for name in _scorers(job)}
+def scores_uris(job: Job) -> dict[str, str]:
+    """Where the scores of the run's candidates lie, by teacher."""
+    return {name: job.run.at("scores", name) for name in scorers(job)}
 
 
 def _student(job: Job, model: str) -> EncoderSource:
@@ -318,7 +299,7 @@ def _student(job: Job, model: str) -> EncoderSource:
     return EncoderSource(model, job.config.student.kind, job.config.student.max_tokens)
 
 
-def _embedding(work: Callable[[Tally], _Result]) -> _Result:
+def embedding(work: Callable[[Tally], _Result]) -> _Result:
     """The result of a work that embeds texts, with progress over them."""
     tally = Tally()
     with progress("texts embedded", tally.total, "texts", tally.done):

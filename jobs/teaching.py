@@ -8,8 +8,11 @@ import ray
 
 from jobs.progress import progress
 from jobs.run_directory import RunDirectory
-from teachers.config import TeacherConfig
-from teachers.store import Row, count_rows
+from teachers.config import GenerateConfig, ScoreConfig, TeacherConfig, VllmTeacher, Writer
+from teachers.generation import sampling, wanted_samples
+from teachers.latency import timing, timing_work
+from teachers.scoring import scoring, wanted_pairs
+from teachers.store import Row, count_rows, pairs_uri, samples_uri, stored_keys
 from teachers.worker import Task, run_teacher, sanity_line
 
 
@@ -28,7 +31,69 @@ class Plan:
     batch_size: int
 
 
-def run_teachers(run: RunDirectory, task: Task, plans: Iterable[Plan]) -> None:
+def generate_samples(
+    run: RunDirectory, store: str, teachers: dict[str, Writer], contexts: list[Row], config: GenerateConfig
+) -> None:
+    """Afterwards the store has every sample that `config` wants for the `contexts`, rows of EXAMPLES.
+
+    Raises:
+        TeacherError: see `_run_teachers`.
+    """
+    plans = []
+    for name, teacher in teachers.items():
+        uri = samples_uri(store, teacher, config)
+        wanted = wanted_samples(contexts, teacher, config)
+        stored = stored_keys(uri)
+        missing = [row for row in wanted if row["key"] not in stored]
+        num_stored = len(wanted) - len(missing)
+        plans.append(
+            Plan(name, teacher, missing, len(missing), num_stored, uri, config.batch_size * config.samples)
+        )
+    _run_teachers(run, sampling(config), plans)
+
+
+def score_pairs(
+    run: RunDirectory,
+    store: str,
+    teachers: dict[str, TeacherConfig],
+    candidates_uri: str,
+    config: ScoreConfig,
+) -> None:
+    """Afterwards the store has the score of every pair that the teachers see in CANDIDATES.
+
+    Raises:
+        TeacherError: see `_run_teachers`.
+    """
+    plans = []
+    for name, teacher in teachers.items():
+        uri = pairs_uri(store, teacher)
+        missing = wanted_pairs(candidates_uri, teacher, stored_keys(uri))
+        num_missing = sum(len(row["keys"]) for row in missing)
+        num_wanted = sum(len(row["keys"]) for row in wanted_pairs(candidates_uri, teacher, set()))
+        plans.append(
+            Plan(name, teacher, missing, num_missing, num_wanted - num_missing, uri, config.batch_size)
+        )
+    _run_teachers(run, scoring(config), plans)
+
+
+def time_answers(
+    run: RunDirectory, teachers: dict[str, VllmTeacher], contexts: list[Row], config: GenerateConfig
+) -> dict[str, str]:
+    """Teacher -> where its timed answers to `contexts` lie; each teacher is alone while it answers.
+
+    Raises:
+        TeacherError: see `_run_teachers`.
+    """
+    uris = {}
+    for name, teacher in teachers.items():
+        run.delete("latency", name)  # another hour's measurements are not this one's
+        uris[name] = run.at("latency", name)
+        work = timing_work(contexts, teacher, config)
+        _run_teachers(run, timing(config), [Plan(name, teacher, work, len(work), 0, uris[name], len(work))])
+    return uris
+
+
+def _run_teachers(run: RunDirectory, task: Task, plans: Iterable[Plan]) -> None:
     """Returns when all that is planned is in the store.
 
     Raises:

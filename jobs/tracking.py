@@ -40,13 +40,15 @@ class History(UserCallback):
 
 
 class Tracker:
-    """One W&B run, offline unless WANDB_MODE is set; begun with the first metric."""
+    """One W&B run, offline unless WANDB_MODE is set; begun with the first metric. No project, no run."""
 
-    def __init__(self, project: str, folder: str, config: dict[str, Any]) -> None:
+    def __init__(self, project: str | None, folder: str, config: dict[str, Any]) -> None:
         self._settings: dict[str, Any] = {"project": project, "dir": folder, "config": config}
         self._run: Any = None
 
-    def log(self, metrics: dict[str, float]) -> None:
+    def log(self, metrics: dict[str, Any]) -> None:
+        if self._settings["project"] is None:
+            return
         try:
             if self._run is None:
                 os.environ.setdefault("WANDB_MODE", "offline")

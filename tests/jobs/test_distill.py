@@ -15,84 +15,10 @@ import pytest
 import yaml
 from sentence_transformers import SentenceTransformer, SparseEncoder
 
-from teachers.conversations import CHITCHAT, clean, read
 from teachers.records import read_rows
-from tests.tiny_models import make_sparse_student, make_student, make_teacher
+from tests.jobs.running import run_job
 
-NUM_CONVERSATIONS = 60
 pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
-
-
-def _write_conversations(path: Path) -> list[str]:
-    """Real conversations and two bad rows as JSON Lines; returns the words in them."""
-    lines: list[str] = ["{not json", json.dumps({"messages": [{"role": "robot", "content": "hi"}]})]
-    words: set[str] = set()
-    for _, row in read(CHITCHAT):
-        messages = clean(row, 200).messages
-        if len(messages) >= 8:
-            lines.append(json.dumps({"messages": messages[:8]}))
-            words.update(word for message in messages[:8] for word in message["content"].lower().split())
-        if len(lines) == NUM_CONVERSATIONS + 2:
-            break
-    path.write_text("\n".join(lines))
-    return sorted(words)
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("job")
-    words = _write_conversations(folder / "conversations.jsonl")
-    tiny_teacher = {"dtype": "float32", "max_model_tokens": 512, "max_sane_loss": 50}
-    settings = {
-        "examples": {
-            "conversations": str(folder / "conversations.jsonl"),
-            "max_train": 60,
-            "test_share": 0.3,
-            "validation_share": 0.2,
-        },
-        "teachers": {
-            "chat": {"model": str(make_teacher(folder / "chat", chat=True, seed=1)), **tiny_teacher},
-            "base": {"model": str(make_teacher(folder / "base", chat=False, seed=2)), **tiny_teacher},
-            "retriever": {
-                "kind": "similarity",
-                "model": str(make_student(folder / "retriever", words)),
-                "num_cpus": 1,
-                "max_tokens": 64,
-            },
-        },
-        # A random model seldom ends its turn: with one token a sample may end by luck, truncation is kept.
-        "generate": {"contexts": 12, "max_tokens": 12, "batch_size": 4},
-        "candidates": {"evaluation_contexts": 4},
-        "student": {
-            "model": str(make_student(folder / "encoder", words)),
-            "contexts_per_step": 8,
-            "checkpoint_every_steps": 2,
-            "precision": "fp32",
-        },
-    }
-    make_sparse_student(folder / "sparse-encoder", words)
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
-    return folder / "tiny.yaml"
-
-
-def _distill(config: Path, *arguments: str) -> str:
-    job = subprocess.run(
-        [sys.executable, "jobs/distill.py", "--config", str(config), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=540,
-    )
-    assert job.returncode == 0, job.stdout[-4000:] + job.stderr[-4000:]
-    return job.stdout
-
-
-@pytest.fixture(scope="module")
-def run(config: Path) -> Path:
-    """The run directory of a finished job."""
-    location = config.parent / "run"
-    output = _distill(config, "--run", str(location))
-    assert "talk to it" in output
-    return location
 
 
 def test_every_stage_wrote_its_dataset(run: Path) -> None:
@@ -140,13 +66,13 @@ def test_teachers_agree_on_their_work(run: Path) -> None:
 
 def test_a_second_run_does_nothing_again(run: Path, config: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
-    output = _distill(config, "--run", str(run))
+    output = run_job("distill", config, "--run", str(run))
     assert "…" not in output
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
 
 
 def test_another_temperature_runs_no_teacher(run: Path, config: Path) -> None:
-    output = _distill(config, "--run", str(run), "--targets.temperature", "2", "--until", "targets")
+    output = run_job("distill", config, "--run", str(run), "--targets.temperature", "2", "--until", "targets")
     started = [line.split()[0] for line in output.splitlines() if line.endswith("…")]
     assert started == ["targets"]
 
@@ -157,7 +83,7 @@ def test_a_teacher_that_is_added_is_the_only_one_that_runs(run: Path, config: Pa
     settings["teachers"]["another"] = {**settings["teachers"]["retriever"], "context_turns": 1}
     more = config.with_name("more.yaml")
     more.write_text(yaml.safe_dump(settings))
-    output = _distill(more, "--run", str(run.with_name("second")), "--until", "targets")
+    output = run_job("distill", more, "--run", str(run.with_name("second")), "--until", "targets")
     work = {line.split(":")[0].strip(): line for line in output.splitlines() if " to do, " in line}
     assert "0 to do, 24 in the store" in work["chat writes"]
     assert "0 to do, " in work["base scores"]
@@ -167,20 +93,13 @@ def test_a_teacher_that_is_added_is_the_only_one_that_runs(run: Path, config: Pa
     }
 
 
-def test_more_samples_ask_for_the_new_ones_only(run: Path, config: Path) -> None:
-    output = _distill(
-        config, "--run", str(run.with_name("third")), "--generate.samples", "3", "--until", "generate"
-    )
-    assert "chat writes: 12 to do, 24 in the store" in output
-
-
 @pytest.fixture(scope="module")
 def sparse_run(run: Path, config: Path) -> Path:
     """The same job with a sparse student, from the same store."""
     location = run.with_name("sparse")
     model = str(config.with_name("sparse-encoder"))
     sparse = ("--student.kind", "sparse", "--student.model", model, "--student.sparsity.context_terms", "25")
-    output = _distill(config, "--run", str(location), *sparse)
+    output = run_job("distill", config, "--run", str(location), *sparse)
     assert "chat writes: 0 to do, 24 in the store" in output
     return location
 

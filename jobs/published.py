@@ -1,0 +1,167 @@
+"""Where a comparison's figures go: JSON, the page, Markdown tables, W&B."""
+
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from jobs.page import comparison_page
+from jobs.run_directory import RunDirectory
+from jobs.tracking import Tracker
+
+BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
+
+
+def publish(found: dict[str, Any], run: RunDirectory, tracker: Tracker, results: str | None) -> None:
+    """Writes `report/comparison.json`, `report/index.html` and `report/results.md`, and W&B tables.
+
+    The part of the file `results` between its two marks becomes the Markdown.
+
+    Raises:
+        ValueError: `results` has no such marks.
+    """
+    run.write_json(found, "report", "comparison.json")
+    run.write_text(comparison_page(found), "report", "index.html")
+    markdown = as_markdown(found)
+    run.write_text(markdown, "report", "results.md")
+    if results is not None:
+        _replace_generated(Path(results), markdown)
+    tracker.log(
+        {
+            f"comparison/{name}": wandb.Table(columns=columns, data=rows)
+            for name, (columns, rows) in plain_tables(found).items()
+        }
+    )
+    print(f"report: {run.at('report', 'index.html')}")
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """The figures as Markdown tables, with where they come from."""
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    lines = [
+        f"{found['date']}, {found['machine']}; {versions}; commit {str(found['git_commit'])[:10]}; "
+        f"seeds {', '.join(map(str, found['seeds']))}; `{found['command']}`",
+        "",
+        *found["notes"],
+    ]
+    for table in found["tables"]:
+        lines += ["", f"### {table['name'].capitalize()}", "", table["explanation"], ""]
+        lines.append(
+            f"{table['contexts']} contexts of {table['conversations']} conversations, "
+            f"{table['responses']} responses."
+        )
+        lines += ["", *_ladder_table(table)]
+    for name, (columns, rows) in plain_tables(found).items():
+        if name not in _WITH_INTERVALS:
+            lines += ["", f"### {name.capitalize()}", "", *_markdown_table(columns, rows)]
+    return "\n".join(lines) + "\n"
+
+
+_WITH_INTERVALS = ("ladder", "differences")
+
+
+def _ladder_table(table: dict[str, Any]) -> list[str]:
+    metrics = list(table["rows"][0]["metrics"])
+    rows = []
+    for row in table["rows"]:
+        cells = [_with_interval(row["metrics"][metric]) for metric in metrics]
+        rows.append([row["system"], *cells, "; ".join(map(_difference, row["against"]))])
+    return _markdown_table(["system", *metrics, "MRR and p against"], rows)
+
+
+def _with_interval(value: dict[str, float]) -> str:
+    return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+
+
+def _difference(against: dict[str, Any]) -> str:
+    found = against["differences"]["mrr"]
+    return (
+        f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], p {found['p_value']:.4f} "
+        f"({against['system']})"
+    )
+
+
+def _markdown_table(columns: list[str], rows: list[list[Any]]) -> list[str]:
+    def line(cells: list[Any]) -> str:
+        shown = [f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else cell for cell in cells]
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in shown) + " |"
+
+    return [line(columns), "|" + "---|" * len(columns), *map(line, rows)]
+
+
+def plain_tables(found: dict[str, Any]) -> dict[str, tuple[list[str], list[list[Any]]]]:
+    """The figures as tables of plain cells, by name: columns and rows."""
+    interval, bounds = ["mean", "low", "high"], ("mean", "low", "high")
+    ladder = [
+        [table["name"], row["system"], row["seeds"], metric, *(value[bound] for bound in bounds)]
+        for table in found["tables"]
+        for row in table["rows"]
+        for metric, value in row["metrics"].items()
+    ]
+    differences = [
+        [table["name"], row["system"], other["system"], metric, *(value[key] for key in (*bounds, "p_value"))]
+        for table in found["tables"]
+        for row in table["rows"]
+        for other in row["against"]
+        for metric, value in other["differences"].items()
+    ]
+    answers = [
+        [row[key] for key in ("system", "distinct_1", "distinct_2", "words", "generated_share")]
+        for row in found["answers"]
+    ]
+    judged = [
+        [row["system"], judge["teacher"], "yes" if judge["trained_on"] else "no"]
+        + [judge[key]["mean"] for key in ("mutual_information", "win_rate_human", "win_rate_generated")]
+        for row in found["answers"]
+        for judge in row["judgements"]
+    ]
+    teachers = [
+        [name, *(values[key] for key in ("hits@1/20", "mrr", "cross_entropy", "entropy", "contexts"))]
+        for name, values in found["teachers"]["measures"].items()
+    ]
+    ratings = [
+        [row["scorer"]]
+        + [
+            row[key]["mean"] if key in row else None
+            for key in ("spearman", "kendall", "spearman_within", "kendall_within")
+        ]
+        for row in found["teachers"]["ratings"]
+    ]
+    latency = [
+        [name, values["p50_ms"], values["p95_ms"], values["requests"]]
+        for part in ("teachers", "students")
+        for name, values in (found["latency"] or {}).get(part, {}).items()
+    ]
+    sparsity = [[name, *values.values()] for name, values in found["sparsity"].items()]
+    filters = [
+        [teacher, reason, count]
+        for teacher, counts in found["filters"].items()
+        for reason, count in counts.items()
+    ]
+    tables = {
+        "ladder": (["held out", "system", "seeds", "metric", *interval], ladder),
+        "differences": (["held out", "system", "against", "metric", *interval, "p_value"], differences),
+        "answers": (["system", "dist-1", "dist-2", "words", "share generated"], answers),
+        "judgements": (
+            ["system", "judge", "trained it", "mutual information", "wins over human", "wins over generated"],
+            judged,
+        ),
+        "teachers": (["teacher", "hits@1/20", "mrr", "cross-entropy", "entropy", "contexts"], teachers),
+        "human ratings": (
+            ["scores", "Spearman", "Kendall", "Spearman within contexts", "Kendall within contexts"],
+            ratings,
+        ),
+        "latency": (["system", "p50 ms", "p95 ms", "requests"], latency),
+        "sparsity": (["system", "context terms", "response terms", "FLOPs"], sparsity),
+        "filters": (["teacher", "outcome", "responses"], filters),
+    }
+    return {name: table for name, table in tables.items() if table[1]}
+
+
+def _replace_generated(file: Path, markdown: str) -> None:
+    content = file.read_text()
+    if content.count(BEGIN) != 1 or content.count(END) != 1:
+        raise ValueError(f"--results {file}: wanted are a line {BEGIN} and one {END}")
+    before, rest = content.split(BEGIN)
+    after = rest.split(END)[1]
+    file.write_text(f"{before}{BEGIN}\n\n{markdown}\n{END}{after}")

@@ -1,0 +1,56 @@
+"""What every job does before its first stage and after its last."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jobs.config import JobConfig
+
+if TYPE_CHECKING:
+    from jobs.run_directory import RunDirectory
+    from jobs.tracking import Tracker
+
+
+@contextmanager
+def started(config: JobConfig, location: str) -> "Iterator[tuple[RunDirectory, Tracker]]":
+    """The run directory and the tracker of a job, on a Ray cluster that can do what the config asks for.
+
+    `location` is a URI, a path or a name under runs/.
+
+    Raises:
+        ConfigError: what the config names is missing, or the cluster too small.
+    """
+    _quieten_libraries()
+    from jobs.checks import check_inputs
+
+    check_inputs(config)
+
+    import ray
+
+    from jobs.checks import check_resources
+    from jobs.cluster import connect
+    from jobs.run_directory import RunDirectory, circumstances
+    from jobs.tracking import Tracker
+
+    run = RunDirectory(location if "/" in location else str(Path("runs") / location))
+    connect()
+    try:
+        check_resources(config)
+        resolved = config.model_dump(mode="json")
+        run.write_json({"config": resolved, **circumstances()}, "run.json")
+        tracker = Tracker(config.tracking.project, run.uri if "://" not in run.uri else ".", resolved)
+        print(f"run directory: {run.uri}")
+        yield run, tracker
+        tracker.finish()
+    finally:
+        ray.shutdown()
+
+
+def _quieten_libraries() -> None:
+    """Nothing is fetched that the config did not name, and libraries' chatter stays in their log files."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -1,0 +1,74 @@
+"""The tiny job that the tests of `jobs` share: real conversations, tiny models of random weights."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from teachers.conversations import CHITCHAT, clean, read
+from tests.jobs.running import run_job
+from tests.tiny_models import make_sparse_student, make_student, make_teacher
+
+NUM_CONVERSATIONS = 60
+
+
+def _write_conversations(path: Path) -> list[str]:
+    """Real conversations and two bad rows as JSON Lines; returns the words in them."""
+    lines: list[str] = ["{not json", json.dumps({"messages": [{"role": "robot", "content": "hi"}]})]
+    words: set[str] = set()
+    for _, row in read(CHITCHAT):
+        messages = clean(row, 200).messages
+        if len(messages) >= 8:
+            lines.append(json.dumps({"messages": messages[:8]}))
+            words.update(word for message in messages[:8] for word in message["content"].lower().split())
+        if len(lines) == NUM_CONVERSATIONS + 2:
+            break
+    path.write_text("\n".join(lines))
+    return sorted(words)
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("job")
+    words = _write_conversations(folder / "conversations.jsonl")
+    tiny_teacher = {"dtype": "float32", "max_model_tokens": 512, "max_sane_loss": 50}
+    settings = {
+        "examples": {
+            "conversations": str(folder / "conversations.jsonl"),
+            "max_train": 60,
+            "test_share": 0.3,
+            "validation_share": 0.2,
+        },
+        "teachers": {
+            "chat": {"model": str(make_teacher(folder / "chat", chat=True, seed=1)), **tiny_teacher},
+            "base": {"model": str(make_teacher(folder / "base", chat=False, seed=2)), **tiny_teacher},
+            "retriever": {
+                "kind": "similarity",
+                "model": str(make_student(folder / "retriever", words)),
+                "num_cpus": 1,
+                "max_tokens": 64,
+            },
+        },
+        # A random model seldom ends its turn: with one token a sample may end by luck, truncation is kept.
+        "generate": {"contexts": 12, "max_tokens": 12, "batch_size": 4},
+        "candidates": {"evaluation_contexts": 4},
+        "student": {
+            "model": str(make_student(folder / "encoder", words)),
+            "contexts_per_step": 8,
+            "checkpoint_every_steps": 2,
+            "precision": "fp32",
+        },
+    }
+    make_sparse_student(folder / "sparse-encoder", words)
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def run(config: Path) -> Path:
+    """The run directory of a finished job."""
+    location = config.parent / "run"
+    output = run_job("distill", config, "--run", str(location))
+    assert "talk to it" in output
+    return location

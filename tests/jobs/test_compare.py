@@ -1,0 +1,166 @@
+"""The comparison on the tiny job: two systems, two seeds, and no teacher's work done twice."""
+
+import json
+import re
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobs.published import BEGIN, END
+from teachers.records import read_rows
+from tests.jobs.running import run_job
+
+pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
+METRICS = {"hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _rated(config: Path) -> Path:
+    """Two contexts with three rated responses each."""
+    rows = [
+        {
+            "id": f"{context}-{number}",
+            "context_id": f"context {context}",
+            "messages": [{"role": "user", "content": f"how was day {context}?"}],
+            "response": f"it was good {number}",
+            "human_scores": {"overall": float(number)},
+        }
+        for context in range(2)
+        for number in range(3)
+    ]
+    file = config.with_name("rated.jsonl")
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    return file
+
+
+@pytest.fixture(scope="module")
+def compare_config(run: Path, config: Path) -> Path:
+    """The tiny job with one generative teacher less; what the others made lies in the store of `run`."""
+    settings = yaml.safe_load(config.read_text())
+    del settings["teachers"]["base"]
+    settings["evaluate"] = {"contexts": 30}
+    settings["compare"] = {
+        "seeds": [0, 1],
+        "served": "ensemble",
+        "judged_contexts": 3,
+        "reading_contexts": 2,
+        "timed_requests": 10,
+        "port": _free_port(),
+        "out_of_domain": "not/there.jsonl",
+        "ratings": str(_rated(config)),
+        "ladder": {
+            "human-only": {"changes": {"student.kl_weight": 0, "candidates.generated_per_teacher": 0}},
+            "ensemble": {},
+        },
+    }
+    file = config.with_name("bench.yaml")
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+@pytest.fixture(scope="module")
+def results(config: Path) -> Path:
+    """A document with words of its own around the generated part."""
+    file = config.with_name("results.md")
+    file.write_text(f"# Ours\n\n{BEGIN}\nold figures\n{END}\n\nWhat it means.\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def compared(run: Path, compare_config: Path, results: Path) -> tuple[Path, str]:
+    """The run directory of the comparison, and what it printed."""
+    location = run.with_name("compared")
+    return location, run_job("compare", compare_config, "--run", str(location), "--results", str(results))
+
+
+def _figures(compared: tuple[Path, str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((compared[0] / "report" / "comparison.json").read_text())
+    return found
+
+
+def test_no_teacher_runs_twice(compared: tuple[Path, str]) -> None:
+    """What the first job stored is used, and no system but the judges asks a teacher anything."""
+    lines = re.findall(r"  (\w+) (writes|scores|answers): (\d+) to do, (\d+) in the store", compared[1])
+    before_judging = [line for line in lines if line[1] != "answers"][: 2 + 1 + 2 * 2]
+    assert {(name, task) for name, task, *_ in before_judging} == {
+        ("chat", "writes"),
+        ("chat", "scores"),
+        ("retriever", "scores"),
+    }
+    scored_in_ladder = [line for line in before_judging if line[1] == "scores"][2:]
+    assert [to_do for *_, to_do, _ in scored_in_ladder] == ["0"] * 4
+
+
+def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path, str]) -> None:
+    [table] = _figures(compared)["tables"]
+    assert [row["system"] for row in table["rows"]] == ["bm25", "untrained", "human-only", "ensemble"]
+    assert [row["seeds"] for row in table["rows"]] == [1, 1, 2, 2]
+    for row in table["rows"]:
+        assert set(row["metrics"]) == METRICS
+        for value in row["metrics"].values():
+            assert 0 <= value["low"] <= value["mean"] <= value["high"] <= 1
+    assert [[other["system"] for other in row["against"]] for row in table["rows"]] == [
+        [],
+        ["bm25"],
+        ["untrained"],
+        ["human-only"],
+    ]
+    measured = read_rows(str(compared[0] / "systems" / "ensemble" / "measured"))
+    mean = sum(dict(row["metrics"])["mrr"] for row in measured) / len(measured)
+    assert table["rows"][3]["metrics"]["mrr"]["mean"] == pytest.approx(mean)
+    assert len(measured) == 2 * table["contexts"]
+
+
+def test_answers_come_from_the_response_set_and_are_judged(compared: tuple[Path, str]) -> None:
+    found = _figures(compared)
+    responses = {row["text"] for row in read_rows(str(compared[0] / "response_set"))}
+    held_out = {row["reply"] for row in read_rows(str(compared[0] / "examples")) if row["split"] == "test"}
+    for read in found["reading"]:
+        assert {answer["text"] for answer in read["answers"]} <= responses
+        assert read["gold"] in held_out - responses
+    by_system = {row["system"]: row for row in found["answers"]}
+    for row in by_system.values():
+        assert 0 < row["distinct_2"] <= 1 and 0 <= row["generated_share"] <= 1
+        [judge] = row["judgements"]
+        assert judge["teacher"] == "chat"
+        assert 0 <= judge["win_rate_human"]["mean"] <= 1
+    # `chat` wrote and scored for the ensemble, and had no say in what learned from people alone.
+    assert by_system["ensemble"]["judgements"][0]["trained_on"]
+    assert not by_system["human-only"]["judgements"][0]["trained_on"]
+
+
+def test_teachers_are_held_against_people_and_timed(compared: tuple[Path, str]) -> None:
+    found = _figures(compared)
+    scorers = {row["scorer"]: row for row in found["teachers"]["ratings"]}
+    assert set(scorers) == {"chat", "chat, mean log-likelihood", "retriever", "ensemble"}
+    assert -1 <= scorers["retriever"]["spearman"]["mean"] <= 1
+    assert found["latency"]["students"]["ensemble"]["requests"] == 10
+    assert found["latency"]["students"]["ensemble"]["p50_ms"] > 0
+    # No first line of its own: a random teacher seldom ends its turn before 32 tokens.
+    assert found["latency"]["teachers"].get("chat", {"p50_ms": 1})["p50_ms"] > 0
+
+
+def test_the_report_shows_every_system(compared: tuple[Path, str], results: Path) -> None:
+    page = (compared[0] / "report" / "index.html").read_text()
+    document = results.read_text()
+    for system in ("bm25", "untrained", "human-only", "ensemble"):
+        assert system in page and f"| {system} |" in document
+    assert document.startswith("# Ours\n") and document.endswith("What it means.\n")
+    assert "old figures" not in document
+
+
+def test_a_second_comparison_trains_and_asks_nothing(
+    compared: tuple[Path, str], compare_config: Path
+) -> None:
+    output = run_job("compare", compare_config, "--run", str(compared[0]))
+    assert "…" not in output
+    assert "to do" not in output
