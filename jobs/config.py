@@ -15,7 +15,7 @@ from pydantic_settings import (
 )
 
 from serve.config import IndexConfig
-from student.config import StudentConfig
+from student.config import FinetuneConfig, StudentConfig
 from teachers.config import (
     CandidatesConfig,
     ExamplesConfig,
@@ -29,10 +29,20 @@ from teachers.config import (
 )
 
 Stage = Literal[
-    "examples", "generate", "neighbours", "candidates", "score", "targets", "train", "index", "evaluate"
+    "examples",
+    "finetune",
+    "generate",
+    "neighbours",
+    "candidates",
+    "score",
+    "targets",
+    "train",
+    "index",
+    "evaluate",
 ]
 STAGES: tuple[Stage, ...] = (
     "examples",
+    "finetune",
     "generate",
     "neighbours",
     "candidates",
@@ -76,6 +86,7 @@ class JobConfig(BaseSettings):
     store: str | None = None
     """Where teachers' output is kept for all runs, a path or URI; beside the run directory if not given."""
     examples: ExamplesConfig = ExamplesConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     generate: GenerateConfig = GenerateConfig()
     filters: FiltersConfig = FiltersConfig()
     candidates: CandidatesConfig = CandidatesConfig()

@@ -15,26 +15,31 @@ from jobs.report import report_metrics, report_training
 from jobs.run_directory import RunDirectory, key_of
 from jobs.teaching import generate_samples, score_pairs
 from jobs.tracking import History, Tracker, TrainingReports
+from serve.folders import file_exists
 from serve.index import write_index
 from student.config import RESOURCES
 from student.encoder import EncoderSource, resolve_model
 from student.evaluation import evaluate_student
+from student.language_model import train_language_model
 from student.model_card import write_model_card
 from student.retrieval import write_neighbours
 from student.training import train_student
 from teachers.calibration import calibrate
 from teachers.candidates import write_candidates
-from teachers.config import TeacherConfig, Writer, scores, writes
+from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes
 from teachers.examples import write_examples
 from teachers.filters import read_blocklist
+from teachers.finetuning import learned_rows, write_sequences
 from teachers.generation import stored_samples
+from teachers.packaged import model_folder
 from teachers.records import EXAMPLES, read_rows, write_rows
 from teachers.responses import write_responses
 from teachers.scoring import write_scores
-from teachers.store import pairs_uri, samples_uri
+from teachers.store import model_uri, pairs_uri, samples_uri
 from teachers.targets import write_targets
 
 _Result = TypeVar("_Result")
+_COMPLETE = "finetuned.json"  # written last into a fine-tuned teacher's folder
 
 
 class Job:
@@ -81,6 +86,53 @@ def examples(job: Job) -> None:
         key_of(config.model_dump()),
         lambda: write_examples(job.run.at("examples"), job.run.at("rejected", "examples"), config),
     )
+
+
+def finetune(job: Job) -> None:
+    """Each generative teacher learns the training conversations, if `finetune.epochs` says so (G2R §4.1)."""
+    if not job.config.finetune.epochs:
+        return
+    examples = learned_rows(read_rows(job.run.at("examples")))
+    for name, teacher in job.teachers.items():
+        if isinstance(teacher, VllmTeacher):
+            job.teachers[name] = _finetuned(job, name, teacher, examples)
+
+
+def _finetuned(job: Job, name: str, teacher: VllmTeacher, examples: list[dict[str, Any]]) -> VllmTeacher:
+    """The teacher with the weights that it has learned, from the store if another run made them."""
+    config = job.config.finetune
+    learned = [examples, teacher.system_prompt, config.model_dump(exclude=set(RESOURCES))]
+    uri = model_uri(job.store, teacher, *learned)
+    key = uri.rsplit("/", 1)[-1]
+    reports = TrainingReports(job.run, ("finetune", key, "history.jsonl"), job.tracker)
+
+    def work() -> dict[str, Any]:
+        if file_exists(f"{uri}/{_COMPLETE}"):
+            return {"from the store": 1}
+        sequences = job.run.at("finetune", key, "sequences")
+        counts = write_sequences(examples, sequences, name, teacher, config.max_tokens)
+        with progress(
+            f"{name} learns",
+            reports.total_steps,
+            "steps",
+            reports.steps_done,
+            reports.validations,
+            reports.losses,
+        ):
+            found = counts | train_language_model(
+                sequences,
+                model_folder(teacher.model),
+                uri,
+                job.run.at("finetune"),
+                key,
+                config,
+                [History(reports.uri)],
+            )
+        RunDirectory(uri).write_json(found, _COMPLETE)
+        return found
+
+    job.once(f"finetune-{name}", key, work)
+    return teacher.model_copy(update={"model": uri})
 
 
 def generate(job: Job) -> None:

@@ -104,11 +104,10 @@ class TrainingReports:
         self._logged = max((line["step"] for line in new), default=self._logged)
         for line in new:
             self._tracker.log({f"train/{name}": value for name, value in line.items()})
-        validated = [line for line in new if "validation_mrr" in line]
+        validated = [line for line in new if "validation_loss" in line]
         if not validated:
             return None
         last = validated[-1]
-        return (
-            f"validation at step {last['step']}: MRR {last['validation_mrr']:.3f}, "
-            f"hits@1/20 {last['validation_hits@1/20']:.3f}, loss {last['validation_loss']:.3f}"
-        )
+        names = {"validation_mrr": "MRR", "validation_hits@1/20": "hits@1/20", "validation_loss": "loss"}
+        shown = [f"{title} {last[name]:.3f}" for name, title in names.items() if name in last]
+        return f"validation at step {last['step']}: {', '.join(shown)}"

@@ -1,8 +1,8 @@
 """Checkpoints of a training: written whole, checked before they are loaded, on any number of workers.
 
-A checkpoint is a folder with DeepSpeed's state in `engine/`, the student so far in `student/` (which
-sentence-transformers loads), and the hash of every file. The data's position and dropout's random numbers
-follow from the step (`student.batches`, `student.step`), so that they need not be kept.
+A checkpoint is a folder with DeepSpeed's state in `engine/`, the model so far in `model/` (as whoever uses it
+loads it), and the hash of every file. The data's position and dropout's random numbers follow from the step
+(`student.batches`, `student.step`), so that they need not be kept.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ from typing import Any
 
 import ray.train
 import torch
+from torch import Tensor
 
-from student.config import StudentConfig
-from student.encoder import EncoderSource, Side, load_encoder, separate_encoders
+from student.config import TrainingConfig
 from student.engine import (
     WORLD_FILE,
     convert_checkpoint,
@@ -31,9 +31,8 @@ from student.engine import (
 )
 from student.errors import CHECKPOINT_PREFIX, TrainingError
 from student.sparsity import State as SparsityState
-from student.sparsity import fold_thresholds
 
-STUDENT_FOLDER = "student"
+MODEL_FOLDER = "model"
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,11 @@ def save(
     engine: Any,
     state: TrainingState,
     metrics: dict[str, Any],
-    config: StudentConfig,
-    thresholds: dict[Side, float],
+    write_model: Callable[[dict[str, Tensor], Path], None],
 ) -> None:
     """Reports the metrics to Ray Train with a checkpoint; every rank has to call it.
 
-    `thresholds` are a sparse student's, and become part of the saved one.
+    `write_model(weights, folder)` writes the model with the trained weights, by name, as it is to be used.
     """
     rank = torch.distributed.get_rank()
     # A step that is taken again makes another checkpoint: Ray Train would delete both with one of them.
@@ -76,20 +74,14 @@ def save(
         folder = Path(scratch)
         save_checkpoint(engine, folder, asdict(state))
         if rank == 0:
-            encoder = load_encoder(EncoderSource(config.model, config.kind, config.max_tokens))
-            if config.encoders != "shared":
-                encoder = separate_encoders(encoder)
-            names = {name.removeprefix("encoder."): weight for name, weight in weights.items()}
-            encoder.load_state_dict(names, strict=False)  # without buffers and what is frozen
-            fold_thresholds(encoder, thresholds)
-            encoder.save(str(folder / STUDENT_FOLDER))
+            write_model(weights, folder / MODEL_FOLDER)
         hashes = {str(file.relative_to(folder)): _hash(file) for file in folder.rglob("*") if file.is_file()}
         (folder / f"files-{rank}.json").write_text(json.dumps(hashes))
         # Each rank's files, under one name, become one checkpoint.
         ray.train.report(metrics, ray.train.Checkpoint.from_directory(folder), checkpoint_dir_name=name)
 
 
-def resume(start: Callable[[bool], Any], config: StudentConfig) -> tuple[Any, TrainingState, dict[str, str]]:
+def resume(start: Callable[[bool], Any], config: TrainingConfig) -> tuple[Any, TrainingState, dict[str, str]]:
     """The engine and the state of the newest whole checkpoint, or of the beginning where there is none.
 
     `start(universal)` starts the engine. A damaged checkpoint is passed over; the third result has then a
@@ -112,7 +104,7 @@ def resume(start: Callable[[bool], Any], config: StudentConfig) -> tuple[Any, Tr
     return start(False), TrainingState(), {}
 
 
-def _resumed(start: Callable[[bool], Any], folder: Path, config: StudentConfig) -> tuple[Any, TrainingState]:
+def _resumed(start: Callable[[bool], Any], folder: Path, config: TrainingConfig) -> tuple[Any, TrainingState]:
     """The engine and the state of the whole checkpoint in `folder`, converted if it has to be."""
     universal = needs_conversion(folder, config)
     converted = Path(tempfile.gettempdir()) / f"rejoinder-universal-{_token()}"

@@ -13,9 +13,10 @@ _BY_KIND: dict[str, dict[str, Any]] = {
     "similarity_scale": {"dense": 20.0, "sparse": 1.0},
 }
 
-# Keys that say where and how fast the student is trained, and not what it learns.
+# Keys that say where and how fast a model is trained, and not what it learns.
 RESOURCES = (
     "texts_per_forward",
+    "tokens_per_forward",
     "gradient_cache",
     "report_every_steps",
     "num_workers",
@@ -49,10 +50,66 @@ class SparsityConfig(BaseModel):
     """Share of the steps in which the budget is approached and the weight rises, quadratically."""
 
 
-class StudentConfig(BaseModel):
-    """A bi-encoder: one model reads the context, the same or another the response."""
+class TrainingConfig(BaseModel):
+    """How and on what a model is trained by Ray Train and DeepSpeed, whatever it learns."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    learning_rate: float = Field(gt=0)
+    """Peak learning rate of AdamW."""
+    accumulation_steps: int = Field(1, ge=1)
+    """Steps whose gradients are added up before the weights change; each has negatives of its own."""
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the steps in which the learning rate rises; after them it falls to zero."""
+    gradient_clipping: float = Field(1.0, gt=0)
+    """Largest norm of a gradient."""
+    num_workers: int = Field(2, ge=1)
+    """Training processes."""
+    cpus_per_worker: int = Field(1, ge=1)
+    """Cores and threads of one."""
+    use_gpu: bool = False
+    """One GPU per worker."""
+    zero_stage: int = Field(0, ge=0, le=3)
+    """DeepSpeed's ZeRO stage."""
+    offload_optimizer: bool = False
+    """Keep the optimizer's state in the CPU's memory; from ZeRO stage 1 on."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """`auto` is bf16 where the hardware computes in it, two to three times faster than fp32 on a CPU."""
+    deepspeed: dict[str, Any] = {}
+    """Any other part of DeepSpeed's configuration, laid over ours."""
+    seed: int = 0
+    """Seed of shuffling and dropout."""
+    report_every_steps: int = Field(5, ge=1)
+    """Steps between two points of the learning curve."""
+    checkpoint_every_steps: int = Field(25, ge=1)
+    """Each is validated; a cut-off training goes on from the last, the best is kept."""
+    max_failures: int = Field(2, ge=0)
+    """Lost workers after which training gives up."""
+
+    @model_validator(mode="after")
+    def _offloads_what_is_sharded(self) -> Self:
+        if self.offload_optimizer and not self.zero_stage:
+            raise ValueError("offload_optimizer: needs zero_stage 1, 2 or 3")
+        return self
+
+
+class FinetuneConfig(TrainingConfig):
+    """Generative teachers learn to continue the training conversations before they are asked (G2R's did)."""
+
+    epochs: int = Field(0, ge=0)
+    """Passes over the training examples; 0 leaves the teachers as they are."""
+    learning_rate: float = Field(5e-5, gt=0)
+    """Peak learning rate of AdamW."""
+    sequences_per_step: int = Field(16, ge=1)
+    """Conversations of all workers together in one step."""
+    tokens_per_forward: int = Field(1024, ge=1)
+    """Tokens that go through the model together, at least one conversation; more on a GPU."""
+    max_tokens: int = Field(512, ge=16)
+    """Longer conversations lose their oldest turns."""
+
+
+class StudentConfig(TrainingConfig):
+    """A bi-encoder: one model reads the context, the same or another the response."""
 
     kind: Kind = "dense"
     """`dense` (embeddings, FAISS) or `sparse` (SPLADE's weighted terms, an inverted index)."""
@@ -82,8 +139,6 @@ class StudentConfig(BaseModel):
     """Random responses that all contexts of a step share, besides each other's candidates (G2R: 512)."""
     contexts_per_step: int = Field(32, ge=1)
     """Contexts of all workers together in one step."""
-    accumulation_steps: int = Field(1, ge=1)
-    """Steps whose gradients are added up before the weights change; each has negatives of its own."""
     texts_per_forward: int = Field(16, ge=1)
     """Texts of like length that go through the encoder together; more on a GPU."""
     gradient_cache: bool = False
@@ -92,42 +147,14 @@ class StudentConfig(BaseModel):
     """Peak learning rate of AdamW."""
     epochs: int = Field(1, ge=1)
     """Passes over the training contexts."""
-    warmup_share: float = Field(0.1, ge=0, lt=1)
-    """Share of the steps in which the learning rate rises; after them it falls to zero."""
-    gradient_clipping: float = Field(1.0, gt=0)
-    """Largest norm of a gradient."""
     sparsity: SparsityConfig = SparsityConfig()
-    num_workers: int = Field(2, ge=1)
-    """Training processes."""
-    cpus_per_worker: int = Field(1, ge=1)
-    """Cores and threads of one."""
-    use_gpu: bool = False
-    """One GPU per worker."""
-    zero_stage: int = Field(0, ge=0, le=3)
-    """DeepSpeed's ZeRO stage."""
-    offload_optimizer: bool = False
-    """Keep the optimizer's state in the CPU's memory; from ZeRO stage 1 on."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """`auto` is bf16 where the hardware computes in it, two to three times faster than fp32 on a CPU."""
-    deepspeed: dict[str, Any] = {}
-    """Any other part of DeepSpeed's configuration, laid over ours."""
-    seed: int = 0
-    """Seed of shuffling and dropout."""
-    report_every_steps: int = Field(5, ge=1)
-    """Steps between two points of the learning curve."""
-    checkpoint_every_steps: int = Field(25, ge=1)
-    """Each is validated; a cut-off training goes on from the last, the best becomes the student."""
     early_stopping: int | None = Field(None, ge=1)
     """Validations in a row without a better MRR that end training."""
-    max_failures: int = Field(2, ge=0)
-    """Lost workers after which training gives up."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if not self.cross_entropy_weight + self.kl_weight + self.margin_mse_weight:
             raise ValueError("cross_entropy_weight, kl_weight and margin_mse_weight are all 0")
-        if self.offload_optimizer and not self.zero_stage:
-            raise ValueError("offload_optimizer: needs zero_stage 1, 2 or 3")
         sparsity = self.sparsity
         if (
             self.encoders == "shared"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from student.config import StudentConfig
+from student.config import TrainingConfig
 from student.errors import TrainingError
 
 _TAG = "engine"
@@ -21,7 +21,7 @@ WORLD_FILE = "world.json"
 _CONVERTIBLE = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
 
 
-def computes_bf16(config: StudentConfig) -> bool:
+def computes_bf16(config: TrainingConfig) -> bool:
     """Whether training is in bf16: what the user says, or what the hardware computes in."""
     if config.precision != "auto":
         return config.precision == "bf16"
@@ -30,8 +30,8 @@ def computes_bf16(config: StudentConfig) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def deepspeed_config(config: StudentConfig, universal: bool = False) -> dict[str, Any]:
-    """DeepSpeed's configuration; what the user gives under `student.deepspeed` is laid over it."""
+def deepspeed_config(config: TrainingConfig, universal: bool = False) -> dict[str, Any]:
+    """DeepSpeed's configuration; what the user gives under `deepspeed` is laid over it."""
     zero: dict[str, Any] = {
         "stage": config.zero_stage,
         # The buffers are allocated in full; DeepSpeed's default of 5e8 numbers is for larger models.
@@ -56,7 +56,7 @@ def deepspeed_config(config: StudentConfig, universal: bool = False) -> dict[str
 
 
 def start_engine(
-    model: torch.nn.Module, config: StudentConfig, num_updates: int, universal: bool = False
+    model: torch.nn.Module, config: TrainingConfig, num_updates: int, universal: bool = False
 ) -> Any:
     """The DeepSpeed engine of this rank; torch.distributed has been set up already."""
     import deepspeed  # reads DS_ACCELERATOR when imported
@@ -108,7 +108,7 @@ def save_checkpoint(engine: Any, folder: Path, state: dict[str, Any]) -> None:
         (folder / WORLD_FILE).write_text(json.dumps(world))
 
 
-def needs_conversion(folder: Path, config: StudentConfig) -> bool:
+def needs_conversion(folder: Path, config: TrainingConfig) -> bool:
     """Whether the checkpoint's optimizer is sharded over another number of workers than there are now."""
     saved: int = json.loads((folder / WORLD_FILE).read_text())["world_size"]
     return config.zero_stage > 0 and saved != torch.distributed.get_world_size()

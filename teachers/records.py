@@ -38,6 +38,11 @@ EXAMPLES = pa.schema(
 # Writes: any stage that sets input aside. Reads: people.
 REJECTED = pa.schema([("origin", pa.string()), ("row", pa.string()), ("reason", pa.string())])
 
+# Writes: teachers.finetuning. Reads: student.language_model.
+# A conversation as its teacher reads it, context and reply; all sequences begin with the same `num_known`
+# tokens (system prompt, template), of which there is nothing to learn.
+SEQUENCES = pa.schema([("split", pa.string()), ("tokens", pa.list_(pa.int32())), ("num_known", pa.int32())])
+
 # The store, shared by runs: what a teacher made, once, in a folder of its own for each teacher and its
 # settings. A key is `teachers.store.content_key` of what the row answers. A row with an `error` broke
 # the teacher, also when tried alone; its other values are null.

@@ -2,6 +2,7 @@
 
     STORE/samples/MODEL-HASH/*.parquet   rows of SAMPLES; HASH is of the weights and sampling settings
     STORE/pairs/MODEL-HASH/*.parquet     rows of PAIR_SCORES; HASH is of the weights and scoring settings
+    STORE/models/MODEL-HASH/             a fine-tuned teacher; HASH is of the weights and what it learned
 
 Each finished batch is a file of its own. A file is complete once Parquet's footer is written: one that was
 cut off is not read, and its rows are made again.
@@ -49,6 +50,11 @@ def samples_uri(store: str, teacher: TeacherConfig, config: GenerateConfig) -> s
     return _folder(store, "samples", teacher, settings, config.model_dump(exclude=_NOT_SAMPLING))
 
 
+def model_uri(store: str, teacher: VllmTeacher, *learned: Any) -> str:
+    """Where the teacher lies after it `learned` that."""
+    return f"{store}/models/{_name(teacher)}-{content_key(weights_identity(teacher.model), *learned)[:16]}"
+
+
 def pairs_uri(store: str, teacher: TeacherConfig) -> str:
     """Where a teacher's scores lie."""
     return _folder(store, "pairs", teacher, teacher.model_dump(exclude=_NOT_SAID))
@@ -62,8 +68,11 @@ def _folder(store: str, kind: str, teacher: TeacherConfig, *settings: dict[str, 
         settings[0]["tokenizer"] = weights_identity(settings[0]["tokenizer"])
     if isinstance(teacher, VllmTeacher) and teacher.num_gpus > 1:
         settings[0]["num_gpus"] = teacher.num_gpus  # tensor parallelism adds in another order
-    name = re.sub(r"[^\w.-]+", "-", teacher.model.rstrip("/").rsplit("/", 1)[-1]).lower()
-    return f"{store}/{kind}/{name}-{content_key(*settings)[:16]}"
+    return f"{store}/{kind}/{_name(teacher)}-{content_key(*settings)[:16]}"
+
+
+def _name(teacher: TeacherConfig) -> str:
+    return re.sub(r"[^\w.-]+", "-", teacher.model.rstrip("/").rsplit("/", 1)[-1]).lower()
 
 
 def stored_keys(uri: str) -> set[str]:

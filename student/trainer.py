@@ -1,0 +1,125 @@
+"""Ray Train around a training loop: rows to workers, checkpoints kept, the best one published."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import ray.data
+import ray.train
+from ray.data import ExecutionOptions
+from ray.data.expressions import col
+from ray.train.torch import TorchConfig, TorchTrainer
+from torch import Tensor
+
+from student.checkpoints import MODEL_FOLDER
+from student.config import TrainingConfig
+from student.errors import NoSecondTry, in_one_line
+from teachers.records import open_uri
+
+Found = tuple[ray.train.Checkpoint, dict[str, Any]]
+"""A checkpoint and what was reported with it."""
+
+
+def fit(
+    loop: Callable[[dict[str, Any]], dict[str, Any]],
+    loop_config: dict[str, Any],
+    rows: ray.data.Dataset,
+    config: TrainingConfig,
+    storage_uri: str,
+    run_name: str,
+    callbacks: list[ray.train.UserCallback],
+    score: ray.train.CheckpointConfig,
+) -> tuple[list[Found], dict[str, Any]]:
+    """The checkpoints that were kept, and what the loop returned; `loop(loop_config)` runs on each worker.
+
+    Checkpoints go to `storage_uri`/`run_name`, and the same call goes on from the newest.
+
+    Raises:
+        ValueError: training cannot go on; one line says why and names the last checkpoint.
+    """
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config=loop_config,
+        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=config.use_gpu,
+            resources_per_worker={"CPU": config.cpus_per_worker, "GPU": int(config.use_gpu)},
+        ),
+        run_config=ray.train.RunConfig(
+            name=run_name,
+            storage_path=absolute(storage_uri),
+            failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=score,
+            callbacks=[*callbacks, NoSecondTry()],
+        ),
+        datasets={"train": rows},
+        # Every worker reads all rows, always in the same order.
+        dataset_config=ray.train.DataConfig(
+            datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)
+        ),
+    )
+    with in_one_line(f"{storage_uri}/{run_name}"):
+        result = trainer.fit()
+    # Not `.metrics`, which are those of the last checkpoint.
+    return result.best_checkpoints or [], result.return_value or {}
+
+
+def windows(size: int) -> Iterator[list[dict[str, Any]]]:
+    """On a worker: all training rows in the order in which they were written, `size` at a time."""
+    for table in ray.train.get_dataset_shard("train").iter_batches(batch_size=size, batch_format="pyarrow"):
+        yield table.to_pylist()
+
+
+def training_rows(uri: str) -> ray.data.Dataset:
+    """The rows of the training split in the order in which they were written."""
+    rows = ray.data.read_parquet(absolute(uri)).filter(expr=col("split") == "train")
+    rows.context.execution_options.preserve_order = True
+    return rows.materialize()
+
+
+def publish(checkpoint: ray.train.Checkpoint, output_uri: str) -> None:
+    """Copies the checkpoint's model to `output_uri`, replacing what was there."""
+    filesystem, path = open_uri(output_uri)
+    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound:
+        filesystem.delete_dir(path)
+    filesystem.create_dir(path, recursive=True)
+    pyarrow.fs.copy_files(
+        f"{checkpoint.path}/{MODEL_FOLDER}",
+        path,
+        source_filesystem=checkpoint.filesystem,
+        destination_filesystem=filesystem,
+    )
+
+
+def absolute(uri: str) -> str:
+    """A URI as it is, a local path from the root: workers have another working directory."""
+    return uri if "://" in uri else str(Path(uri).resolve())
+
+
+class Means:
+    """Means over the steps since the last report, which are the same on every worker."""
+
+    def __init__(self, rows_per_step: int) -> None:
+        self._rows_per_step = rows_per_step
+        self._begin()
+
+    def _begin(self) -> None:
+        self._values: dict[str, list[float]] = {}
+        self._since = time.monotonic()
+        self.waited_s = 0.0
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self._values.setdefault(name, []).append(value.item())
+
+    def take(self) -> dict[str, float]:
+        """The means, and rates by the clock; begins anew."""
+        seconds = time.monotonic() - self._since
+        rows = len(self._values["loss"]) * self._rows_per_step
+        found = {name: sum(values) / len(values) for name, values in self._values.items()}
+        found |= {"contexts_per_s": rows / seconds, "data_share": self.waited_s / seconds}
+        self._begin()
+        return found
