@@ -6,6 +6,7 @@ from functools import partial
 import ray
 
 from jobs.config import ConfigError, JobConfig
+from student.config import TrainingConfig
 from student.encoder import resolve_model
 from teachers.candidates import RANKED_CANDIDATES
 from teachers.config import EndpointTeacher
@@ -37,12 +38,15 @@ def check_resources(config: JobConfig) -> None:
     """Raises ConfigError where the running cluster can never give what the config asks for."""
     # An autoscaling cluster shows only the nodes it has; Ray itself waits for the others.
     cluster = ray.cluster_resources()
-    student = config.student
+    trainings: dict[str, TrainingConfig] = {"student": config.student}
+    if config.finetune.epochs:
+        trainings["finetune"] = config.finetune
     wanted: dict[str, dict[str, float]] = {
-        "student.num_workers": {
-            "CPU": student.num_workers * student.cpus_per_worker + 1,  # one reads the data
-            "GPU": student.num_workers if student.use_gpu else 0,
+        f"{name}.num_workers": {
+            "CPU": training.num_workers * training.cpus_per_worker + 1,  # one reads the data
+            "GPU": training.num_workers if training.use_gpu else 0,
         }
+        for name, training in trainings.items()
     }
     for name, teacher in config.teachers.items():
         wanted[f"teachers.{name}.replicas"] = {

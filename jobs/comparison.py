@@ -8,18 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.comparison_config import BM25, UNTRAINED, UNTRAINED_SPARSE, ComparisonConfig
-from jobs.judging import generative_scorers, held_out_rows
+from jobs.judging import Answers, held_out_rows
 from jobs.ladder import OUT_OF_DOMAIN, seed_job
 from jobs.run_directory import circumstances
 from jobs.stages import Job, scorers, scores_uris
 from jobs.tracking import TrainingReports
+from jobs.verdicts import Verdicts, trained_by
 from student.diversity import distinct_n, mean_words
 from student.evaluation import HeldOut
 from student.statistics import interval, paired_difference, seed_deviation
 from teachers.calibration import calibrate
-from teachers.ratings import rating_correlations, read_ratings
+from teachers.latency import TOKENS
+from teachers.ratings import Rated, rating_correlations
 from teachers.records import read_rows
-from teachers.targets import read_scores
 
 Values = NDArray[np.float64]
 
@@ -59,18 +60,10 @@ class Results:
             for name in names
         }
 
-    def answers(self) -> dict[str, list[str]]:
-        """example_id -> the best responses of the first seed, on the split `test`."""
+    def answers(self) -> dict[str, str]:
+        """example_id -> the best response by the first seed's student, on the split `test`."""
         first = next(iter(self._rows["test"].values()))
-        return {row["example_id"]: row["answers"] for row in first}
-
-
-def top_answers(results: dict[str, Results]) -> dict[str, dict[str, str]]:
-    """System -> example_id -> its answer."""
-    return {
-        name: {example_id: answers[0] for example_id, answers in found.answers().items()}
-        for name, found in results.items()
-    }
+        return {row["example_id"]: row["answers"][0] for row in first}
 
 
 def comparison(
@@ -79,11 +72,14 @@ def comparison(
     systems: dict[str, Job],
     results: dict[str, Results],
     sets: dict[str, HeldOut],
+    ratings: list[Rated],
 ) -> dict[str, Any]:
     """All figures; see `jobs.page` for what is made of them."""
+    print("intervals and tests:", flush=True)
     where = circumstances()
+    answers = {name: found.answers() for name, found in results.items()}
     return {
-        "title": f"Comparison {base.run.uri.rsplit('/', 1)[-1]}",
+        "title": f"Comparison of systems: {base.run.uri.rsplit('/', 1)[-1]}",
         "date": datetime.date.today().isoformat(),
         "machine": where["machine"],
         "command": " ".join(where["command"]),
@@ -92,13 +88,13 @@ def comparison(
         "seeds": config.compare.seeds,
         "notes": _notes(base, config),
         "tables": [_table(name, held_out, config, systems, results) for name, held_out in sets.items()],
-        "answers": [_answers_of(name, base, config, systems, results) for name in config.systems()],
+        "answers": _answers(base, config, systems, answers),
         "sparsity": _sparsity(systems),
         "learning_curves": {name: _curves(systems[name], config, name) for name in config.compare.ladder},
-        "teachers": _teachers(base, config),
+        "teachers": _teachers(base, ratings),
         "filters": base.run.read_json("stages", "generate.json")["counts"],
         "latency": _latency(base, config),
-        "reading": _reading(base, config, results),
+        "reading": _reading(base, config, answers),
     }
 
 
@@ -122,10 +118,14 @@ def _table(
 ) -> dict[str, Any]:
     title, explanation = _TITLES[name]
     groups = held_out.conversation_ids
-    rows = []
-    for system in config.systems():
-        metrics = results[system].metrics(name)
-        rows.append(
+    measured = {system: found.metrics(name) for system, found in results.items()}
+    return {
+        "name": title,
+        "explanation": explanation,
+        "contexts": len(held_out.contexts),
+        "conversations": len(set(groups)),
+        "responses": len(held_out.responses),
+        "rows": [
             {
                 "system": system,
                 "kind": _kind(system, systems),
@@ -140,28 +140,19 @@ def _table(
                     {
                         "system": other,
                         "differences": {
-                            metric: asdict(
-                                paired_difference(results[other].metrics(name)[metric], values, groups)
-                            )
+                            metric: asdict(paired_difference(measured[other][metric], values, groups))
                             for metric, values in metrics.items()
                         },
                     }
-                    for other in _against(system, config)
+                    for other in _against(system, config, list(systems))
                 ],
             }
-        )
-    return {
-        "name": title,
-        "explanation": explanation,
-        "contexts": len(held_out.contexts),
-        "conversations": len(set(groups)),
-        "responses": len(held_out.responses),
-        "rows": rows,
+            for system, metrics in measured.items()
+        ],
     }
 
 
-def _against(system: str, config: ComparisonConfig) -> list[str]:
-    rows = config.systems()
+def _against(system: str, config: ComparisonConfig, rows: list[str]) -> list[str]:
     place = rows.index(system)
     named = config.compare.ladder[system].against if system in config.compare.ladder else []
     return named or rows[max(0, place - 1) : place]
@@ -173,106 +164,26 @@ def _kind(system: str, systems: dict[str, Job]) -> str:
     return systems[system].config.student.kind
 
 
-def _answers_of(
-    system: str,
-    base: Job,
-    config: ComparisonConfig,
-    systems: dict[str, Job],
-    results: dict[str, Results],
-) -> dict[str, Any]:
-    answers = top_answers({system: results[system]})[system]
-    source = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
-    texts = list(answers.values())
-    return {
-        "system": system,
-        "distinct_1": distinct_n(texts, 1),
-        "distinct_2": distinct_n(texts, 2),
-        "words": mean_words(texts),
-        "generated_share": float(np.mean([source[text] == "generated" for text in texts])),
-        "judgements": _judgements(system, base, config, systems, answers),
-    }
-
-
-def _judgements(
-    system: str,
-    base: Job,
-    config: ComparisonConfig,
-    systems: dict[str, Job],
-    answers: dict[str, str],
+def _answers(
+    base: Job, config: ComparisonConfig, systems: dict[str, Job], answers: Answers
 ) -> list[dict[str, Any]]:
-    """What each judge says; a judge that trained the system is left out where there is another."""
-    rows = read_rows(base.run.at("judged", "candidates"))
-    if not rows:
-        return []
-    groups = {row["example_id"]: row["conversation_id"] for row in held_out_rows(base, len(rows))}
-    trained_by = _trained_by(system, config, systems)
-    judges = list(generative_scorers(base))
-    impartial = [judge for judge in judges if judge not in trained_by]
+    source = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
+    verdicts = Verdicts(base, config.compare.judged_contexts)
     found = []
-    for judge in impartial or judges:
-        scores = read_scores(
-            rows, {judge: base.run.at("judged", "scores", judge)}, "pointwise_mutual_information"
-        )["test"]
-        judged = _JudgedAnswers()
-        for row in rows:
-            if row["example_id"] in scores:
-                judged.add(row, scores[row["example_id"]][0], answers[row["example_id"]], groups)
-        if judged.groups:
-            found.append({"teacher": judge, "trained_on": judge in trained_by, **judged.measures()})
+    for system, job in systems.items():
+        texts = list(answers[system].values())
+        teachers = trained_by(job) if system in config.compare.ladder else set()
+        found.append(
+            {
+                "system": system,
+                "distinct_1": distinct_n(texts, 1),
+                "distinct_2": distinct_n(texts, 2),
+                "words": mean_words(texts),
+                "generated_share": float(np.mean([source[text] == "generated" for text in texts])),
+                "judgements": verdicts.of(answers[system], teachers),
+            }
+        )
     return found
-
-
-class _JudgedAnswers:
-    """One judge's scores of one system's answers, beside those of the replies they are held against."""
-
-    def __init__(self) -> None:
-        self.groups: list[str] = []
-        self._columns: dict[str, list[float]] = {
-            "mutual_information": [],
-            "win_rate_human": [],
-            "win_rate_generated": [],
-        }
-
-    def add(self, row: dict[str, Any], scores: Values, answer: str, groups: dict[str, str]) -> None:
-        """`scores` [K] of the row's candidates; a context with a missing score is left out."""
-        by_text = {
-            candidate["text"]: score for candidate, score in zip(row["candidates"], scores, strict=True)
-        }
-        generated = [
-            by_text[candidate["text"]]
-            for candidate in row["candidates"]
-            if candidate["source"] == "generated"
-        ]
-        own, human = by_text[answer], scores[0]
-        if not np.isfinite([own, human, *generated]).all() or not generated:
-            return
-        self.groups.append(groups[row["example_id"]])
-        self._columns["mutual_information"].append(own)
-        self._columns["win_rate_human"].append(_wins(own, human))
-        self._columns["win_rate_generated"].append(float(np.mean([_wins(own, other) for other in generated])))
-
-    def measures(self) -> dict[str, Any]:
-        """The mean and interval of each."""
-        return {
-            name: asdict(interval(np.array([values]), self.groups)) for name, values in self._columns.items()
-        }
-
-
-def _wins(own: float, other: float) -> float:
-    return 0.5 if own == other else float(own > other)
-
-
-def _trained_by(system: str, config: ComparisonConfig, systems: dict[str, Job]) -> set[str]:
-    """Teachers that had a say in what the system learned, by their scores or by what they wrote."""
-    if _kind(system, systems) == "baseline":
-        return set()
-    own = systems[system].config
-    scored = set()
-    if own.student.kl_weight or own.student.margin_mse_weight:
-        weights = own.targets.weights
-        scored = {name for name in own.teachers if not isinstance(weights, dict) or weights.get(name, 1.0)}
-    wrote = set(generative_scorers(systems[system])) if own.candidates.generated_per_teacher else set()
-    return scored | wrote
 
 
 def _sparsity(systems: dict[str, Job]) -> dict[str, dict[str, float]]:
@@ -287,30 +198,29 @@ def _sparsity(systems: dict[str, Job]) -> dict[str, dict[str, float]]:
 
 
 def _curves(system: Job, config: ComparisonConfig, name: str) -> dict[str, list[dict[str, float]]]:
+    wanted = ("step", "loss", "validation_mrr", "validation_hits@1/20", "validation_loss")
     curves = {}
     for seed in config.compare.seeds:
-        job = seed_job(system, config.system(name, seed), seed)
-        key = job.run.read_json("stages", "train.json")["key"]
-        lines = TrainingReports(job.run, ("train", key, "history.jsonl"), job.tracker).lines()
-        wanted = ("step", "loss", "validation_mrr", "validation_hits@1/20", "validation_loss")
+        job = seed_job(system, config, name, seed)
+        lines = TrainingReports(job.run, ("train", job.keys["train"], "history.jsonl"), job.tracker).lines()
         curves[str(seed)] = [{name: line[name] for name in wanted if name in line} for line in lines]
     return curves
 
 
-def _teachers(base: Job, config: ComparisonConfig) -> dict[str, Any]:
-    measures = calibrate(base.run.at("candidates"), scores_uris(base), config.targets, "test")
+def _teachers(base: Job, ratings: list[Rated]) -> dict[str, Any]:
+    measures = calibrate(base.run.at("candidates"), scores_uris(base), base.config.targets, "test")
     agreement = measures.pop("kendall_tau")
-    return {"measures": measures, "kendall_tau": agreement, "ratings": _ratings(base, config)}
+    return {"measures": measures, "kendall_tau": agreement, "ratings": _correlations(base, ratings)}
 
 
-def _ratings(base: Job, config: ComparisonConfig) -> list[dict[str, Any]]:
-    if config.compare.ratings is None or base.run.read_json("stages", "rate.json") is None:
+def _correlations(base: Job, ratings: list[Rated]) -> list[dict[str, Any]]:
+    if not ratings:
         return []
     found = rating_correlations(
-        read_ratings(config.compare.ratings),
-        base.run.at("rated", "candidates"),
-        {name: base.run.at("rated", "scores", name) for name in scorers(base)},
-        config.targets,
+        ratings,
+        base.run.at("judged", "candidates"),
+        {name: base.run.at("judged", "scores", name) for name in scorers(base)},
+        base.config.targets,
     )
     keys = {
         "spearman": "spearman",
@@ -325,32 +235,27 @@ def _ratings(base: Job, config: ComparisonConfig) -> list[dict[str, Any]]:
 
 
 def _latency(base: Job, config: ComparisonConfig) -> dict[str, Any] | None:
-    marker = base.run.read_json("stages", "latency.json")
-    if marker is None:
+    if not config.compare.timed_requests:
         return None
-    counts = marker["counts"]
+    counts = base.run.read_json("stages", "latency.json")["counts"]
     return {
         "teachers": {name: found for name, found in counts["teachers"].items() if found},
         "students": {config.compare.served: counts["student"]},
-        "note": "A teacher writes 32 tokens, alone in its actor and asked one conversation at a time; "
+        "note": f"A teacher writes {TOKENS} tokens, alone in its actor and asked one conversation at a time; "
         "the student answers one request at a time over HTTP, through Ray Serve. One machine, one run.",
     }
 
 
-def _reading(base: Job, config: ComparisonConfig, results: dict[str, Results]) -> list[dict[str, Any]]:
+def _reading(base: Job, config: ComparisonConfig, answers: Answers) -> list[dict[str, Any]]:
     source = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
-    answers = top_answers(results)
     return [
         {
             "context": row["context"],
             "gold": row["reply"],
             "answers": [
-                {
-                    "system": system,
-                    "text": answers[system][row["example_id"]],
-                    "source": source[answers[system][row["example_id"]]],
-                }
-                for system in config.systems()
+                {"system": system, "text": text, "source": source[text]}
+                for system, of in answers.items()
+                for text in (of[row["example_id"]],)
             ],
         }
         for row in held_out_rows(base, config.compare.reading_contexts)

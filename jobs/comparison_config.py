@@ -1,21 +1,27 @@
 """What a comparison adds to a job's config: the systems, each a few keys changed."""
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from jobs.config import ConfigError, JobConfig, first_line, option_parser, parse_as
 from teachers.config import Section
 
 BM25, UNTRAINED, UNTRAINED_SPARSE = "bm25", "untrained", "untrained-sparse"
+_UNTRAINED = {"dense": UNTRAINED, "sparse": UNTRAINED_SPARSE}
+
+# The rest of the config says what all systems share: the teachers' work, and how they are measured.
+_OWN_SECTIONS = ("candidates", "targets", "student", "index")
+_SHARED_KEYS = ("candidates.retriever", "student.context_turns", "student.seed")
 
 
 class SystemConfig(Section):
     """One row of the ladder."""
 
     changes: dict[str, Any] = Field(default_factory=dict)
-    """Dotted keys of the job's config with other values."""
+    """Dotted keys of the job's config with other values, of `candidates`, `targets`, `student` or `index`."""
     against: list[str] = Field(default_factory=list)
     """The rows that it is tested against; the row above if none is given."""
 
@@ -35,8 +41,6 @@ class CompareConfig(Section):
     """Test contexts that the report shows with every system's answer."""
     timed_requests: int = Field(100, ge=0)
     """Of the served student; a teacher gets a fifth of it. 0 times nothing."""
-    port: int = Field(8123, ge=1, le=65535)
-    """Where the served student listens while it is timed."""
     out_of_domain: str | None = None
     """JSON Lines of `id`, `messages`, 20 `candidates` and `label`; left out where it is absent."""
     ratings: str | None = None
@@ -45,12 +49,9 @@ class CompareConfig(Section):
     @field_validator("ladder")
     @classmethod
     def _names_are_folder_names(cls, ladder: dict[str, SystemConfig]) -> dict[str, SystemConfig]:
-        for name, system in ladder.items():
+        for name in ladder:
             if name in (BM25, UNTRAINED, UNTRAINED_SPARSE) or not name.replace("-", "").isalnum():
                 raise ValueError(f"{name!r}: wanted are letters, digits and '-', and no baseline's name")
-            for other in system.against:
-                if other not in (BM25, UNTRAINED, UNTRAINED_SPARSE, *ladder):
-                    raise ValueError(f"{name}.against: {other!r} is no system")
         return ladder
 
 
@@ -59,21 +60,29 @@ class ComparisonConfig(JobConfig):
 
     compare: CompareConfig
 
+    @model_validator(mode="after")
+    def _measures_what_there_is(self) -> "ComparisonConfig":
+        compare = self.compare
+        for key in ("judged_contexts", "reading_contexts"):
+            if getattr(compare, key) > self.evaluate.contexts:
+                raise ValueError(f"compare.{key}: more than evaluate.contexts = {self.evaluate.contexts}")
+        targets = self.targets
+        if compare.ratings and (targets.fits_on_validation or targets.temperature == "entropy"):
+            raise ValueError("compare.ratings: an ensemble that is fitted cannot be held against ratings")
+        return self
+
     def systems(self) -> list[str]:
         """The rows in their order, baselines among them."""
-        rows = [BM25, UNTRAINED]
+        rows = [BM25]
         for name in self.compare.ladder:
-            if self.system(name, 0).student.kind != self.student.kind and UNTRAINED_SPARSE not in rows:
-                rows.append(UNTRAINED_SPARSE)
-            rows.append(name)
+            untrained = _UNTRAINED[self.system(name, 0).student.kind]
+            rows += [row for row in (untrained, name) if row not in rows]
         return rows
 
     def baseline(self, name: str) -> JobConfig:
         """The config whose student, untrained, is the row `name`."""
-        if name == UNTRAINED_SPARSE:
-            of_kind = (self.system(name, 0) for name in self.compare.ladder)
-            return next(config for config in of_kind if config.student.kind == "sparse")
-        return self
+        configs = (self, *(self.system(system, 0) for system in self.compare.ladder))
+        return next(config for config in configs if _UNTRAINED[config.student.kind] == name)
 
     def system(self, name: str, seed: int) -> JobConfig:
         """The config of one system's training.
@@ -83,17 +92,25 @@ class ComparisonConfig(JobConfig):
         """
         # What the file does not say stays unsaid: a sparse student's defaults are not a dense one's.
         content = self.model_dump(mode="json", exclude_unset=True, exclude={"compare"})
-        changes = {**self.compare.ladder[name].changes, "student.seed": seed, "tracking.project": None}
-        for key, value in changes.items():
+        changes = self.compare.ladder[name].changes
+        for key, value in {"student.seed": seed, "tracking.project": None, **changes}.items():
             *sections, last = key.split(".")
+            if key in changes and (not sections or sections[0] not in _OWN_SECTIONS or key in _SHARED_KEYS):
+                raise ConfigError(f"compare.ladder.{name}: {key}: is the same for all systems, or unknown")
             section = content
             for part in sections:
                 section = section.setdefault(part, {})
+                if not isinstance(section, dict):
+                    raise ConfigError(f"compare.ladder.{name}: {key}: unknown key")
             section[last] = value
         try:
-            return JobConfig(**content)
+            config = JobConfig(**content)
         except ValidationError as error:
             raise ConfigError(f"compare.ladder.{name}: {first_line(error)}") from None
+        if config.candidates.retrieved > self.candidates.retrieved:
+            shared = self.candidates.retrieved
+            raise ConfigError(f"compare.ladder.{name}: candidates.retrieved: more than the base's {shared}")
+        return config
 
 
 def parse_comparison(arguments: list[str]) -> tuple[ComparisonConfig, argparse.Namespace]:
@@ -107,6 +124,17 @@ def parse_comparison(arguments: list[str]) -> tuple[ComparisonConfig, argparse.N
     config, options = parse_as(ComparisonConfig, parser, arguments)
     if config.compare.served not in config.compare.ladder:
         raise ConfigError(f"compare.served: {config.compare.served!r} is no system of compare.ladder")
-    for name in config.compare.ladder:
-        config.system(name, config.compare.seeds[0])
+    rows = config.systems()
+    for name, system in config.compare.ladder.items():
+        for other in system.against:
+            if other not in rows:
+                raise ConfigError(f"compare.ladder.{name}.against: {other!r} is no system")
     return config, options
+
+
+def if_there(file: str | None) -> str | None:
+    """The file or URI, or None with a line where it is not on this machine."""
+    if file is None or "://" in file or Path(file).is_file():
+        return file
+    print(f"left out: {file} is not there")
+    return None

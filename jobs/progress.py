@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_INTERVAL_S = 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 30.0
 
 
 class Tally:
@@ -35,8 +35,8 @@ def progress(
 ) -> Iterator[None]:
     """Prints done/total, rate and time left while the body runs.
 
-    `done` is asked every few seconds and reads what is on disk, so that it counts an earlier attempt's
-    rows too; `news` gives a line to show once, or None; `note` ends the progress line.
+    `done` is asked every few seconds, later twice a minute, and reads what is on disk, so that it counts an
+    earlier attempt's rows too; `news` gives a line to show once, or None; `note` ends the progress line.
     """
     finished = threading.Event()
     thread = threading.Thread(
@@ -59,9 +59,10 @@ def _watch(
     note: Callable[[], str],
     finished: threading.Event,
 ) -> None:
-    pace, shown = _Pace(done()), -1
+    pace, shown, pause = _Pace(done()), -1, _FIRST_PAUSE_S
     while True:
-        ended = finished.wait(_INTERVAL_S)
+        ended = finished.wait(pause)
+        pause = min(1.3 * pause, _LONGEST_PAUSE_S)
         count = done()
         if (line := news()) is not None:
             print(f"  {line}", flush=True)

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import wandb
-
 from jobs.page import comparison_page
+from jobs.report import print_ladder
 from jobs.run_directory import RunDirectory
 from jobs.tracking import Tracker
 
@@ -15,23 +14,16 @@ BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 def publish(found: dict[str, Any], run: RunDirectory, tracker: Tracker, results: str | None) -> None:
     """Writes `report/comparison.json`, `report/index.html` and `report/results.md`, and W&B tables.
 
-    The part of the file `results` between its two marks becomes the Markdown.
-
-    Raises:
-        ValueError: `results` has no such marks.
+    The part of the file `results` between its two marks becomes the Markdown, see `check_document`.
     """
     run.write_json(found, "report", "comparison.json")
     run.write_text(comparison_page(found), "report", "index.html")
     markdown = as_markdown(found)
     run.write_text(markdown, "report", "results.md")
     if results is not None:
-        _replace_generated(Path(results), markdown)
-    tracker.log(
-        {
-            f"comparison/{name}": wandb.Table(columns=columns, data=rows)
-            for name, (columns, rows) in plain_tables(found).items()
-        }
-    )
+        replace_generated(Path(results), markdown)
+    tracker.log_tables({f"comparison/{name}": table for name, table in plain_tables(found).items()})
+    print_ladder(found["tables"])
     print(f"report: {run.at('report', 'index.html')}")
 
 
@@ -39,7 +31,7 @@ def as_markdown(found: dict[str, Any]) -> str:
     """The figures as Markdown tables, with where they come from."""
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     lines = [
-        f"{found['date']}, {found['machine']}; {versions}; commit {str(found['git_commit'])[:10]}; "
+        f"{found['date']}, {found['machine']}; {versions}; commit {(found['git_commit'] or 'unknown')[:10]}; "
         f"seeds {', '.join(map(str, found['seeds']))}; `{found['command']}`",
         "",
         *found["notes"],
@@ -158,10 +150,29 @@ def plain_tables(found: dict[str, Any]) -> dict[str, tuple[list[str], list[list[
     return {name: table for name, table in tables.items() if table[1]}
 
 
-def _replace_generated(file: Path, markdown: str) -> None:
-    content = file.read_text()
-    if content.count(BEGIN) != 1 or content.count(END) != 1:
-        raise ValueError(f"--results {file}: wanted are a line {BEGIN} and one {END}")
-    before, rest = content.split(BEGIN)
-    after = rest.split(END)[1]
+def check_document(results: str | None) -> None:
+    """Raises ValueError where `results` is given and has no part for the Markdown."""
+    if results is not None:
+        _around_generated(Path(results))
+
+
+def replace_generated(file: Path, markdown: str) -> None:
+    """Writes the Markdown between the marks of the file.
+
+    Raises:
+        ValueError: it does not have just one of each, in this order.
+    """
+    before, after = _around_generated(file)
     file.write_text(f"{before}{BEGIN}\n\n{markdown}\n{END}{after}")
+
+
+def _around_generated(file: Path) -> tuple[str, str]:
+    try:
+        content = file.read_text()
+    except OSError as error:
+        raise ValueError(f"--results {file}: {error.strerror}") from None
+    before, begin, rest = content.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end) or content.count(BEGIN) + content.count(END) != 2:
+        raise ValueError(f"--results {file}: wanted are a line {BEGIN} and, after it, one {END}")
+    return before, after

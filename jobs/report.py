@@ -1,5 +1,6 @@
 """What a job shows at its end: `report/metrics.json` and tables."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -45,8 +46,13 @@ def _console() -> Console:
 
 
 def report_training(run: RunDirectory, reports: list[dict[str, Any]]) -> None:
-    """Writes the learning curve to `report/learning_curve.json` and prints its validations."""
+    """Writes the learning curve to `report/learning_curve.json` and prints its validations.
+
+    A system of a comparison is one of many: its curve is in the comparison's report.
+    """
     run.write_json(reports, "report", "learning_curve.json")
+    if run.is_part:
+        return
     validated = {
         f"step {line['step']}": {
             name.removeprefix("validation_"): value
@@ -74,6 +80,27 @@ def _table(title: str, first: str, columns: tuple[str, ...], rows: dict[str, dic
         ]
         table.add_row(name, *cells)
     return table
+
+
+def print_ladder(tables: Iterable[dict[str, Any]]) -> None:
+    """Prints every system of a comparison, see `jobs.page`, on each of its held-out sets."""
+    for found in tables:
+        table = Table(title=f"{found['name']}, {found['contexts']} contexts, with 95 % intervals")
+        for title in ("system", "hits@1/20", "mrr", "difference in mrr"):
+            table.add_column(title)
+        for row in found["rows"]:
+            metrics = row["metrics"]
+            means = [
+                f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+                for value in (metrics["hits@1/20"], metrics["mrr"])
+            ]
+            differences = [
+                f"{value['mean']:+.3f} to {other['system']}, p {value['p_value']:.4f}"
+                for other in row["against"]
+                for value in (other["differences"]["mrr"],)
+            ]
+            table.add_row(row["system"], *means, "\n".join(differences))
+        _console().print(table)
 
 
 def print_timings(run: RunDirectory, stages: list[str]) -> None:

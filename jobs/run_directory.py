@@ -30,9 +30,18 @@ class RunDirectory:
 
     def at(self, *parts: str) -> str:
         """URI of something in the run, or in the lender where it is `borrowed`."""
-        if self._lender is not None and parts[0] in self._borrowed:
+        if self._lender is not None and self.borrows(parts[0]):
             return self._lender.at(*parts)
         return "/".join((self.uri, *parts))
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is one of the runs that another is made of."""
+        return self._lender is not None
+
+    def borrows(self, part: str) -> bool:
+        """Whether a dataset is another run's."""
+        return part in self._borrowed
 
     def make_folder(self, *parts: str) -> str:
         self._filesystem.create_dir("/".join((self._path, *parts)), recursive=True)

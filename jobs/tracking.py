@@ -5,6 +5,7 @@ Both only observe: neither can stop a run.
 
 import json
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import wandb
@@ -47,20 +48,37 @@ class Tracker:
         self._run: Any = None
 
     def log(self, metrics: dict[str, Any]) -> None:
-        if self._settings["project"] is None:
-            return
-        try:
-            if self._run is None:
-                os.environ.setdefault("WANDB_MODE", "offline")
-                os.environ.setdefault("WANDB_SILENT", "true")
-                self._run = wandb.init(**self._settings)
-            self._run.log(metrics)
-        except Exception as error:  # a sink: whatever is wrong with it, the job goes on
-            print(f"  W&B: {error}")
+        if self._settings["project"] is not None:
+            self._attempt(lambda: self._started().log(metrics))
+
+    def log_tables(self, tables: Mapping[str, tuple[list[str], list[list[Any]]]]) -> None:
+        """Tables by name: columns and rows of plain cells."""
+
+        def send() -> None:
+            found = {
+                name: wandb.Table(columns=columns, data=rows) for name, (columns, rows) in tables.items()
+            }
+            self._started().log(found)
+
+        if self._settings["project"] is not None:
+            self._attempt(send)
 
     def finish(self) -> None:
         if self._run is not None:
-            self._run.finish()
+            self._attempt(self._run.finish)
+
+    def _started(self) -> Any:
+        if self._run is None:
+            os.environ.setdefault("WANDB_MODE", "offline")
+            os.environ.setdefault("WANDB_SILENT", "true")
+            self._run = wandb.init(**self._settings)
+        return self._run
+
+    def _attempt(self, send: Callable[[], object]) -> None:
+        try:
+            send()
+        except Exception as error:  # a sink: whatever is wrong with it, the job goes on
+            print(f"  W&B: {error}")
 
 
 class TrainingReports:

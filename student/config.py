@@ -106,6 +106,10 @@ class FinetuneConfig(TrainingConfig):
     """Tokens that go through the model together, at least one conversation; more on a GPU."""
     max_tokens: int = Field(512, ge=16)
     """Longer conversations lose their oldest turns."""
+    num_workers: int = Field(1, ge=1)
+    """Training processes; without GPUs one is faster and holds the weights once."""
+    cpus_per_worker: int = Field(2, ge=1)
+    """Cores and threads of one."""
 
 
 class StudentConfig(TrainingConfig):

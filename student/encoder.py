@@ -140,15 +140,21 @@ def inner_products(contexts: Vectors, responses: Vectors) -> NDArray[np.float32]
 
 
 class Embedder:
-    """Ray Data actor: a block of texts of one side in, its row numbers and their vectors out."""
+    """Ray Data actor: a block of one side's texts for one encoder in, its row numbers and the vectors out."""
 
-    def __init__(self, source: EncoderSource) -> None:
-        self._encoder = load_encoder(source)
+    def __init__(self, sources: Sequence[EncoderSource]) -> None:
+        self._sources = sources
+        self._loaded: int | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        number = int(batch["encoder"][0])
+        if number != self._loaded:
+            self._encoder = load_encoder(self._sources[number])
+            self._loaded = number
         vectors = embed_texts(self._encoder, batch["text"].tolist(), batch["side"][0])
         # A cell for the whole block: Arrow has no column of sparse rows.
-        return {"side": batch["side"][:1], "rows": _cell(batch["row"]), "vectors": _cell(vectors)}
+        block = {"rows": _cell(batch["row"]), "vectors": _cell(vectors)}
+        return {"encoder": batch["encoder"][:1], "side": batch["side"][:1], **block}
 
 
 def _cell(value: Any) -> NDArray[Any]:
@@ -161,31 +167,42 @@ def texts_to_vectors(
     texts: Mapping[Side, Sequence[str]], source: EncoderSource, tally: Tally
 ) -> dict[Side, Vectors]:
     """The vectors [N, D] of each side's texts, in their order, by Ray Data actors; a repeat costs nothing."""
+    return texts_to_vectors_of_each(texts, [source], tally)[0]
+
+
+def texts_to_vectors_of_each(
+    texts: Mapping[Side, Sequence[str]], sources: Sequence[EncoderSource], tally: Tally
+) -> list[dict[Side, Vectors]]:
+    """What `texts_to_vectors` gives for each encoder, by the same actors: starting them takes the longest."""
     distinct = {side: list(dict.fromkeys(found)) for side, found in texts.items()}
-    blocks = [block for side, found in distinct.items() for block in _blocks(side, found)]
+    blocks = [block for number in range(len(sources)) for block in _blocks(number, distinct)]
     # Half of the CPUs, for Ray Data reads and writes with the others.
     num_actors = min(len(blocks), max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
     embedded = ray.data.from_arrow(blocks).map_batches(
         Embedder,
-        fn_constructor_args=(source,),
+        fn_constructor_args=(list(sources),),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=num_actors),
     )
-    parts: dict[Side, list[tuple[Any, Any]]] = {side: [] for side in texts}
-    done = 0
+    parts: list[dict[Side, list[tuple[Any, Any]]]] = [{side: [] for side in texts} for _ in sources]
+    done, total = 0, len(sources) * sum(map(len, distinct.values()))
     for batch in embedded.iter_batches(batch_size=None):
-        for side, rows, vectors in zip(batch["side"], batch["rows"], batch["vectors"], strict=True):
-            parts[side].append((rows, vectors))
+        columns = (batch[name] for name in ("encoder", "side", "rows", "vectors"))
+        for number, side, rows, vectors in zip(*columns, strict=True):
+            parts[number][side].append((rows, vectors))
             done += len(rows)
-        tally(done, sum(map(len, distinct.values())))
-    return {side: _in_order(parts[side], distinct[side], texts[side]) for side in texts}
+        tally(done, total)
+    return [{side: _in_order(found[side], distinct[side], texts[side]) for side in texts} for found in parts]
 
 
-def _blocks(side: Side, texts: list[str]) -> Iterator[pa.Table]:
-    for start in range(0, len(texts), _TEXTS_PER_BLOCK):
-        block = texts[start : start + _TEXTS_PER_BLOCK]
-        rows = np.arange(start, start + len(block))
-        yield pa.table({"text": block, "row": rows, "side": [side] * len(block)})
+def _blocks(number: int, texts: Mapping[Side, list[str]]) -> Iterator[pa.Table]:
+    """The work of encoder `number`."""
+    for side, found in texts.items():
+        for start in range(0, len(found), _TEXTS_PER_BLOCK):
+            block = found[start : start + _TEXTS_PER_BLOCK]
+            rows = np.arange(start, start + len(block))
+            same = {"side": [side] * len(block), "encoder": [number] * len(block)}
+            yield pa.table({"text": block, "row": rows, **same})
 
 
 def _in_order(parts: list[tuple[Any, Any]], distinct: list[str], texts: Sequence[str]) -> Vectors:

@@ -12,7 +12,6 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from teachers.records import open_uri
 
 CHECKPOINT_PREFIX = "checkpoint-"
-_LESS_MEMORY = "lower student.texts_per_forward, or set student.gradient_cache"
 
 
 class TrainingError(ValueError):
@@ -30,8 +29,8 @@ class NoSecondTry(ray.train.UserCallback):
 
 
 @contextmanager
-def memory_advice() -> Iterator[None]:
-    """Turns a lack of memory into a TrainingError that says what to do about it."""
+def memory_advice(advice: str) -> Iterator[None]:
+    """Turns a lack of memory into a TrainingError with the advice what to do about it."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
@@ -40,12 +39,15 @@ def memory_advice() -> Iterator[None]:
         )
         if not full:
             raise
-        raise TrainingError(f"out of memory; {_LESS_MEMORY}") from error
+        raise TrainingError(f"out of memory; {advice}") from error
 
 
 @contextmanager
-def in_one_line(training_uri: str) -> Iterator[None]:
-    """Turns Ray Train's errors into one line with the cause and the last checkpoint."""
+def in_one_line(training_uri: str, less_memory: str) -> Iterator[None]:
+    """Turns Ray Train's errors into one line with the cause and the last checkpoint.
+
+    `less_memory` says what to do where memory did not suffice.
+    """
     try:
         yield
     except ControllerError as error:
@@ -53,7 +55,7 @@ def in_one_line(training_uri: str) -> Iterator[None]:
     except WorkerGroupError as error:
         rank, failure = min(error.worker_failures.items())
         lines = str(failure).strip().splitlines() or [type(failure).__name__]
-        advice = f"; {_LESS_MEMORY}" if "memory" in str(failure).lower() else ""
+        advice = f"; {less_memory}" if "memory" in str(failure).lower() else ""
         cause = f"training worker {rank} failed too often: {lines[-1]}{advice}"
         raise ValueError(f"{cause}; {_last_checkpoint(training_uri)}") from error
 

@@ -11,7 +11,14 @@ import numpy as np
 import pyarrow.fs
 from numpy.typing import NDArray
 
-from student.encoder import EncoderSource, Tally, inner_products, texts_to_vectors
+from student.encoder import (
+    EncoderSource,
+    Side,
+    Tally,
+    Vectors,
+    inner_products,
+    texts_to_vectors_of_each,
+)
 from student.metrics import sparsity_metrics
 from student.ranking import (
     NUM_CANDIDATES,
@@ -148,25 +155,42 @@ def measure(
     responses, `mrr`, `recall@1`, `recall@10`, `recall@100` and `ndcg@10`; another has `hits@1/20` and `mrr`
     of the 20.
     """
+    vectors = _embedded(sets, {name: of for name, of in models.items() if of is not None}, tally)
     found: dict[str, dict[str, Measured]] = {}
     for name, source in models.items():
-        if source is None:
-            found[name] = {
-                key: _measured(_bm25_scores(of.contexts, of.responses), of, {}) for key, of in sets.items()
-            }
-            continue
-        contexts = [text for of in sets.values() for text in of.contexts]
-        responses = [text for of in sets.values() for text in of.responses]
-        vectors = texts_to_vectors({"context": contexts, "response": responses}, source, tally)
         found[name] = {}
-        first_context = first_response = 0
         for key, of in sets.items():
-            own = vectors["context"][first_context : first_context + len(of.contexts)]
-            others = vectors["response"][first_response : first_response + len(of.responses)]
-            sparsity = sparsity_metrics(own, others) if source.kind == "sparse" else {}
-            found[name][key] = _measured(inner_products(own, others), of, sparsity)
-            first_context += len(of.contexts)
-            first_response += len(of.responses)
+            if source is None:
+                found[name][key] = _measured(_bm25_scores(of.contexts, of.responses), of, {})
+                continue
+            contexts, responses = vectors[name][key]
+            sparsity = sparsity_metrics(contexts, responses) if source.kind == "sparse" else {}
+            found[name][key] = _measured(inner_products(contexts, responses), of, sparsity)
+    return found
+
+
+def _embedded(
+    sets: Mapping[str, HeldOut], encoders: Mapping[str, EncoderSource], tally: Tally
+) -> dict[str, dict[str, tuple[Vectors, Vectors]]]:
+    """encoder -> set -> vectors of its contexts [C, D] and responses [N, D]."""
+    if not encoders:
+        return {}
+    texts: dict[Side, list[str]] = {
+        "context": [text for of in sets.values() for text in of.contexts],
+        "response": [text for of in sets.values() for text in of.responses],
+    }
+    embedded = texts_to_vectors_of_each(texts, list(encoders.values()), tally)
+    found: dict[str, dict[str, tuple[Vectors, Vectors]]] = {}
+    for name, vectors in zip(encoders, embedded, strict=True):
+        found[name] = {}
+        contexts = responses = 0
+        for key, of in sets.items():
+            found[name][key] = (
+                vectors["context"][contexts : contexts + len(of.contexts)],
+                vectors["response"][responses : responses + len(of.responses)],
+            )
+            contexts += len(of.contexts)
+            responses += len(of.responses)
     return found
 
 

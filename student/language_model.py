@@ -28,6 +28,7 @@ from teachers.records import read_rows
 
 _WINDOW_STEPS = 64  # that are shuffled together
 _VALIDATION_SEQUENCES = 100
+_LESS_MEMORY = "lower finetune.tokens_per_forward"
 
 Sequences = Sequence[list[int]]
 
@@ -76,6 +77,7 @@ def train_language_model(
             checkpoint_score_attribute="validation_loss" if held_out else None,
             checkpoint_score_order="min",
         ),
+        _LESS_MEMORY,
     )
     best, measures = min(
         checkpoints, key=lambda found: (found[1].get("validation_loss", 0), -found[1]["step"])
@@ -106,7 +108,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
         ray.train.report({"step": 0, "steps": num_steps, "loss": before, "validation_loss": before})
     means = Means(config.sequences_per_step)
     for step, sequences in _steps(config, loop["steps_per_epoch"], state.step, num_steps, means):
-        with memory_advice():
+        with memory_advice(_LESS_MEMORY):
             loss = _train_step(engine, sequences, config, completes=step % config.accumulation_steps == 0)
         means.add({"loss": loss})
         at_checkpoint = step % config.checkpoint_every_steps == 0 or step == num_steps

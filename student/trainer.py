@@ -31,10 +31,12 @@ def fit(
     run_name: str,
     callbacks: list[ray.train.UserCallback],
     score: ray.train.CheckpointConfig,
+    less_memory: str,
 ) -> tuple[list[Found], dict[str, Any]]:
     """The checkpoints that were kept, and what the loop returned; `loop(loop_config)` runs on each worker.
 
-    Checkpoints go to `storage_uri`/`run_name`, and the same call goes on from the newest.
+    Checkpoints go to `storage_uri`/`run_name`, and the same call goes on from the newest. `less_memory` says
+    what to do where memory does not suffice.
 
     Raises:
         ValueError: training cannot go on; one line says why and names the last checkpoint.
@@ -61,7 +63,7 @@ def fit(
             datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)
         ),
     )
-    with in_one_line(f"{storage_uri}/{run_name}"):
+    with in_one_line(f"{storage_uri}/{run_name}", less_memory):
         result = trainer.fit()
     # Not `.metrics`, which are those of the last checkpoint.
     return result.best_checkpoints or [], result.return_value or {}

@@ -25,6 +25,8 @@ from student.trainer import Means, fit, publish, training_rows, windows
 from student.validation import ValidationSet, set_training, validate, validation_set
 from teachers.records import read_rows
 
+_LESS_MEMORY = "lower student.texts_per_forward, or set student.gradient_cache"
+
 
 def train_student(
     targets_uri: str,
@@ -74,6 +76,7 @@ def train_student(
         ray.train.CheckpointConfig(
             num_to_keep=2, checkpoint_score_attribute="validation_mrr" if held_out else None
         ),
+        _LESS_MEMORY,
     )
     # Of equally good ones the later.
     best, measures = max(checkpoints, key=lambda found: (found[1].get("validation_mrr", 0), found[1]["step"]))
@@ -119,7 +122,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
     for step, batch in step_batches(config, loop["steps_per_epoch"], state.step, num_steps, means):
         if config.early_stopping and state.validations_without_gain >= config.early_stopping:
             break
-        with memory_advice():
+        with memory_advice(_LESS_MEMORY):
             losses, contexts, responses = train_step(
                 engine, batch, config, partial(sparsity.penalty, step - 1) if sparsity else None, step - 1
             )

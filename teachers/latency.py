@@ -46,9 +46,8 @@ def timing(config: GenerateConfig) -> Task:
 
 
 def latencies_ms(uri: str) -> list[float]:
-    """Milliseconds of the answers of `TOKENS` tokens; the first of them warms up and is left out."""
-    rows = [row for row in read_rows(uri) if row["error"] is None and row["complete"]]
-    return [row["latency_ms"] for row in rows[1:]]
+    """Milliseconds of the answers of `TOKENS` tokens; the first answer warms up and is left out."""
+    return [row["latency_ms"] for row in read_rows(uri)[1:] if row["error"] is None and row["complete"]]
 
 
 def _answer(teacher: Teacher, rows: list[Row], config: GenerateConfig) -> list[Row]:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,6 @@ from tests.jobs.running import run_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
 METRICS = {"hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10"}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _rated(config: Path) -> Path:
@@ -42,11 +34,29 @@ def _rated(config: Path) -> Path:
     return file
 
 
+def _out_of_domain(config: Path) -> Path:
+    """Two contexts of each of two conversations, with twenty candidates."""
+    rows = [
+        {
+            "id": f"dialogue-{dialogue}-{turn}",
+            "messages": [{"role": "user", "content": f"what do you make of article {dialogue}?"}],
+            "candidates": [f"paragraph {number} is the best one" for number in range(20)],
+            "label": turn,
+        }
+        for dialogue in range(2)
+        for turn in range(2)
+    ]
+    file = config.with_name("elsewhere.jsonl")
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    return file
+
+
 @pytest.fixture(scope="module")
 def compare_config(run: Path, config: Path) -> Path:
     """The tiny job with one generative teacher less; what the others made lies in the store of `run`."""
     settings = yaml.safe_load(config.read_text())
     del settings["teachers"]["base"]
+    settings["student"]["num_workers"] = 1
     settings["evaluate"] = {"contexts": 30}
     settings["compare"] = {
         "seeds": [0, 1],
@@ -54,8 +64,7 @@ def compare_config(run: Path, config: Path) -> Path:
         "judged_contexts": 3,
         "reading_contexts": 2,
         "timed_requests": 10,
-        "port": _free_port(),
-        "out_of_domain": "not/there.jsonl",
+        "out_of_domain": str(_out_of_domain(config)),
         "ratings": str(_rated(config)),
         "ladder": {
             "human-only": {"changes": {"student.kl_weight": 0, "candidates.generated_per_teacher": 0}},
@@ -63,7 +72,7 @@ def compare_config(run: Path, config: Path) -> Path:
         },
     }
     file = config.with_name("bench.yaml")
-    file.write_text(yaml.safe_dump(settings))
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))  # the order is the ladder's
     return file
 
 
@@ -88,20 +97,28 @@ def _figures(compared: tuple[Path, str]) -> dict[str, Any]:
 
 
 def test_no_teacher_runs_twice(compared: tuple[Path, str]) -> None:
-    """What the first job stored is used, and no system but the judges asks a teacher anything."""
-    lines = re.findall(r"  (\w+) (writes|scores|answers): (\d+) to do, (\d+) in the store", compared[1])
-    before_judging = [line for line in lines if line[1] != "answers"][: 2 + 1 + 2 * 2]
-    assert {(name, task) for name, task, *_ in before_judging} == {
-        ("chat", "writes"),
-        ("chat", "scores"),
-        ("retriever", "scores"),
-    }
-    scored_in_ladder = [line for line in before_judging if line[1] == "scores"][2:]
-    assert [to_do for *_, to_do, _ in scored_in_ladder] == ["0"] * 4
+    """What the first job stored is used; other candidates find their scores there, too."""
+    before_judging, _, judging = compared[1].partition("judge …")
+    asked = re.compile(r"  (\w+) (writes|scores): (\d+) to do")
+    scored = [("chat", "scores", "0"), ("retriever", "scores", "0")]
+    assert asked.findall(before_judging) == [("chat", "writes", "0"), *scored, *scored]
+    assert ("chat", "writes", "3") in asked.findall(judging)
+
+
+def test_a_system_borrows_what_it_does_not_change(compared: tuple[Path, str]) -> None:
+    """`ensemble` changes nothing; each student has a folder of its own."""
+    systems = compared[0] / "systems"
+    datasets = {"candidates", "scores", "targets"}
+    assert datasets < {path.name for path in (systems / "human-only").iterdir()}
+    assert not datasets & {path.name for path in (systems / "ensemble").iterdir()}
+    for student in systems.glob("*/seed-*"):
+        assert (student / "student" / "modules.json").is_file() and not (student / "targets").exists()
 
 
 def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path, str]) -> None:
-    [table] = _figures(compared)["tables"]
+    table, elsewhere = _figures(compared)["tables"]
+    assert (elsewhere["contexts"], elsewhere["conversations"], elsewhere["responses"]) == (4, 2, 20)
+    assert [set(row["metrics"]) for row in elsewhere["rows"]] == [{"hits@1/20", "mrr"}] * 4
     assert [row["system"] for row in table["rows"]] == ["bm25", "untrained", "human-only", "ensemble"]
     assert [row["seeds"] for row in table["rows"]] == [1, 1, 2, 2]
     for row in table["rows"]:
@@ -115,9 +132,10 @@ def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path
         ["human-only"],
     ]
     measured = read_rows(str(compared[0] / "systems" / "ensemble" / "measured"))
-    mean = sum(dict(row["metrics"])["mrr"] for row in measured) / len(measured)
+    of_table = [row for row in measured if row["set"] == "test"]
+    mean = sum(dict(row["metrics"])["mrr"] for row in of_table) / len(of_table)
     assert table["rows"][3]["metrics"]["mrr"]["mean"] == pytest.approx(mean)
-    assert len(measured) == 2 * table["contexts"]
+    assert len(of_table) == 2 * table["contexts"]
 
 
 def test_answers_come_from_the_response_set_and_are_judged(compared: tuple[Path, str]) -> None:
@@ -156,6 +174,16 @@ def test_the_report_shows_every_system(compared: tuple[Path, str], results: Path
         assert system in page and f"| {system} |" in document
     assert document.startswith("# Ours\n") and document.endswith("What it means.\n")
     assert "old figures" not in document
+
+
+def test_the_terminal_and_wandb_have_the_ladder(compared: tuple[Path, str]) -> None:
+    """W&B in one run, though every student has reports of its own."""
+    table = compared[1].rpartition("by conversation, 30 contexts")[2]
+    assert all(f"│ {system}" in table for system in ("bm25", "untrained", "human-only", "ensemble"))
+    assert "system 3 of 4, human-only:" in compared[1]
+    [wandb_run] = (compared[0] / "wandb").glob("offline-run-*")
+    tables = {path.name.split("_")[0] for path in wandb_run.rglob("*.table.json")}
+    assert {"ladder", "differences", "judgements"} <= tables
 
 
 def test_a_second_comparison_trains_and_asks_nothing(

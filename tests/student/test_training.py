@@ -269,10 +269,10 @@ def test_targets_without_training_rows_are_refused(tmp_path: Path, tiny_encoder:
 def test_a_lack_of_memory_says_what_to_do() -> None:
     with (
         pytest.raises(TrainingError, match=r"out of memory; lower student\.texts_per_forward"),
-        memory_advice(),
+        memory_advice("lower student.texts_per_forward"),
     ):
         torch.empty(10**15)
-    with pytest.raises(RuntimeError, match="another"), memory_advice():
+    with pytest.raises(RuntimeError, match="another"), memory_advice("lower it"):
         raise RuntimeError("another")
 
 
