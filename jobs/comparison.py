@@ -101,9 +101,10 @@ def comparison(
 def _notes(base: Job, config: ComparisonConfig) -> list[str]:
     examples = base.run.read_json("stages", "examples.json")["counts"]
     seen = base.run.read_json("stages", "contexts.json")["counts"]["contexts"]
+    trainings = "one training" if len(config.compare.seeds) == 1 else f"{len(config.compare.seeds)} trainings"
     return [
         f"{examples['train examples']} training contexts, of which the teachers saw {seen}; "
-        f"{len(config.compare.seeds)} seeds of every trained system. Intervals are 95 %, by a bootstrap over "
+        f"{trainings} of every system but the baselines. Intervals are 95 %, by a bootstrap over "
         "conversations; p-values by a paired randomisation test over conversations, not corrected for their "
         "number. Each student is the checkpoint with the best validation MRR."
     ]
@@ -153,9 +154,9 @@ def _table(
 
 
 def _against(system: str, config: ComparisonConfig, rows: list[str]) -> list[str]:
-    place = rows.index(system)
-    named = config.compare.ladder[system].against if system in config.compare.ladder else []
-    return named or rows[max(0, place - 1) : place]
+    if system not in config.compare.ladder:
+        return [BM25] if system != BM25 else []
+    return config.compare.ladder[system].against or [rows[rows.index(system) - 1]]
 
 
 def _kind(system: str, systems: dict[str, Job]) -> str:

@@ -50,6 +50,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "max_tokens": 64,
             },
         },
+        "finetune": {"epochs": 1, "sequences_per_step": 16, "precision": "fp32", "max_tokens": 256},
         # A random model seldom ends its turn: with one token a sample may end by luck, truncation is kept.
         "generate": {"contexts": 12, "max_tokens": 12, "batch_size": 4},
         "candidates": {"evaluation_contexts": 4},

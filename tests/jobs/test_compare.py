@@ -13,6 +13,7 @@ from teachers.records import read_rows
 from tests.jobs.running import run_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
+ROWS = ["bm25", "untrained", "human-only", "untrained-sparse", "sparse"]
 METRICS = {"hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10"}
 
 
@@ -60,7 +61,7 @@ def compare_config(run: Path, config: Path) -> Path:
     settings["evaluate"] = {"contexts": 30}
     settings["compare"] = {
         "seeds": [0, 1],
-        "served": "ensemble",
+        "served": "sparse",
         "judged_contexts": 3,
         "reading_contexts": 2,
         "timed_requests": 10,
@@ -68,7 +69,14 @@ def compare_config(run: Path, config: Path) -> Path:
         "ratings": str(_rated(config)),
         "ladder": {
             "human-only": {"changes": {"student.kl_weight": 0, "candidates.generated_per_teacher": 0}},
-            "ensemble": {},
+            "sparse": {
+                "changes": {
+                    "student.kind": "sparse",
+                    "student.model": str(config.with_name("sparse-encoder")),
+                    "student.sparsity.context_terms": 25,
+                },
+                "against": ["untrained-sparse", "human-only"],
+            },
         },
     }
     file = config.with_name("bench.yaml")
@@ -106,11 +114,11 @@ def test_no_teacher_runs_twice(compared: tuple[Path, str]) -> None:
 
 
 def test_a_system_borrows_what_it_does_not_change(compared: tuple[Path, str]) -> None:
-    """`ensemble` changes nothing; each student has a folder of its own."""
+    """`sparse` changes its student only; each student has a folder of its own."""
     systems = compared[0] / "systems"
     datasets = {"candidates", "scores", "targets"}
     assert datasets < {path.name for path in (systems / "human-only").iterdir()}
-    assert not datasets & {path.name for path in (systems / "ensemble").iterdir()}
+    assert not datasets & {path.name for path in (systems / "sparse").iterdir()}
     for student in systems.glob("*/seed-*"):
         assert (student / "student" / "modules.json").is_file() and not (student / "targets").exists()
 
@@ -118,9 +126,9 @@ def test_a_system_borrows_what_it_does_not_change(compared: tuple[Path, str]) ->
 def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path, str]) -> None:
     table, elsewhere = _figures(compared)["tables"]
     assert (elsewhere["contexts"], elsewhere["conversations"], elsewhere["responses"]) == (4, 2, 20)
-    assert [set(row["metrics"]) for row in elsewhere["rows"]] == [{"hits@1/20", "mrr"}] * 4
-    assert [row["system"] for row in table["rows"]] == ["bm25", "untrained", "human-only", "ensemble"]
-    assert [row["seeds"] for row in table["rows"]] == [1, 1, 2, 2]
+    assert [set(row["metrics"]) for row in elsewhere["rows"]] == [{"hits@1/20", "mrr"}] * 5
+    assert [row["system"] for row in table["rows"]] == ROWS
+    assert [row["seeds"] for row in table["rows"]] == [1, 1, 2, 1, 2]
     for row in table["rows"]:
         assert set(row["metrics"]) == METRICS
         for value in row["metrics"].values():
@@ -129,12 +137,13 @@ def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path
         [],
         ["bm25"],
         ["untrained"],
-        ["human-only"],
+        ["bm25"],
+        ["untrained-sparse", "human-only"],
     ]
-    measured = read_rows(str(compared[0] / "systems" / "ensemble" / "measured"))
+    measured = read_rows(str(compared[0] / "systems" / "sparse" / "measured"))
     of_table = [row for row in measured if row["set"] == "test"]
     mean = sum(dict(row["metrics"])["mrr"] for row in of_table) / len(of_table)
-    assert table["rows"][3]["metrics"]["mrr"]["mean"] == pytest.approx(mean)
+    assert table["rows"][4]["metrics"]["mrr"]["mean"] == pytest.approx(mean)
     assert len(of_table) == 2 * table["contexts"]
 
 
@@ -151,9 +160,20 @@ def test_answers_come_from_the_response_set_and_are_judged(compared: tuple[Path,
         [judge] = row["judgements"]
         assert judge["teacher"] == "chat"
         assert 0 <= judge["win_rate_human"]["mean"] <= 1
-    # `chat` wrote and scored for the ensemble, and had no say in what learned from people alone.
-    assert by_system["ensemble"]["judgements"][0]["trained_on"]
+    # `chat` wrote and scored for the sparse one, and had no say in what learned from people alone.
+    assert by_system["sparse"]["judgements"][0]["trained_on"]
     assert not by_system["human-only"]["judgements"][0]["trained_on"]
+
+
+def test_the_sparse_student_is_served_from_an_inverted_index_and_keeps_its_budget(
+    compared: tuple[Path, str],
+) -> None:
+    sparsity = _figures(compared)["sparsity"]
+    assert set(sparsity) == {"untrained-sparse", "sparse"}
+    # The budget holds on the validation contexts; these are others, and few.
+    assert sparsity["sparse"]["context_terms"] == pytest.approx(25, rel=0.25)
+    served = compared[0] / "systems" / "sparse" / "seed-0"
+    assert json.loads((served / "index" / "index.json").read_text())["kind"] == "inverted"
 
 
 def test_teachers_are_held_against_people_and_timed(compared: tuple[Path, str]) -> None:
@@ -161,8 +181,8 @@ def test_teachers_are_held_against_people_and_timed(compared: tuple[Path, str]) 
     scorers = {row["scorer"]: row for row in found["teachers"]["ratings"]}
     assert set(scorers) == {"chat", "chat, mean log-likelihood", "retriever", "ensemble"}
     assert -1 <= scorers["retriever"]["spearman"]["mean"] <= 1
-    assert found["latency"]["students"]["ensemble"]["requests"] == 10
-    assert found["latency"]["students"]["ensemble"]["p50_ms"] > 0
+    assert found["latency"]["students"]["sparse"]["requests"] == 10
+    assert found["latency"]["students"]["sparse"]["p50_ms"] > 0
     # No first line of its own: a random teacher seldom ends its turn before 32 tokens.
     assert found["latency"]["teachers"].get("chat", {"p50_ms": 1})["p50_ms"] > 0
 
@@ -170,7 +190,7 @@ def test_teachers_are_held_against_people_and_timed(compared: tuple[Path, str]) 
 def test_the_report_shows_every_system(compared: tuple[Path, str], results: Path) -> None:
     page = (compared[0] / "report" / "index.html").read_text()
     document = results.read_text()
-    for system in ("bm25", "untrained", "human-only", "ensemble"):
+    for system in ROWS:
         assert system in page and f"| {system} |" in document
     assert document.startswith("# Ours\n") and document.endswith("What it means.\n")
     assert "old figures" not in document
@@ -179,8 +199,8 @@ def test_the_report_shows_every_system(compared: tuple[Path, str], results: Path
 def test_the_terminal_and_wandb_have_the_ladder(compared: tuple[Path, str]) -> None:
     """W&B in one run, though every student has reports of its own."""
     table = compared[1].rpartition("by conversation, 30 contexts")[2]
-    assert all(f"│ {system}" in table for system in ("bm25", "untrained", "human-only", "ensemble"))
-    assert "system 3 of 4, human-only:" in compared[1]
+    assert all(f"│ {system}" in table for system in ROWS)
+    assert "system 3 of 5, human-only:" in compared[1]
     [wandb_run] = (compared[0] / "wandb").glob("offline-run-*")
     tables = {path.name.split("_")[0] for path in wandb_run.rglob("*.table.json")}
     assert {"ladder", "differences", "judgements"} <= tables

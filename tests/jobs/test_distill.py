@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import SentenceTransformer
 
 from teachers.records import read_rows
 from tests.jobs.running import run_job
@@ -64,6 +64,19 @@ def test_teachers_agree_on_their_work(run: Path) -> None:
     assert not held_out & served
 
 
+def test_teachers_learn_the_conversations_before_they_are_asked(run: Path) -> None:
+    for name in ("chat", "base"):
+        found = json.loads((run / "stages" / f"finetune-{name}.json").read_text())
+        counts = found["counts"]
+        # Some turns of 200 characters are more tokens than the tiny model has places.
+        assert 30 < counts["sequences"] <= 60 and counts["steps"] == counts["sequences"] // 16
+        assert counts["validation_loss"] > 0
+        fitted = run.parent / "store" / "models" / found["key"]
+        assert (fitted / "finetuned.json").is_file() and (fitted / "model.safetensors").is_file()
+        # What they wrote and scored is kept under the fitted weights' name.
+        assert list((run.parent / "store" / "pairs").glob(f"{found['key']}-*"))
+
+
 def test_a_second_run_does_nothing_again(run: Path, config: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
     output = run_job("distill", config, "--run", str(run))
@@ -93,30 +106,6 @@ def test_a_teacher_that_is_added_is_the_only_one_that_runs(run: Path, config: Pa
     }
 
 
-@pytest.fixture(scope="module")
-def sparse_run(run: Path, config: Path) -> Path:
-    """The same job with a sparse student, from the same store."""
-    location = run.with_name("sparse")
-    model = str(config.with_name("sparse-encoder"))
-    sparse = ("--student.kind", "sparse", "--student.model", model, "--student.sparsity.context_terms", "25")
-    output = run_job("distill", config, "--run", str(location), *sparse)
-    assert "chat writes: 0 to do, 24 in the store" in output
-    return location
-
-
-def test_a_sparse_student_is_reported_with_its_terms_and_multiplications(sparse_run: Path) -> None:
-    systems = json.loads((sparse_run / "report" / "metrics.json").read_text())["systems"]
-    for system in ("untrained student", "student"):
-        assert {"context_terms", "response_terms", "flops", "mrr"} <= systems[system].keys()
-    # The budget holds on the validation contexts; these are others, and few.
-    assert systems["student"]["context_terms"] == pytest.approx(25, rel=0.25)
-    curve = json.loads((sparse_run / "report" / "learning_curve.json").read_text())
-    assert curve[-1]["validation_context_terms"] == pytest.approx(25, rel=0.1)
-    assert json.loads((sparse_run / "index" / "index.json").read_text())["kind"] == "inverted"
-    SparseEncoder(str(sparse_run / "student")).encode_query("hello")
-    assert "sparse" in (sparse_run / "student" / "README.md").read_text()
-
-
 def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
@@ -128,13 +117,12 @@ def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, 
         return answer
 
 
-def test_the_run_answers_over_http(sparse_run: Path) -> None:
-    """From the inverted index; `tests/serve` asks a dense student."""
+def test_the_run_answers_over_http(run: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "jobs/deploy.py", "--run", str(sparse_run), "--port", str(port)],
+        [sys.executable, "jobs/deploy.py", "--run", str(run), "--port", str(port)],
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     try:
