@@ -127,7 +127,7 @@ def test_the_best_checkpoint_becomes_the_student(unbroken: Training, tiny_encode
     best = max(validated, key=lambda step: (validated[step], step))
     found = SentenceTransformer(str(unbroken.folder / "student"))
     [checkpoint] = [path for path in unbroken.checkpoints() if f"-{best:08d}-" in path.name]
-    saved = SentenceTransformer(str(checkpoint / "student"))
+    saved = SentenceTransformer(str(checkpoint / "model"))
     assert_same_weights(found.state_dict(), dict(saved.state_dict()), by=0)
     assert [type(module).__name__ for module in found] == ["Transformer", "Pooling", "Normalize"]
     assert all(parameter.dtype == torch.float32 for parameter in found.parameters())
