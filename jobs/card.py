@@ -47,6 +47,7 @@ _STUDENT_SETTINGS = (
     "seed",
 )
 _SPARSE_SETTINGS = ("context_terms", "response_terms", "flops", "regulariser")
+_FINETUNE_SETTINGS = ("epochs", "learning_rate", "sequences_per_step")
 _TARGET_SETTINGS = ("normalisation", "z_score", "temperature", "combination")
 
 
@@ -79,9 +80,7 @@ def card_of(
         num_contexts=counts["training contexts"],
         num_taught_contexts=min(run_config["generate"]["contexts"], counts["training contexts"]),
         teachers=[
-            CardTeacher(
-                name, _shown(teacher["model"]), _TEACHER_KINDS[teacher["kind"]], licences[teacher["model"]]
-            )
+            CardTeacher(name, _shown(teacher["model"]), _did(teacher, run_config), licences[teacher["model"]])
             for name, teacher in teachers.items()
         ],
         losses=_losses(student),
@@ -92,6 +91,13 @@ def card_of(
         },
         sources=[CardSource(_shown(name), role, licences[name]) for name, role in sources.items()],
     )
+
+
+def _did(teacher: Mapping[str, Any], run_config: Mapping[str, Any]) -> str:
+    """What a teacher was, and that it had learned the conversations where it had."""
+    kind = _TEACHER_KINDS[teacher["kind"]]
+    learned = teacher["kind"] == "vllm" and run_config["finetune"]["epochs"]
+    return f"{kind}, fine-tuned on the training conversations" if learned else kind
 
 
 def licences_of(run_config: Mapping[str, Any]) -> dict[str, str | None]:
@@ -135,6 +141,8 @@ def _settings(run_config: Mapping[str, Any]) -> dict[str, Any]:
     """Those that change what the student learns, by their name in the config."""
     student, targets = run_config["student"], run_config["targets"]
     settings = {f"student.{key}": student[key] for key in _STUDENT_SETTINGS}
+    if run_config["finetune"]["epochs"]:
+        settings |= {f"finetune.{key}": run_config["finetune"][key] for key in _FINETUNE_SETTINGS}
     if student["kind"] == "sparse":
         settings |= {f"student.sparsity.{key}": student["sparsity"][key] for key in _SPARSE_SETTINGS}
     return settings | {f"targets.{key}": targets[key] for key in _TARGET_SETTINGS}

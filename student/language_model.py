@@ -4,7 +4,6 @@ M sequences of L tokens that go through the model together. The word embeddings 
 models they are most of the weights, and a short training has nothing new to say about words.
 """
 
-import math
 import os
 import random
 import time
@@ -22,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from student.checkpoints import resume, save
 from student.config import FinetuneConfig
 from student.engine import computes_bf16, start_engine
-from student.errors import TrainingError, memory_advice
+from student.errors import memory_advice
 from student.trainer import Means, fit, publish, training_rows, windows
 from teachers.records import read_rows
 
@@ -114,11 +113,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
         at_checkpoint = step % config.checkpoint_every_steps == 0 or step == num_steps
         if not at_checkpoint and step % config.report_every_steps:
             continue
-        metrics = {"step": step, "steps": num_steps, "learning_rate": engine.get_lr()[0], **means.take()}
-        if not math.isfinite(metrics["loss"]):  # for all workers alike
-            raise TrainingError(
-                f"step {step} of {num_steps}: the loss is {metrics['loss']}; lower finetune.learning_rate"
-            )
+        metrics = means.take(step, num_steps, engine, "finetune")
         if not at_checkpoint:
             ray.train.report(metrics)
             continue

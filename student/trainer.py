@@ -1,5 +1,6 @@
 """Ray Train around a training loop: rows to workers, checkpoints kept, the best one published."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from student.checkpoints import MODEL_FOLDER
 from student.config import TrainingConfig
-from student.errors import NoSecondTry, in_one_line
+from student.errors import NoSecondTry, TrainingError, in_one_line
 from teachers.records import open_uri
 
 Found = tuple[ray.train.Checkpoint, dict[str, Any]]
@@ -117,11 +118,19 @@ class Means:
         for name, value in values.items():
             self._values.setdefault(name, []).append(value.item())
 
-    def take(self) -> dict[str, float]:
-        """The means, and rates by the clock; begins anew."""
+    def take(self, step: int, num_steps: int, engine: Any, section: str) -> dict[str, float]:
+        """What is reported at `step` of `num_steps`: the means, and rates by the clock; begins anew.
+
+        Raises:
+            TrainingError: the loss is not finite, for all workers alike; names the key in `section`.
+        """
         seconds = time.monotonic() - self._since
         rows = len(self._values["loss"]) * self._rows_per_step
         found = {name: sum(values) / len(values) for name, values in self._values.items()}
-        found |= {"contexts_per_s": rows / seconds, "data_share": self.waited_s / seconds}
+        if not math.isfinite(found["loss"]):
+            raise TrainingError(
+                f"step {step} of {num_steps}: the loss is {found['loss']}; lower {section}.learning_rate"
+            )
+        rates = {"contexts_per_s": rows / seconds, "data_share": self.waited_s / seconds}
         self._begin()
-        return found
+        return {"step": step, "steps": num_steps, "learning_rate": engine.get_lr()[0], **found, **rates}

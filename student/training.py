@@ -1,6 +1,5 @@
 """The student learns from TARGETS: Ray Train starts the workers, DeepSpeed takes the steps."""
 
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from student.checkpoints import resume, save
 from student.config import StudentConfig
 from student.encoder import EncoderSource, Side, load_encoder, resolve_model, separate_encoders
 from student.engine import start_engine
-from student.errors import TrainingError, memory_advice
+from student.errors import memory_advice
 from student.sparsity import SparsityController, activity, fold_thresholds, missed_budget
 from student.step import StepEncoder, train_step
 from student.trainer import Means, fit, publish, training_rows, windows
@@ -133,11 +132,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
         at_checkpoint = step % config.checkpoint_every_steps == 0 or step == num_steps
         if not at_checkpoint and step % config.report_every_steps:
             continue
-        metrics = {"step": step, "steps": num_steps, "learning_rate": engine.get_lr()[0], **means.take()}
-        if not math.isfinite(metrics["loss"]):  # for all workers alike
-            raise TrainingError(
-                f"step {step} of {num_steps}: the loss is {metrics['loss']}; lower student.learning_rate"
-            )
+        metrics = means.take(step, num_steps, engine, "student")
         if not at_checkpoint:
             ray.train.report(metrics)
             continue

@@ -42,7 +42,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         },
         "teachers": {
             "chat": {"model": str(make_teacher(folder / "chat", chat=True, seed=1)), **tiny_teacher},
-            "base": {"model": str(make_teacher(folder / "base", chat=False, seed=2)), **tiny_teacher},
             "retriever": {
                 "kind": "similarity",
                 "model": str(make_student(folder / "retriever", words)),

@@ -63,6 +63,21 @@ def test_a_sparse_runs_card_has_its_budget() -> None:
     assert {source.name: source.licence for source in card.sources}["cassette-splade"] == "Apache-2.0"
 
 
+def test_a_card_says_which_teachers_were_fine_tuned() -> None:
+    config = _config()
+    assert not any(
+        name.startswith("finetune.")
+        for name in card_of(config, COUNTS, METRICS, licences_of(config)).settings
+    )
+    config["finetune"]["epochs"] = 2
+    card = card_of(config, COUNTS, METRICS, licences_of(config))
+    assert [teacher.kind for teacher in card.teachers] == [
+        *["generative teacher, fine-tuned on the training conversations"] * 2,
+        "scoring retriever",
+    ]
+    assert card.settings["finetune.epochs"] == 2
+
+
 def test_a_card_shows_no_path(tmp_path: Path) -> None:
     config = _config(model=str(tmp_path / "encoder"))
     config["examples"]["conversations"] = str(tmp_path / "talks.jsonl")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from sentence_transformers import SentenceTransformer
 
 from teachers.records import read_rows
@@ -26,11 +25,9 @@ def test_every_stage_wrote_its_dataset(run: Path) -> None:
     assert set(metrics["systems"]) == {"bm25", "untrained student", "student"}
     assert set(metrics["teachers"]) == {
         "chat",
-        "base",
         "retriever",
         "ensemble",
         "ensemble without chat",
-        "ensemble without base",
         "ensemble without retriever",
         "kendall_tau",
     }
@@ -52,29 +49,26 @@ def test_teachers_agree_on_their_work(run: Path) -> None:
         assert sum(row["target_probs"]) == pytest.approx(1, abs=1e-5)
     rejected = read_rows(str(run / "rejected" / "responses"))
     counts = json.loads((run / "report" / "metrics.json").read_text())["responses"]
-    for teacher in ("chat", "base"):
-        rows = read_rows(str(run / "responses" / teacher))
-        assert len({row["example_id"] for row in rows}) == len(rows) == 12
-        kept = sum(len(row["responses"]) for row in rows)
-        dropped = [row for row in rejected if row["origin"].startswith(f"{teacher} ")]
-        assert counts[teacher]["kept"] == kept
-        assert kept + len(dropped) == sum(counts[teacher].values()) == 12 * 2
+    rows = read_rows(str(run / "responses" / "chat"))
+    assert len({row["example_id"] for row in rows}) == len(rows) == 12
+    kept = sum(len(row["responses"]) for row in rows)
+    assert counts["chat"]["kept"] == kept
+    assert kept + len(rejected) == sum(counts["chat"].values()) == 12 * 2
     held_out = {row["reply"] for row in read_rows(str(run / "examples")) if row["split"] != "train"}
     served = {row["text"] for row in read_rows(str(run / "index" / "responses.parquet"))}
     assert not held_out & served
 
 
 def test_teachers_learn_the_conversations_before_they_are_asked(run: Path) -> None:
-    for name in ("chat", "base"):
-        found = json.loads((run / "stages" / f"finetune-{name}.json").read_text())
-        counts = found["counts"]
-        # Some turns of 200 characters are more tokens than the tiny model has places.
-        assert 30 < counts["sequences"] <= 60 and counts["steps"] == counts["sequences"] // 16
-        assert counts["validation_loss"] > 0
-        fitted = run.parent / "store" / "models" / found["key"]
-        assert (fitted / "finetuned.json").is_file() and (fitted / "model.safetensors").is_file()
-        # What they wrote and scored is kept under the fitted weights' name.
-        assert list((run.parent / "store" / "pairs").glob(f"{found['key']}-*"))
+    found = json.loads((run / "stages" / "finetune-chat.json").read_text())
+    counts = found["counts"]
+    # Some turns of 200 characters are more tokens than the tiny model has places.
+    assert 30 < counts["sequences"] <= 60 and counts["steps"] == counts["sequences"] // 16
+    assert counts["validation_loss"] > 0
+    fitted = run.parent / "store" / "models" / found["key"]
+    assert (fitted / "finetuned.json").is_file() and (fitted / "model.safetensors").is_file()
+    # What it wrote and scored is kept under the fitted weights' name.
+    assert list((run.parent / "store" / "pairs").glob(f"{found['key']}-*"))
 
 
 def test_a_second_run_does_nothing_again(run: Path, config: Path) -> None:
@@ -88,22 +82,6 @@ def test_another_temperature_runs_no_teacher(run: Path, config: Path) -> None:
     output = run_job("distill", config, "--run", str(run), "--targets.temperature", "2", "--until", "targets")
     started = [line.split()[0] for line in output.splitlines() if line.endswith("…")]
     assert started == ["targets"]
-
-
-def test_a_teacher_that_is_added_is_the_only_one_that_runs(run: Path, config: Path) -> None:
-    """In another run directory: what the teachers made lies in the store beside it."""
-    settings = yaml.safe_load(config.read_text())
-    settings["teachers"]["another"] = {**settings["teachers"]["retriever"], "context_turns": 1}
-    more = config.with_name("more.yaml")
-    more.write_text(yaml.safe_dump(settings))
-    output = run_job("distill", more, "--run", str(run.with_name("second")), "--until", "targets")
-    work = {line.split(":")[0].strip(): line for line in output.splitlines() if " to do, " in line}
-    assert "0 to do, 24 in the store" in work["chat writes"]
-    assert "0 to do, " in work["base scores"]
-    assert " 0 in the store" in work["another scores"]
-    assert {row["example_id"] for row in read_rows(str(run.with_name("second") / "scores" / "another"))} == {
-        row["example_id"] for row in read_rows(str(run / "scores" / "chat"))
-    }
 
 
 def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
