@@ -283,12 +283,12 @@ def result(ends: list[float], losses: list[float]) -> Result:
 def by_ours(model: str, rows: list[dict[str, Any]], workers: int) -> Result:
     """The whole training stage: Ray Data's rows, Ray Train's workers, DeepSpeed's steps."""
     import ray
-    import ray.train
 
+    from jobs.cluster import connect
     from student.training import train_student
     from teachers.records import EXAMPLES, TARGETS, write_rows
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    connect()
     peaks: dict[int, float] = {}
     finished = threading.Event()
     watcher = threading.Thread(target=watch_workers, args=(peaks, finished))
