@@ -80,7 +80,9 @@ def card_of(
         num_contexts=counts["training contexts"],
         num_taught_contexts=min(run_config["generate"]["contexts"], counts["training contexts"]),
         teachers=[
-            CardTeacher(name, _shown(teacher["model"]), _did(teacher, run_config), licences[teacher["model"]])
+            CardTeacher(
+                name, _shown(teacher["model"]), _kind_of(teacher, run_config), licences[teacher["model"]]
+            )
             for name, teacher in teachers.items()
         ],
         losses=_losses(student),
@@ -93,11 +95,11 @@ def card_of(
     )
 
 
-def _did(teacher: Mapping[str, Any], run_config: Mapping[str, Any]) -> str:
-    """What a teacher was, and that it had learned the conversations where it had."""
+def _kind_of(teacher: Mapping[str, Any], run_config: Mapping[str, Any]) -> str:
+    """What kind of model a teacher is, and that it was fine-tuned where it was."""
     kind = _TEACHER_KINDS[teacher["kind"]]
-    learned = teacher["kind"] == "vllm" and run_config["finetune"]["epochs"]
-    return f"{kind}, fine-tuned on the training conversations" if learned else kind
+    finetuned = teacher["kind"] == "vllm" and run_config["finetune"]["epochs"]
+    return f"{kind}, fine-tuned on the training conversations" if finetuned else kind
 
 
 def licences_of(run_config: Mapping[str, Any]) -> dict[str, str | None]:

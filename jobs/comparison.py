@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.comparison_config import BM25, UNTRAINED, UNTRAINED_SPARSE, ComparisonConfig
+from jobs.job import Job
 from jobs.judging import Answers, held_out_rows
 from jobs.ladder import OUT_OF_DOMAIN, seed_job
 from jobs.run_directory import circumstances
-from jobs.stages import Job, scorers, scores_uris
+from jobs.stages import scorers, scores_uris
 from jobs.tracking import TrainingReports
 from jobs.verdicts import Verdicts, trained_by
 from student.diversity import distinct_n, mean_words

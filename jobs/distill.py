@@ -28,9 +28,10 @@ def run_job(arguments: list[str]) -> int:
     location = options.run or options.config.stem
     with started(config, location) as (run, tracker):
         from jobs import stages
+        from jobs.job import Job
         from jobs.report import print_timings
 
-        job = stages.Job(config, run, tracker)
+        job = Job(config, run, tracker)
         for stage in STAGES[: STAGES.index(options.until) + 1]:
             getattr(stages, stage)(job)
         print_timings(run, list(job.keys))

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from jobs.comparison_config import ComparisonConfig, if_there
+from jobs.job import Job
 from jobs.run_directory import key_of
-from jobs.stages import Job, index, scorers
+from jobs.stages import index, scorers
 from jobs.teaching import generate_samples, score_pairs, time_answers
 from serve.latency import answer_latencies_ms
 from teachers.config import GenerateConfig, VllmTeacher, Writer, scores, writes

@@ -14,8 +14,9 @@ from jobs import stages
 from jobs.checks import check_inputs, check_resources
 from jobs.comparison_config import BM25, ComparisonConfig, if_there
 from jobs.config import ConfigError, JobConfig
+from jobs.job import Job
 from jobs.run_directory import RunDirectory, key_of
-from jobs.stages import Job, embedding
+from jobs.stages import embedding
 from jobs.tracking import Tracker
 from serve.index import response_set
 from student.encoder import EncoderSource, resolve_model

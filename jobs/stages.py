@@ -4,17 +4,16 @@ A stage's key hashes its section of the config and the keys of the stages before
 marker in `stages/` carries the same key is done and is not done again.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from jobs.card import card_of, licences_of
-from jobs.config import JobConfig
+from jobs.job import Job
 from jobs.progress import Tally, progress
 from jobs.report import report_metrics, report_training
 from jobs.run_directory import RunDirectory, key_of
 from jobs.teaching import generate_samples, score_pairs
-from jobs.tracking import History, Tracker, TrainingReports
+from jobs.tracking import History, TrainingReports
 from serve.folders import file_exists
 from serve.index import write_index
 from student.config import RESOURCES
@@ -40,42 +39,6 @@ from teachers.targets import write_targets
 
 _Result = TypeVar("_Result")
 _COMPLETE = "finetuned.json"  # written last into a fine-tuned teacher's folder
-
-
-class Job:
-    """One job: its config, its run directory, its tracker, and the keys of the stages so far."""
-
-    def __init__(self, config: JobConfig, run: RunDirectory, tracker: Tracker) -> None:
-        self.config = config
-        self.teachers = dict(config.teachers)
-        self.run = run
-        self.tracker = tracker
-        self.store = config.store or f"{run.uri.rsplit('/', 1)[0]}/store"
-        self.keys: dict[str, str] = {}
-
-    def once(self, stage: str, key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Does the work unless it is done; returns its counts."""
-        self.keys[stage] = key
-        marker = self.run.read_json("stages", f"{stage}.json")
-        if marker is not None and marker["key"] == key:
-            print(f"{stage}: done before in {marker['seconds']:.0f} s")
-            counts: dict[str, Any] = marker["counts"]
-            return counts
-        print(f"{stage} …", flush=True)
-        start = time.monotonic()
-        counts = dict(work())
-        seconds = time.monotonic() - start
-        self.run.write_json({"key": key, "seconds": seconds, "counts": counts}, "stages", f"{stage}.json")
-        shown = _in_words(counts)
-        print(f"{stage}: {seconds:.0f} s" + (f" · {shown}" if shown else ""), flush=True)
-        for part, values in counts.items():
-            if isinstance(values, dict) and _in_words(values):
-                print(f"  {part}: {_in_words(values)}", flush=True)
-        return counts
-
-
-def _in_words(counts: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items() if isinstance(count, int))
 
 
 def examples(job: Job) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.config import JobConfig
+from jobs.job import Job
 from jobs.judging import held_out_rows, judges
-from jobs.stages import Job
 from student.statistics import interval
 from teachers.config import writes
 from teachers.records import read_rows

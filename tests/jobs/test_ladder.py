@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from jobs.comparison_config import ComparisonConfig, parse_comparison
+from jobs.job import Job
 from jobs.ladder import branch, seed_job
 from jobs.run_directory import RunDirectory
-from jobs.stages import Job
 from jobs.tracking import Tracker
 from teachers.config import VllmTeacher
 

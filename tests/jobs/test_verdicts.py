@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from jobs.comparison_config import parse_comparison
+from jobs.job import Job
 from jobs.run_directory import RunDirectory
-from jobs.stages import Job
 from jobs.tracking import Tracker
 from jobs.verdicts import Verdicts, trained_by
 from teachers.records import CANDIDATES, EXAMPLES, SCORES, write_rows
