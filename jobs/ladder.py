@@ -140,7 +140,9 @@ def _trained(base: Job, config: ComparisonConfig, name: str) -> tuple[Job, dict[
         job = seed_job(system, config, name, seed)
         stages.train(job)
         student = job.config.student
-        models[f"seed-{seed}"] = EncoderSource(job.run.at("student"), student.kind, student.max_tokens)
+        models[f"seed-{seed}"] = EncoderSource(
+            job.run.at("student"), student.kind, student.max_tokens, student.precision
+        )
         system.keys[f"train-{seed}"] = job.keys["train"]
     return system, models
 
@@ -148,7 +150,7 @@ def _trained(base: Job, config: ComparisonConfig, name: str) -> tuple[Job, dict[
 def _untrained(config: JobConfig) -> EncoderSource:
     """The encoder that a job's training begins with."""
     student = config.student
-    return EncoderSource(resolve_model(student.model), student.kind, student.max_tokens)
+    return EncoderSource(resolve_model(student.model), student.kind, student.max_tokens, student.precision)
 
 
 def branch(base: Job, name: str, config: JobConfig) -> Job:

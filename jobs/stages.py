@@ -137,7 +137,7 @@ def generate(job: Job) -> None:
 def neighbours(job: Job) -> None:
     """The training replies nearest to each training context, by a retriever that stays as it is."""
     student, config = job.config.student, job.config.candidates
-    retriever = EncoderSource(resolve_model(config.retriever), "dense", student.max_tokens)
+    retriever = EncoderSource(resolve_model(config.retriever), "dense", student.max_tokens, student.precision)
     job.once(
         "neighbours",
         key_of(
@@ -311,7 +311,8 @@ def scores_uris(job: Job) -> dict[str, str]:
 
 def _student(job: Job, model: str) -> EncoderSource:
     """The trained or untrained student at `model`."""
-    return EncoderSource(model, job.config.student.kind, job.config.student.max_tokens)
+    student = job.config.student
+    return EncoderSource(model, student.kind, student.max_tokens, student.precision)
 
 
 def embedding(work: Callable[[Tally], _Result]) -> _Result:

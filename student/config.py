@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Kind = Literal["dense", "sparse"]
+Precision = Literal["auto", "bf16", "fp32"]
 
 _BY_KIND: dict[str, dict[str, Any]] = {
     "model": {"dense": "all-MiniLM-L6-v2", "sparse": "cassette-splade"},
@@ -73,7 +74,7 @@ class TrainingConfig(BaseModel):
     """DeepSpeed's ZeRO stage."""
     offload_optimizer: bool = False
     """Keep the optimizer's state in the CPU's memory; from ZeRO stage 1 on."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Precision = "auto"
     """`auto` is bf16 where the hardware computes in it, two to three times faster than fp32 on a CPU."""
     deepspeed: dict[str, Any] = {}
     """Any other part of DeepSpeed's configuration, laid over ours."""

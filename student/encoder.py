@@ -24,7 +24,8 @@ from scipy.sparse import csr_matrix, vstack
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Router
 
-from student.config import Kind
+from student.config import Kind, Precision
+from student.precision import mixed_precision
 from teachers.records import local_folder
 
 # Small enough for progress to be seen and for every actor to get some.
@@ -54,6 +55,8 @@ class EncoderSource:
     """A folder, a URI of one, or a cached Hugging Face id."""
     kind: Kind
     max_tokens: int
+    precision: Precision = "auto"
+    """Of the products where many texts are embedded, as in training. A single text is always float32."""
 
 
 def resolve_model(name: str) -> str:
@@ -148,10 +151,12 @@ class Embedder:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         number = int(batch["encoder"][0])
+        source = self._sources[number]
         if number != self._loaded:
-            self._encoder = load_encoder(self._sources[number])
+            self._encoder = load_encoder(source)
             self._loaded = number
-        vectors = embed_texts(self._encoder, batch["text"].tolist(), batch["side"][0])
+        with mixed_precision(self._encoder.device, source.precision):
+            vectors = embed_texts(self._encoder, batch["text"].tolist(), batch["side"][0])
         # A cell for the whole block: Arrow has no column of sparse rows.
         block = {"rows": _cell(batch["row"]), "vectors": _cell(vectors)}
         return {"encoder": batch["encoder"][:1], "side": batch["side"][:1], **block}

@@ -21,15 +21,6 @@ WORLD_FILE = "world.json"
 _CONVERTIBLE = {"universal_checkpoint_info": {"universal_checkpoint_version": 0.2}}
 
 
-def computes_bf16(config: TrainingConfig) -> bool:
-    """Whether training is in bf16: what the user says, or what the hardware computes in."""
-    if config.precision != "auto":
-        return config.precision == "bf16"
-    if config.use_gpu:
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
 def deepspeed_config(config: TrainingConfig, universal: bool = False) -> dict[str, Any]:
     """DeepSpeed's configuration; what the user gives under `deepspeed` is laid over it."""
     zero: dict[str, Any] = {

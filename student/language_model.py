@@ -20,8 +20,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from student.checkpoints import resume, save
 from student.config import FinetuneConfig
-from student.engine import computes_bf16, start_engine
+from student.engine import start_engine
 from student.errors import memory_advice
+from student.precision import mixed_precision
 from student.trainer import Means, fit, publish, training_rows, windows
 from teachers.records import read_rows
 
@@ -230,7 +231,7 @@ def _loss(engine: Any, group: list[Known], config: FinetuneConfig) -> Tensor:
     for row, (found, _) in enumerate(group):
         tokens[row, : len(found)] = torch.tensor(found)
         mask[row, : len(found)] = 1
-    with torch.autocast(engine.device.type, torch.bfloat16, enabled=computes_bf16(config)):
+    with mixed_precision(engine.device, config.precision):
         loss: Tensor = engine(tokens.to(engine.device), mask.to(engine.device), group[0][1])
     return loss
 

@@ -22,8 +22,8 @@ from torch.nn import functional
 from student.batches import StepBatch
 from student.config import StudentConfig
 from student.encoder import TASKS, Encoder, Side, has_routes, prompt_of
-from student.engine import computes_bf16
 from student.losses import Losses, distillation_loss
+from student.precision import mixed_precision
 
 Penalty = Callable[[Tensor, Tensor], Tensor]
 """From the step's contexts [B, D] and responses [N, D] to what is added to its loss."""
@@ -77,7 +77,7 @@ class _Share:
 
     def encode(self, engine: Any, config: StudentConfig) -> Tensor:
         """This worker's vectors [M, D]."""
-        with mixed_precision(engine, config):
+        with mixed_precision(engine.device, config.precision):
             return torch.cat([_encode_group(engine, group) for group in self.groups])
 
     def gather(self, own: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ def _cached_parts(
     """For each group a number whose gradient by the weights is the group's part of the step's."""
     for share, gradient in zip(shares, gradients, strict=False):
         for group in share.groups:
-            with mixed_precision(engine, config):
+            with mixed_precision(engine.device, config.precision):
                 vectors = _encode_group(engine, group)
             yield (vectors * gradient[group.places]).sum()
 
@@ -165,15 +165,6 @@ def _encode_group(engine: Any, group: _Group) -> Tensor:
     torch.manual_seed(group.seed)
     vectors: Tensor = engine(group.features, group.side)
     return vectors
-
-
-def mixed_precision(engine: Any, config: StudentConfig) -> torch.autocast:
-    """Matrix products in bf16 while the body runs, where `computes_bf16`; the weights stay float32.
-
-    The copies of the weights in bf16 are kept until the end of the body, with or without a graph as the
-    first use had it: passes with and without gradients must not share a body.
-    """
-    return torch.autocast(engine.device.type, torch.bfloat16, enabled=computes_bf16(config))
 
 
 def encode_texts(engine: Any, texts: Sequence[str], side: Side, config: StudentConfig) -> Tensor:

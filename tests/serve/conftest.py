@@ -76,7 +76,7 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_run(run: Path, kind: Kind, targets: Path) -> Path:
     """A run directory with `student/` and `index/`; its response set has four responses."""
     (make_student if kind == "dense" else make_sparse_student)(run / "student", WORDS)
-    student = EncoderSource(str(run / "student"), kind, 32)
+    student = EncoderSource(str(run / "student"), kind, 32, "fp32")
     counts = write_index(str(targets), student, str(run / "index"), IndexConfig(), 4, lambda *_: None)
     assert counts == {"num_responses": 4, "num_gold": 2, "num_generated": 2}
     return run

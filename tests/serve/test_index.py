@@ -94,7 +94,7 @@ def test_hnsw_finds_the_same_as_the_exact_index_on_a_small_set(
     tmp_path: Path, small_run: Path, targets: Path
 ) -> None:
     folder = str(small_run / "student")
-    student = EncoderSource(folder, "dense", 32)
+    student = EncoderSource(folder, "dense", 32, "fp32")
     write_index(str(targets), student, str(tmp_path / "index"), IndexConfig(kind="hnsw"), 4, lambda *_: None)
     exact, graph = load_index(str(small_run / "index"), folder), load_index(str(tmp_path / "index"), folder)
     queries = exact.vectors.reconstruct_n(0, 4)

@@ -19,7 +19,7 @@ SERVED = ["w30", "w31"]
 def test_neighbours_are_the_nearest_other_replies(tiny_encoder: Path, tmp_path: Path) -> None:
     examples = [*example_rows(30, "train"), *example_rows(3, "test")]
     write_rows(str(tmp_path / "examples"), examples, EXAMPLES)
-    retriever = EncoderSource(str(tiny_encoder), "dense", 16)
+    retriever = EncoderSource(str(tiny_encoder), "dense", 16, "fp32")
     counts = write_neighbours(
         str(tmp_path / "examples"), str(tmp_path / "neighbours"), retriever, 4, 5, lambda *_: None
     )
@@ -47,8 +47,8 @@ def evaluated(
         str(folder / "examples"),
         str(folder / "responses"),
         {
-            "dense": EncoderSource(str(tiny_encoder), "dense", 16),
-            "sparse": EncoderSource(str(tiny_sparse_encoder), "sparse", 16),
+            "dense": EncoderSource(str(tiny_encoder), "dense", 16, "fp32"),
+            "sparse": EncoderSource(str(tiny_sparse_encoder), "sparse", 16, "fp32"),
         },
         context_turns=2,
         num_contexts=25,
@@ -88,14 +88,14 @@ def mrr(contexts: NDArray[np.float32], responses: NDArray[np.float32]) -> float:
 
 def test_a_dense_system_is_ranked(evaluated: dict[str, dict[str, float]], tiny_encoder: Path) -> None:
     """By its own vectors, though a sparse one embeds the same texts beside it."""
-    found = mrr(*vectors_of(EncoderSource(str(tiny_encoder), "dense", 16)))
+    found = mrr(*vectors_of(EncoderSource(str(tiny_encoder), "dense", 16, "fp32")))
     assert evaluated["dense"]["mrr"] == pytest.approx(found)
 
 
 def test_a_sparse_system_is_ranked_and_its_terms_are_counted(
     evaluated: dict[str, dict[str, float]], tiny_sparse_encoder: Path
 ) -> None:
-    contexts, responses = vectors_of(EncoderSource(str(tiny_sparse_encoder), "sparse", 16))
+    contexts, responses = vectors_of(EncoderSource(str(tiny_sparse_encoder), "sparse", 16, "fp32"))
     found = evaluated["sparse"]
 
     active = [[set(np.flatnonzero(row)) for row in rows] for rows in (contexts, responses)]

@@ -44,7 +44,7 @@ def test_sparse_vectors_have_a_weight_above_zero_for_each_active_term(tiny_spars
 def test_vectors_come_in_the_order_of_their_texts(
     kind: Kind, tiny_encoder: Path, tiny_sparse_encoder: Path, ray_cluster: None
 ) -> None:
-    source = EncoderSource(str(tiny_encoder if kind == "dense" else tiny_sparse_encoder), kind, 16)
+    source = EncoderSource(str(tiny_encoder if kind == "dense" else tiny_sparse_encoder), kind, 16, "fp32")
     distinct = [f"w{i} w{j}" for i in range(30) for j in range(20)]  # more than a block of texts
     texts = [*distinct[::-1], *distinct[:3]]
     tally: list[tuple[int, int]] = []
