@@ -56,8 +56,9 @@ serve: $(STAMP)
 export: $(STAMP)
 	.venv/bin/python jobs/export.py $(if $(RUN),--run $(RUN))
 
+# Two processes, each with a Ray of its own; what shares engines or a job's run goes to one of them.
 test: $(STAMP)
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest --numprocesses 2 --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check .
