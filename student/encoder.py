@@ -56,7 +56,7 @@ class EncoderSource:
     kind: Kind
     max_tokens: int
     precision: Precision = "auto"
-    """Of the products where many texts are embedded, as in training. A single text is always float32."""
+    """Of the products where many texts are embedded, as in training."""
 
 
 def resolve_model(name: str) -> str:
