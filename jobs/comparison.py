@@ -15,7 +15,7 @@ from jobs.run_directory import circumstances
 from jobs.stages import scorers, scores_uris
 from jobs.tracking import TrainingReports
 from jobs.verdicts import Verdicts, trained_by
-from student.diversity import distinct_n, mean_words
+from student.diversity import distinct_n, num_words
 from student.evaluation import HeldOut
 from student.statistics import interval, paired_difference, seed_deviation
 from teachers.calibration import calibrate
@@ -170,18 +170,24 @@ def _answers(
     base: Job, config: ComparisonConfig, systems: dict[str, Job], answers: Answers
 ) -> list[dict[str, Any]]:
     source = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
+    conversations = {
+        row["example_id"]: row["conversation_id"] for row in held_out_rows(base, config.evaluate.contexts)
+    }
     verdicts = Verdicts(base, config.compare.judged_contexts)
     found = []
     for system, job in systems.items():
         texts = list(answers[system].values())
+        groups = [conversations[example_id] for example_id in answers[system]]
         teachers = trained_by(job) if system in config.compare.ladder else set()
         found.append(
             {
                 "system": system,
                 "distinct_1": distinct_n(texts, 1),
                 "distinct_2": distinct_n(texts, 2),
-                "words": mean_words(texts),
-                "generated_share": float(np.mean([source[text] == "generated" for text in texts])),
+                "words": asdict(interval(np.array([[float(num_words(text)) for text in texts]]), groups)),
+                "generated_share": asdict(
+                    interval(np.array([[float(source[text] == "generated") for text in texts]]), groups)
+                ),
                 "judgements": verdicts.of(answers[system], teachers),
             }
         )

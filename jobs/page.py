@@ -88,8 +88,8 @@ def comparison_page(comparison: dict[str, Any]) -> str:
 
     - `teachers`: `measures` by teacher, `kendall_tau` by "a × b", and `ratings`: `scorer` and intervals of
       `spearman`, `kendall`, `spearman_within` and `kendall_within`, as far as they are known;
-    - `answers`: `system`, `distinct_1`, `distinct_2`, `words`, `generated_share`, and `judgements`:
-      `teacher`, `trained_on` and intervals of `mutual_information`, `win_rate_human` and
+    - `answers`: `system`, `distinct_1`, `distinct_2`, intervals of `words` and `generated_share`, and
+      `judgements`: `teacher`, `trained_on` and intervals of `mutual_information`, `win_rate_human` and
       `win_rate_generated`;
     - `sparsity`: `context_terms`, `response_terms` and `flops` by system;
     - `learning_curves`: reports with `step`, by system and seed;

@@ -8,6 +8,7 @@ from jobs.report import print_ladder
 from jobs.run_directory import RunDirectory
 from jobs.tracking import Tracker
 
+Table = tuple[list[str], list[list[Any]]]
 BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
 
 
@@ -43,7 +44,7 @@ def as_markdown(found: dict[str, Any]) -> str:
             f"{table['responses']} responses."
         )
         lines += ["", *_ladder_table(table)]
-    for name, (columns, rows) in plain_tables(found).items():
+    for name, (columns, rows) in _tables(found).items():
         if name not in _WITH_INTERVALS:
             lines += ["", f"### {name.capitalize()}", "", *_markdown_table(columns, rows)]
     return "\n".join(lines) + "\n"
@@ -75,14 +76,37 @@ def _difference(against: dict[str, Any]) -> str:
 
 def _markdown_table(columns: list[str], rows: list[list[Any]]) -> list[str]:
     def line(cells: list[Any]) -> str:
-        shown = [f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else cell for cell in cells]
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in shown) + " |"
+        return "| " + " | ".join(_shown(cell).replace("|", "\\|") for cell in cells) + " |"
 
     return [line(columns), "|" + "---|" * len(columns), *map(line, rows)]
 
 
-def plain_tables(found: dict[str, Any]) -> dict[str, tuple[list[str], list[list[Any]]]]:
-    """The figures as tables of plain cells, by name: columns and rows."""
+def _shown(cell: Any) -> str:
+    if isinstance(cell, dict):
+        return _with_interval(cell)
+    return f"{cell:.3f}" if isinstance(cell, float) else "" if cell is None else str(cell)
+
+
+def plain_tables(found: dict[str, Any]) -> dict[str, Table]:
+    """The figures as tables of plain cells, by name: columns and rows; an interval has three columns."""
+    return {name: _plain(table) for name, table in _tables(found).items()}
+
+
+def _plain(table: Table) -> Table:
+    columns, rows = table
+    wide = [any(isinstance(row[column], dict) for row in rows) for column in range(len(columns))]
+    plain: Table = ([], [[] for _ in rows])
+    for column, (name, is_wide) in enumerate(zip(columns, wide, strict=True)):
+        plain[0].extend([name, f"{name} low", f"{name} high"] if is_wide else [name])
+        for row, cells in zip(rows, plain[1], strict=True):
+            cell = row[column]
+            bounds = [cell["mean"], cell["low"], cell["high"]] if isinstance(cell, dict) else [None] * 3
+            cells.extend(bounds if is_wide else [cell])
+    return plain
+
+
+def _tables(found: dict[str, Any]) -> dict[str, Table]:
+    """The figures as tables, by name: columns and rows, of plain cells and intervals."""
     interval, bounds = ["mean", "low", "high"], ("mean", "low", "high")
     ladder = [
         [table["name"], row["system"], row["seeds"], metric, *(value[bound] for bound in bounds)]
@@ -103,7 +127,7 @@ def plain_tables(found: dict[str, Any]) -> dict[str, tuple[list[str], list[list[
     ]
     judged = [
         [row["system"], judge["teacher"], "yes" if judge["trained_on"] else "no"]
-        + [judge[key]["mean"] for key in ("mutual_information", "win_rate_human", "win_rate_generated")]
+        + [judge[key] for key in ("mutual_information", "win_rate_human", "win_rate_generated")]
         for row in found["answers"]
         for judge in row["judgements"]
     ]
@@ -113,10 +137,7 @@ def plain_tables(found: dict[str, Any]) -> dict[str, tuple[list[str], list[list[
     ]
     ratings = [
         [row["scorer"]]
-        + [
-            row[key]["mean"] if key in row else None
-            for key in ("spearman", "kendall", "spearman_within", "kendall_within")
-        ]
+        + [row.get(key) for key in ("spearman", "kendall", "spearman_within", "kendall_within")]
         for row in found["teachers"]["ratings"]
     ]
     latency = [

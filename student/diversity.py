@@ -12,16 +12,17 @@ def distinct_n(texts: Sequence[str], n: int) -> float:
 
     Words are lower-cased, and no n-gram spans two texts. After Li et al. (2016), who divide by the number
     of words: by that of n-grams, texts that never repeat one have 1 for every `n`. The more text, the
-    more repeats, so compare systems on equally many texts.
+    more repeats, so compare systems on equally many texts. It has no bootstrap interval: a resample repeats
+    texts, which is what is measured.
     """
     assert n >= 1
     ngrams = [ngram for text in texts for ngram in _ngrams(_words(text), n)]
     return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
-def mean_words(texts: Sequence[str]) -> float:
-    """Mean number of words of a text; 0 without texts."""
-    return sum(len(_words(text)) for text in texts) / len(texts) if texts else 0.0
+def num_words(text: str) -> int:
+    """Words of a text, as `distinct_n` counts them."""
+    return len(_words(text))
 
 
 def _words(text: str) -> list[str]:

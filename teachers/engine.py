@@ -67,6 +67,7 @@ class Engine:
                     temperature=config.temperature,
                     top_p=config.top_p,
                     max_tokens=config.max_tokens,
+                    min_tokens=prompt.min_tokens,
                     seed=prompt.seed,
                     **self._stops(),
                 )

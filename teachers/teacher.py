@@ -15,6 +15,8 @@ class Prompt:
     context: list[Message]
     system_prompt: str
     seed: int
+    min_tokens: int = 0
+    """Which the teacher does not end before; engines only."""
 
 
 @dataclass(frozen=True)

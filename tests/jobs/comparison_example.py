@@ -172,8 +172,8 @@ def _answers(random: Random) -> list[dict[str, Any]]:
             "system": system,
             "distinct_1": 0.082 + 0.03 * random.random(),
             "distinct_2": 0.31 + 0.1 * random.random(),
-            "words": 8.4 + 3 * random.random(),
-            "generated_share": 0.0 if kind == "baseline" else 0.1 + 0.3 * random.random(),
+            "words": _interval(8.4 + 3 * random.random(), 0.4),
+            "generated_share": _interval(0.0 if kind == "baseline" else 0.1 + 0.3 * random.random(), 0.02),
             "judgements": [
                 {
                     "teacher": teacher,

@@ -158,7 +158,7 @@ def test_answers_come_from_the_response_set_and_are_judged(compared: tuple[Path,
         assert read["gold"] in held_out - responses
     by_system = {row["system"]: row for row in found["answers"]}
     for row in by_system.values():
-        assert 0 < row["distinct_2"] <= 1 and 0 <= row["generated_share"] <= 1
+        assert 0 < row["distinct_2"] <= 1 and 0 <= row["generated_share"]["mean"] <= 1
         [judge] = row["judgements"]
         assert judge["teacher"] == "chat"
         assert 0 <= judge["win_rate_human"]["mean"] <= 1

@@ -33,6 +33,16 @@ def test_tables_are_plain_and_rectangular() -> None:
         assert all(isinstance(cell, str | int | float | None) for row in rows for cell in row)
 
 
+def test_intervals_are_shown_with_their_bounds() -> None:
+    comparison = comparison_example()
+    comparison["answers"] = comparison["answers"][:1]
+    comparison["answers"][0]["words"] = {"mean": 8.0, "low": 7.5, "high": 8.25}
+    assert "| 8.000 [7.500, 8.250] |" in as_markdown(comparison)
+    columns, [row] = plain_tables(comparison)["answers"]
+    of_words = dict(zip(columns, row, strict=True))
+    assert [of_words[name] for name in ("words", "words low", "words high")] == [8.0, 7.5, 8.25]
+
+
 def test_what_is_missing_has_no_table() -> None:
     comparison = {**comparison_example(), "latency": None, "sparsity": {}, "filters": {}}
     assert not {"latency", "sparsity", "filters"} & plain_tables(comparison).keys()

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,13 @@ def test_samples_are_seeded_one_by_one(engine: ray.actor.ActorHandle) -> None:
     assert len({generation.text for generation in first}) == 4
     # More samples leave the first ones as they were.
     assert ray.get(engine.generate.remote(_prompts(range(6))))[:4] == first
+
+
+def test_a_sample_may_be_kept_from_ending_early(engine: ray.actor.ActorHandle) -> None:
+    prompts = _prompts(range(200))
+    assert not all(found.truncated for found in ray.get(engine.generate.remote(prompts)))
+    kept = [replace(prompt, min_tokens=12) for prompt in prompts]
+    assert all(found.truncated for found in ray.get(engine.generate.remote(kept)))
 
 
 def test_the_system_prompt_is_read(engine: ray.actor.ActorHandle) -> None:
