@@ -142,3 +142,6 @@ def test_killing_engine_actor_and_driver_loses_no_pair_and_repeats_only_what_was
     # Ray Data keeps two batches at an actor; a batch of priors is the largest.
     largest = BATCH * max(len(row["keys"]) for row in wanted)
     assert len(keys) <= len(asked) <= len(keys) + 3 * 2 * largest
+    before = len(asked)
+    assert start().wait(WAIT_S) == 0
+    assert len((folder / "asked").read_text().splitlines()) == before
