@@ -21,7 +21,7 @@ endif
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: setup distill compare results serve export test lint format constraints clean
+.PHONY: setup distill compare results serve export test faults lint format constraints clean
 
 setup: $(STAMP)
 
@@ -58,7 +58,11 @@ export: $(STAMP)
 
 # Two processes, each with a Ray of its own; what shares engines or a job's run goes to one of them.
 test: $(STAMP)
-	.venv/bin/python -m pytest --numprocesses 2 --no-loadscope-reorder $(ARGS)
+	.venv/bin/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not faults" $(ARGS)
+
+# Minutes of killing what runs, one thing at a time.
+faults: $(STAMP)
+	.venv/bin/python -m pytest -m faults $(ARGS)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check .

@@ -25,7 +25,6 @@ from sentence_transformers import SparseEncoder
 
 from student.config import Kind
 from student.encoder import (
-    PACKAGED,
     Encoder,
     EncoderSource,
     Side,
@@ -33,8 +32,8 @@ from student.encoder import (
     embed_texts,
     inner_products,
     load_encoder,
-    resolve_model,
 )
+from student.packaged import PACKAGED, resolve_model
 from student.precision import mixed_precision
 from student.ranking import ranking_metrics, sample_candidates
 from teachers.conversations import CHITCHAT, clean, read

@@ -80,7 +80,8 @@ def quietly(work: Callable[..., Result], *arguments: Any) -> Result:
 
 def make_model(folder: Path) -> str:
     """The packaged encoder without dropout."""
-    from student.encoder import EncoderSource, load_encoder, resolve_model
+    from student.encoder import EncoderSource, load_encoder
+    from student.packaged import resolve_model
 
     encoder = load_encoder(EncoderSource(resolve_model("all-MiniLM-L6-v2"), "dense", MAX_TOKENS))
     config = encoder[0].model.config

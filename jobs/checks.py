@@ -7,7 +7,7 @@ import ray
 
 from jobs.config import ConfigError, JobConfig
 from student.config import TrainingConfig
-from student.encoder import resolve_model
+from student.packaged import resolve_model
 from teachers.candidates import RANKED_CANDIDATES
 from teachers.config import EndpointTeacher
 from teachers.conversations import check_source

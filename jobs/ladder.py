@@ -19,8 +19,9 @@ from jobs.run_directory import RunDirectory, key_of
 from jobs.stages import embedding
 from jobs.tracking import Tracker
 from serve.index import response_set
-from student.encoder import EncoderSource, resolve_model
+from student.encoder import EncoderSource
 from student.evaluation import HeldOut, held_out, measure, response_selection, write_measured
+from student.packaged import resolve_model
 from teachers.records import RESPONSE_SET, read_rows, write_rows
 
 SPLITS = ("test", "test_by_sender")

@@ -17,10 +17,11 @@ from jobs.tracking import History, TrainingReports
 from serve.folders import file_exists
 from serve.index import write_index
 from student.config import RESOURCES
-from student.encoder import EncoderSource, resolve_model
+from student.encoder import EncoderSource
 from student.evaluation import evaluate_student
 from student.language_model import train_language_model
 from student.model_card import write_model_card
+from student.packaged import resolve_model
 from student.retrieval import write_neighbours
 from student.training import train_student
 from teachers.calibration import calibrate

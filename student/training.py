@@ -15,9 +15,10 @@ from torch import Tensor
 from student.batches import StepBatch, epoch_batches
 from student.checkpoints import resume, save
 from student.config import StudentConfig
-from student.encoder import EncoderSource, Side, load_encoder, resolve_model, separate_encoders
+from student.encoder import EncoderSource, Side, load_encoder, separate_encoders
 from student.engine import start_engine
 from student.errors import memory_advice
+from student.packaged import resolve_model
 from student.sparsity import SparsityController, activity, fold_thresholds, missed_budget
 from student.step import StepEncoder, train_step
 from student.trainer import Means, fit, publish, training_rows, windows

@@ -1,4 +1,4 @@
-"""The comparison on the tiny job: two systems, two seeds, and no teacher's work done twice."""
+"""The comparison on the tiny job: two systems that are trained, and no teacher's work done twice."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.jobs.running import run_job
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.weights,  # the conversations come with the extra `local`
-    pytest.mark.timeout(900),  # the first test waits for a job and for a comparison
+    pytest.mark.timeout(1500),  # the first test waits for a job and for a comparison
 ]
 ROWS = ["bm25", "untrained", "human-only", "untrained-sparse", "sparse"]
 METRICS = {"hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10"}
@@ -64,7 +64,7 @@ def compare_config(run: Path, config: Path) -> Path:
     settings["student"]["num_workers"] = 1
     settings["evaluate"] = {"contexts": 30}
     settings["compare"] = {
-        "seeds": [0, 1],
+        "seeds": [1],
         "served": "sparse",
         "judged_contexts": 3,
         "reading_contexts": 2,
@@ -134,7 +134,7 @@ def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path
     assert (elsewhere["contexts"], elsewhere["conversations"], elsewhere["responses"]) == (4, 2, 20)
     assert [set(row["metrics"]) for row in elsewhere["rows"]] == [{"hits@1/20", "mrr"}] * 5
     assert [row["system"] for row in table["rows"]] == ROWS
-    assert [row["seeds"] for row in table["rows"]] == [1, 1, 2, 1, 2]
+    assert [row["seeds"] for row in table["rows"]] == [1, 1, 1, 1, 1]
     for row in table["rows"]:
         assert set(row["metrics"]) == METRICS
         for value in row["metrics"].values():
@@ -150,7 +150,7 @@ def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path
     of_table = [row for row in measured if row["set"] == "test"]
     mean = sum(dict(row["metrics"])["mrr"] for row in of_table) / len(of_table)
     assert table["rows"][4]["metrics"]["mrr"]["mean"] == pytest.approx(mean)
-    assert len(of_table) == 2 * table["contexts"]
+    assert len(of_table) == table["contexts"]
 
 
 def test_answers_come_from_the_response_set_and_are_judged(compared: tuple[Path, str]) -> None:
@@ -178,7 +178,7 @@ def test_the_sparse_student_is_served_from_an_inverted_index_and_keeps_its_budge
     assert set(sparsity) == {"untrained-sparse", "sparse"}
     # The budget holds on the validation contexts; these are others, and few.
     assert sparsity["sparse"]["context_terms"] == pytest.approx(25, rel=0.25)
-    served = compared[0] / "systems" / "sparse" / "seed-0"
+    served = compared[0] / "systems" / "sparse" / "seed-1"
     assert json.loads((served / "index" / "index.json").read_text())["kind"] == "inverted"
 
 

@@ -10,10 +10,10 @@ from student.encoder import (
     EncoderSource,
     embed_texts,
     load_encoder,
-    resolve_model,
     student_hash,
     texts_to_vectors,
 )
+from student.packaged import resolve_model
 from student.text import context_text
 from tests.student.student_rows import MESSAGES, NUM_WORDS
 

@@ -136,14 +136,6 @@ def test_the_best_checkpoint_becomes_the_student(unbroken: Training, tiny_encode
     assert np.abs(changed).max() > 1e-3
 
 
-def test_the_same_call_again_trains_nothing(unbroken: Training) -> None:
-    before, reports = unbroken.weights(), len(unbroken.reports.read())
-    counts = unbroken.run()
-    assert len(unbroken.reports.read()) == reports
-    assert counts["best step"] > 0
-    assert_same_weights(unbroken.weights(), before, by=0)
-
-
 def kill_a_worker_after(training: Training, step: int) -> threading.Thread:
     """Ends one training worker of this test's Ray by SIGKILL once `step` is reported."""
 

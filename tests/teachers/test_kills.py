@@ -19,7 +19,7 @@ from tests.tiny_models import make_teacher
 
 NUM_CONTEXTS, NUM_CANDIDATES = 48, 4
 WAIT_S = 150
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.faults]
 
 
 @pytest.fixture
