@@ -50,7 +50,7 @@ results: $(STAMP)
 
 # Answers over HTTP from the newest run, or from RUN.
 serve: $(STAMP)
-	.venv/bin/python jobs/deploy.py $(if $(RUN),--run $(RUN))
+	.venv/bin/python jobs/deploy.py $(if $(RUN),--run $(RUN)) $(ARGS)
 
 # The newest run's student, or RUN's, as ONNX beside it.
 export: $(STAMP)

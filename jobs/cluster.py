@@ -5,6 +5,8 @@ import os
 
 import ray
 
+from serve.ingress import use_haproxy
+
 
 def connect() -> None:
     """Joins the cluster that is there (`ray job submit`, RAY_ADDRESS), or starts one on this machine."""
@@ -12,6 +14,7 @@ def connect() -> None:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         _keep_freed_memory()
+        use_haproxy()
         # Ray's CPUs are bookkeeping: beside the two training workers or an engine, the tasks that read and
         # write need one, also on a machine of two cores.
         ray.init(

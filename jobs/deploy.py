@@ -1,13 +1,14 @@
 """Serves a run's student and index over HTTP until interrupted.
 
-python jobs/deploy.py [--run NAME|URI] [--port 8000]
+python jobs/deploy.py [--run NAME|URI] [--port 8000] [--replicas 2] [--encoder onnx]
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import get_args
 
-from serve.config import ServeConfig
+from serve.config import Backend, ServeConfig
 
 
 def main() -> int:
@@ -16,6 +17,8 @@ def main() -> int:
     parser.add_argument("--run", help="run directory, a name under runs/ or a URI; default: the newest")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--encoder", choices=get_args(Backend), default="torch")
     options = parser.parse_args()
 
     from jobs.cluster import connect
@@ -27,15 +30,20 @@ def main() -> int:
         return 2
     location = str(location)
     run = location if "/" in location else str(Path("runs") / location)
-    if "://" not in run and not (Path(run) / "index" / "index.json").is_file():
-        print(f"error: {run} has no finished index", file=sys.stderr)
-        return 2
 
-    from serve.app import run_until_interrupted
+    from serve.deployment import run_until_interrupted
 
     connect()
     try:
-        run_until_interrupted(ServeConfig(run=run, host=options.host, port=options.port))
+        run_until_interrupted(
+            ServeConfig(
+                run=run,
+                host=options.host,
+                port=options.port,
+                num_replicas=options.replicas,
+                encoder=options.encoder,
+            )
+        )
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

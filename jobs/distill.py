@@ -1,8 +1,9 @@
 """The main job: conversations in, a retriever that answers out.
 
-python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5 …]
+python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5 …] [--deploy]
 """
 
+import os
 import sys
 
 from jobs.config import STAGES, ConfigError, parse
@@ -35,9 +36,26 @@ def run_job(arguments: list[str]) -> int:
         for stage in STAGES[: STAGES.index(options.until) + 1]:
             getattr(stages, stage)(job)
         print_timings(run, list(job.keys))
-    if options.until == STAGES[-1]:
+        if options.deploy:
+            serve_run(run.uri)
+    if options.until == STAGES[-1] and not options.deploy:
         print(f"talk to it: make serve RUN={location}   (then the README's curl)")
     return 0
+
+
+def serve_run(run: str) -> None:
+    """Has the cluster serve the run; one that is the job's own ends with it, so that it then does not end.
+
+    Raises:
+        ValueError: see `deploy`.
+    """
+    from serve.config import ServeConfig
+    from serve.deployment import deploy, run_until_interrupted
+
+    if os.environ.get("RAY_ADDRESS"):
+        print(f"Answering at {deploy(ServeConfig(run=run))} on the cluster's nodes.")
+    else:
+        run_until_interrupted(ServeConfig(run=run))
 
 
 if __name__ == "__main__":

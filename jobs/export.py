@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def export(run: "RunDirectory") -> None:
-    """Writes `onnx/` of the run, unless it is there for this student, and prints how far it is from torch.
+    """Writes `onnx/HASH` of the run's student, unless it is there, and prints how far it is from torch.
 
     Raises:
         ValueError: the student cannot be exported, or torch computes something else.
@@ -54,7 +54,8 @@ def export(run: "RunDirectory") -> None:
 
     from student.config import StudentConfig
     from student.encoder import student_hash
-    from student.onnx_export import MANIFEST, export_student
+    from student.onnx_encoder import MANIFEST
+    from student.onnx_export import export_student
     from student.text import context_text
     from teachers.records import local_folder, read_rows
 
@@ -64,15 +65,17 @@ def export(run: "RunDirectory") -> None:
         raise ValueError(f"{run.at('run.json')} was written by another version of Rejoinder") from None
     with tempfile.TemporaryDirectory(prefix="rejoinder-student-") as scratch:
         student = local_folder(run.at("student"), Path(scratch))
-        manifest = run.read_json("onnx", MANIFEST)
-        if manifest is not None and manifest["student_hash"] == student_hash(str(student)):
-            print(f"{run.at('onnx')}: done before for this student")
+        number = student_hash(str(student))
+        folder = run.at("onnx", number)
+        manifest = run.read_json("onnx", number, MANIFEST)
+        if manifest is not None:
+            print(f"{folder}: done before for this student")
         else:
             # Test examples first; what is compared is two programs, so any text will do.
             rows = sorted(read_rows(run.at("examples")), key=lambda row: row["split"] != "test")[:_MAX_TEXTS]
             manifest = export_student(
                 student,
-                run.at("onnx"),
+                folder,
                 config.kind,
                 config.max_tokens,
                 {
@@ -80,7 +83,7 @@ def export(run: "RunDirectory") -> None:
                     "response": [row["reply"] for row in rows],
                 },
             )
-            print(f"{run.at('onnx')}: written")
+            print(f"{folder}: written")
     _print_parity(manifest)
 
 

@@ -18,7 +18,7 @@ from jobs.job import Job
 from jobs.run_directory import RunDirectory, key_of
 from jobs.stages import embedding
 from jobs.tracking import Tracker
-from serve.index import response_set
+from serve.response_set import response_set
 from student.encoder import EncoderSource
 from student.evaluation import HeldOut, held_out, measure, response_selection, write_measured
 from student.packaged import resolve_model

@@ -16,6 +16,7 @@ from jobs.teaching import generate_samples, score_pairs
 from jobs.tracking import History, TrainingReports
 from serve.folders import file_exists
 from serve.index import write_index
+from serve.response_set import response_set
 from student.config import RESOURCES
 from student.encoder import EncoderSource
 from student.evaluation import evaluate_student
@@ -32,7 +33,7 @@ from teachers.filters import read_blocklist
 from teachers.finetuning import learned_rows, write_sequences
 from teachers.generation import stored_samples
 from teachers.packaged import model_folder
-from teachers.records import EXAMPLES, read_rows, write_rows
+from teachers.records import EXAMPLES, RESPONSE_SET, read_rows, write_rows
 from teachers.responses import write_responses
 from teachers.scoring import write_scores
 from teachers.store import model_uri, pairs_uri, samples_uri
@@ -241,21 +242,15 @@ def train(job: Job) -> None:
 
 def index(job: Job) -> None:
     """The response set, embedded by the student, becomes the index that is served."""
-    student, config = job.config.student, job.config.index
-    job.once(
-        "index",
-        key_of(job.keys["train"], config.model_dump()),
-        lambda: embedding(
-            lambda tally: write_index(
-                job.run.at("targets"),
-                _student(job, job.run.at("student")),
-                job.run.at("index"),
-                config,
-                student.context_turns,
-                tally,
-            )
-        ),
-    )
+    config, turns = job.config.index, job.config.student.context_turns
+
+    def work() -> dict[str, Any]:
+        responses = response_set(job.run.at("targets"))
+        write_rows(job.run.at("response_set"), responses.to_pylist(), RESPONSE_SET)
+        student = _student(job, job.run.at("student"))
+        return embedding(lambda tally: write_index(responses, student, job.run.uri, config, turns, tally))
+
+    job.once("index", key_of(job.keys["train"], config.model_dump()), work)
 
 
 def evaluate(job: Job) -> None:
@@ -266,7 +261,7 @@ def evaluate(job: Job) -> None:
         systems = embedding(
             lambda tally: evaluate_student(
                 job.run.at("examples"),
-                f"{job.run.at('index')}/responses.parquet",
+                job.run.at("response_set"),
                 {
                     "untrained student": _student(job, resolve_model(student.model)),
                     "student": _student(job, job.run.at("student")),

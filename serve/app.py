@@ -1,155 +1,309 @@
-"""The Ray Serve application: `POST /respond` and `GET /health` over a run directory.
+"""One replica: a responder behind HTTP. Routes, and what happens to a request."""
 
-`build` is what `serve run serve.app:build run=RUN` calls; `deploy` does the same from Python.
-"""
-
-import signal
-import tempfile
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from threading import Event
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+import pydantic_core
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.routing import APIRoute
 from ray import serve as ray_serve
-from ray.serve import Application
+from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from serve.changes import read_changes, write_change
+from serve.chat_completions import ChatRequest, chunks, completion, error_body, server_sent
 from serve.config import ServeConfig
-from serve.folders import file_exists
-from serve.index import METADATA_FILE
+from serve.encoders import load_text_encoder
+from serve.fallback import Fallback, FallbackError
+from serve.gate import Gate, route_of
+from serve.index import load_index
+from serve.metrics import ReplicaMetrics
 from serve.responder import Responder
-from teachers.records import local_folder
+from serve.schemas import (
+    ChangeRequest,
+    Question,
+    ReloadRequest,
+    RespondAnswer,
+    RespondRequest,
+    ResponseAnswer,
+    ScoreAnswer,
+    ScoreRequest,
+)
+from serve.versions import check_version, current_version, local_version, make_current, versions
 
-NAME = "rejoinder"
+logger = logging.getLogger("ray.serve")
+_PAGE = Path(__file__).with_name("page.html")
+_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "connect-src 'self'",
+        "img-src data:",
+        "style-src 'unsafe-inline'",
+        "script-src 'unsafe-inline'",
+    ]
+)
 
-# A student reads a few hundred tokens; these only keep a request from costing more than its answer.
-MAX_MESSAGES = 1000
-MAX_CHARACTERS = 20_000
+
+class StrictJson(APIRoute):
+    """Bodies by pydantic's parser, which refuses deep nesting where Python's runs out of stack."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler, with another parser."""
+        handle = super().get_route_handler()
+
+        async def parsed(request: Request) -> Response:
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return parsed
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:
+        try:
+            return pydantic_core.from_json(await self.body())
+        except ValueError as error:
+            raise HTTPException(400, f"no JSON: {error}") from error
+
 
 app = FastAPI(title="Rejoinder")
-
-
-class Message(BaseModel):
-    """One message of a conversation, in OpenAI's chat format."""
-
-    model_config = ConfigDict(extra="ignore")  # clients of chat APIs send a `name` and more
-
-    role: Literal["user", "assistant", "system"]
-    content: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS)]
-
-
-class RespondRequest(BaseModel):
-    """The conversation so far, oldest message first, and how many responses to return."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
-    k: int = Field(default=5, ge=1)
-
-
-class ResponseAnswer(BaseModel):
-    """One response, its inner product with the context, and where it came from."""
-
-    id: str
-    text: str
-    score: float
-    source: str
-
-
-class RespondAnswer(BaseModel):
-    """The best responses, best first."""
-
-    responses: list[ResponseAnswer]
+app.router.route_class = StrictJson
+app.add_middleware(Gate)
 
 
 @app.exception_handler(RequestValidationError)
 async def one_line_error(request: Request, error: RequestValidationError) -> JSONResponse:
     """Status 422 and one line that names the first wrong field."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:] if first["type"] != "json_invalid")
-    line = f"{where}: {first['msg']}" if where else str(first["msg"])
-    return JSONResponse({"detail": line}, status_code=422)
+    where = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return _error(request, 422, f"{where}: {first['msg']}", where)
 
 
+@app.exception_handler(StarletteHTTPException)
+async def http_error(request: Request, error: StarletteHTTPException) -> JSONResponse:
+    """One line, in the shape that the route's clients read."""
+    return _error(request, error.status_code, str(error.detail))
+
+
+def _error(request: Request, status: int, line: str, where: str | None = None) -> JSONResponse:
+    if route_of(request).startswith("/v1/"):
+        return JSONResponse(error_body(line, status, where), status)
+    return JSONResponse({"detail": line}, status)
+
+
+# The class and `app` are pickled when they are made: what its methods use has to be defined above.
 @ray_serve.deployment
 @ray_serve.ingress(app)
 class ResponderReplica:
-    """One replica: a responder behind HTTP, with its own copy of a run that is not local."""
+    """One replica. Its responder is exchanged as a whole: a request sees one version from start to end."""
 
     def __init__(self, config: ServeConfig) -> None:
-        self._top_k_limit = config.top_k_limit
-        self._scratch = tempfile.TemporaryDirectory(prefix="rejoinder-replica-")
-        student, index = (
-            str(local_folder(f"{config.run.rstrip('/')}/{part}", Path(self._scratch.name)))
-            for part in ("student", "index")
-        )
-        self._responder = Responder(student, index)
+        self._config = config
+        self._model = Path(config.run.rstrip("/")).name
+        self._fallback = Fallback(config.fallback) if config.fallback else None
+        self._metrics = ReplicaMetrics()
+        self._loading = asyncio.Lock()
+        self._pinned: str | None = None
+        self._take(self._load(config.version or current_version(config.run)))
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Ray Serve's `user_config`, {"version": …}; if it cannot be loaded that is logged, the old stays."""
+        try:
+            self._pinned = user_config.get("version")
+            if self._pinned is not None:
+                await self.load(check_version(self._config.run, self._pinned))
+        except ValueError as error:
+            logger.error(f"{error}; {self._responder.version} is served on")
+
+    async def check_health(self) -> None:
+        """Called by Ray Serve every few seconds: takes what was changed while this replica was starting."""
+        try:
+            if self._pinned is None:
+                await self.load(await asyncio.to_thread(current_version, self._config.run))
+            if await asyncio.to_thread(read_changes, self._config.run) != self._responder.changes:
+                await self.take_changes()
+        except (OSError, ValueError) as error:
+            # An answer from an older version is better than none.
+            logger.error(f"{error}; {self._responder.version} is served on")
+
+    @app.get("/", include_in_schema=False)
+    async def page(self) -> FileResponse:
+        """The chat page."""
+        return FileResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
 
     @app.post("/respond")
-    def respond(self, request: RespondRequest) -> RespondAnswer:
-        """The `k` best responses to the conversation."""
-        if request.k > self._top_k_limit:
-            raise HTTPException(422, f"k: Input should be at most {self._top_k_limit}")
+    async def respond(self, request: RespondRequest) -> RespondAnswer:
+        """The best responses to the conversation; no answer, and why, where none is good enough."""
+        answer, _ = await self._answer("/respond", request)
+        return answer
+
+    @app.post("/score")
+    async def score(self, request: ScoreRequest) -> ScoreAnswer:
+        """Inner products of the conversation with each candidate."""
+        responder = self._responder
         messages = [message.model_dump() for message in request.messages]
         try:
-            found = self._responder.respond(messages, request.k)
+            scores = responder.score(messages, request.candidates)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
-        return RespondAnswer(
-            responses=[
-                ResponseAnswer(
-                    id=response.response_id, text=response.text, score=response.score, source=response.source
-                )
-                for response in found
-            ]
-        )
+        self._metrics.answered("/score", "answered")
+        return ScoreAnswer(scores=scores, version=responder.version)
+
+    @app.post("/v1/chat/completions", response_model=None)
+    async def chat_completions(self, request: ChatRequest) -> JSONResponse | StreamingResponse:
+        """OpenAI's chat completions, whole or as a stream."""
+        if request.model != self._model:
+            raise HTTPException(404, f"the model {request.model!r} does not exist; it is {self._model!r}")
+        request.k = max(request.k, request.n)
+        answer, tokens = await self._answer("/v1/chat/completions", request)
+        if not request.stream:
+            return JSONResponse(completion(self._model, answer, request.n, tokens))
+        usage = request.stream_options is not None and request.stream_options.include_usage
+        events = server_sent(chunks(self._model, answer, request.n, tokens, usage))
+        return StreamingResponse(events, media_type="text/event-stream")
+
+    @app.get("/v1/models")
+    async def models(self) -> dict[str, Any]:
+        """The one model."""
+        model = {"id": self._model, "object": "model", "created": 0, "owned_by": "rejoinder"}
+        return {"object": "list", "data": [model]}
 
     @app.get("/health")
-    def health(self) -> dict[str, Any]:
-        """That this replica answers, and from how many responses."""
-        return {"status": "ok", "responses": self._responder.num_responses}
+    async def health(self) -> dict[str, Any]:
+        """That this replica answers, and from what."""
+        responder = self._responder
+        return {"status": "ok", "responses": responder.num_responses, "version": responder.version}
 
+    @app.get("/ready")
+    async def ready(self) -> dict[str, str]:
+        """That this replica takes requests: it is not started before it has an index."""
+        return {"status": "ready", "version": self._responder.version}
 
-def build(config: ServeConfig) -> Application:
-    """The application of one run; ValueError where the run has no complete index."""
-    if not file_exists(f"{config.run.rstrip('/')}/index/{METADATA_FILE}"):
-        raise ValueError(f"run: {config.run} has no complete index (index/{METADATA_FILE} is missing)")
-    if "://" not in config.run:
-        # A replica's working directory is not the caller's.
-        config = config.model_copy(update={"run": str(Path(config.run).absolute())})
-    deployment = ResponderReplica.options(  # type: ignore[attr-defined]
-        num_replicas=config.num_replicas, ray_actor_options={"num_cpus": config.replica_cpus}
-    )
-    return deployment.bind(config)  # type: ignore[no-any-return]
+    @app.get("/admin/versions")
+    async def list_versions(self) -> dict[str, Any]:
+        """The versions that could be served."""
+        return {"served": self._responder.version, "versions": versions(self._config.run)}
 
+    @app.post("/admin/reload")
+    async def reload(self, request: ReloadRequest) -> dict[str, Any]:
+        """Has every replica serve a version; 409, and the old one stays, where it cannot be loaded."""
+        if self._pinned is not None:
+            raise HTTPException(409, f"the deployment's user_config names the version {self._pinned!r}")
+        try:
+            version = check_version(self._config.run, request.version)
+            await self.load(version)
+        except ValueError as error:
+            raise HTTPException(409, str(error)) from error
+        make_current(self._config.run, version)
+        return {"version": version, "replicas": await self._everywhere("load", version)}
 
-def deploy(config: ServeConfig) -> str:
-    """The URL at which the run answers, once every replica does.
+    @app.post("/admin/responses")
+    async def change_responses(self, request: ChangeRequest) -> dict[str, Any]:
+        """Adds and withdraws single responses in every replica, for good."""
+        unknown = [number for number in request.withdraw if not self._responder.has(number)]
+        if unknown:
+            raise HTTPException(404, f"withdraw: there is no response {unknown[0]!r}")
+        write_change(self._config.run, request.add, request.withdraw)
+        replicas = await self._everywhere("take_changes")
+        return {"responses": self._responder.num_responses, "replicas": replicas}
 
-    Starts Ray Serve on the current Ray cluster; the caller ends it by `ray.serve.shutdown()`.
-    Raises ValueError where the run has no complete index or the port is taken.
-    """
-    application = build(config)
-    try:
-        ray_serve.start(http_options={"host": config.host, "port": config.port})
-        ray_serve.run(application, name=NAME, route_prefix="/")
-    except RuntimeError as error:  # what Ray raises for every failure of its proxy
-        if "Failed to bind" not in str(error):
-            raise
-        raise ValueError(f"port: {config.host}:{config.port} is taken") from error
-    return f"http://{config.host}:{config.port}"
+    async def load(self, version: str) -> None:
+        """Serves a version from now on; requests under way end with the old one.
 
+        Raises:
+            ValueError: it is damaged; the old one stays.
+        """
+        async with self._loading:
+            if version != self._responder.version:
+                self._take(await asyncio.to_thread(self._load, version))
 
-def run_until_interrupted(config: ServeConfig) -> None:
-    """Serves the run until SIGINT or SIGTERM, then takes Ray Serve down."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        url = deploy(config)
-        print(f"Answering at {url}/respond, Ctrl-C ends it.", flush=True)
-        Event().wait()
-    except KeyboardInterrupt:
-        print("Stopping.", flush=True)
-    finally:
-        ray_serve.shutdown()
+    async def take_changes(self) -> None:
+        """Serves with all changes written so far.
+
+        Raises:
+            ValueError: one is damaged.
+        """
+        async with self._loading:
+            changes = read_changes(self._config.run)
+            self._take(await asyncio.to_thread(self._responder.changed, changes))
+
+    def _load(self, version: str) -> Responder:
+        config = self._config
+        index = load_index(local_version(config.run, version))
+        threads = max(1, int(config.replica_cpus))
+        return Responder(
+            index, load_text_encoder(config.run, index, config.encoder, threads), read_changes(config.run)
+        )
+
+    def _take(self, responder: Responder) -> None:
+        self._responder = responder
+        self._metrics.serves(responder.version, responder.num_responses)
+
+    async def _everywhere(self, method: str, *arguments: Any) -> int:
+        """Calls a method of every replica, this one's too; of how many it went well.
+
+        One that fails, or that dies meanwhile and comes again, catches up at a check of its health.
+        """
+        context = ray_serve.get_replica_context()
+        handle = ray_serve.get_deployment_handle(context.deployment, context.app_name)
+        found = await handle.broadcast(method, *arguments).results_async(return_exceptions=True)
+        failures = [result for result in found if isinstance(result, Exception)]
+        for failure in failures:
+            logger.error(f"{method} failed in a replica: {failure}")
+        return len(found) - len(failures)
+
+    async def _answer(self, route: str, question: Question) -> tuple[RespondAnswer, int]:
+        """The answer, and the tokens read for it."""
+        responder = self._responder
+        messages = [message.model_dump() for message in question.messages]
+        try:
+            found = responder.respond(messages, question.k, frozenset(question.sources), question.diversity)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+        least = self._config.min_score if question.min_score is None else question.min_score
+        good = [response for response in found.responses if least is None or response.score >= least]
+        answer = RespondAnswer(
+            answer=good[0].text if good else None,
+            reason=None,
+            source=good[0].source if good else None,
+            responses=[
+                ResponseAnswer(
+                    id=response.response_id,
+                    text=response.text,
+                    score=response.score,
+                    source=response.source,
+                    teacher=response.teacher,
+                )
+                for response in good
+            ],
+            version=responder.version,
+        )
+        outcome = "answered"
+        if not good:
+            best = max((response.score for response in found.responses), default=None)
+            answer.reason = (
+                "there is no response of these sources"
+                if best is None
+                else f"the best score is {best:.4f}, below min_score {least}"
+            )
+            outcome = await self._fall_back(messages, answer)
+        self._metrics.answered(route, outcome, found.timings)
+        if self._config.log_requests:
+            logger.info(json.dumps({"messages": messages, **answer.model_dump()}, ensure_ascii=False))
+        return answer, found.tokens
+
+    async def _fall_back(self, messages: list[dict[str, str]], answer: RespondAnswer) -> str:
+        """Asks the fallback, if there is one, and puts what it says into the answer; the outcome."""
+        if self._fallback is None:
+            return "no answer"
+        try:
+            answer.answer = await self._fallback.answer(messages)
+            answer.source = "fallback"
+        except FallbackError as error:
+            answer.reason = f"{answer.reason}; {error}"
+            return "fallback failed"
+        return "fallback"

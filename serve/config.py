@@ -4,18 +4,35 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+DenseKind = Literal["exact", "hnsw", "quantised"]
+Backend = Literal["torch", "onnx", "onnx-int8"]
+
 
 class IndexConfig(BaseModel):
     """How the response set becomes an index."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    kind: Literal["flat", "hnsw"] = "flat"
-    """For dense students; `flat` is exact, `hnsw` approximate and worth it from some 250,000 responses on."""
+    kind: DenseKind | Literal["auto"] = "auto"
+    """For dense students: `exact`, `hnsw` (a graph; approximate), `quantised` (a graph over vectors of 8
+    bits, for a quarter of the memory); `auto` chooses by the number of responses, see docs/performance.md."""
     hnsw_neighbours: int = Field(default=32, ge=2)
-    """Links of a node of the graph; used by `hnsw` only."""
+    """Links of a node of the graph; not for `exact`."""
     hnsw_ef_search: int = Field(default=128, ge=1)
-    """Nodes kept in view during a search: more is slower and misses fewer; used by `hnsw` only."""
+    """Nodes kept in view during a search: more is slower and misses fewer; not for `exact`."""
+
+
+class FallbackConfig(BaseModel):
+    """Who is asked where no response is good enough: any endpoint with OpenAI's chat completions."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    url: str = Field(pattern="^https?://")
+    """Up to and with `/v1`."""
+    model: str = Field(min_length=1)
+    key_variable: str = "REJOINDER_FALLBACK_KEY"
+    """The environment variable with the key, if it needs one."""
+    timeout_s: float = Field(default=30.0, gt=0)
 
 
 class ServeConfig(BaseModel):
@@ -24,12 +41,22 @@ class ServeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     run: str = Field(min_length=1)
-    """Run directory, a path or a URI, with `student/` and `index/` in it."""
+    """Run directory, a path or a URI, with `index/` in it."""
+    version: str | None = None
+    """A version of the index; the newest where none is named."""
+    encoder: Backend = "torch"
+    """`onnx` and `onnx-int8` need `jobs/export.py` first."""
+    min_score: float | None = None
+    """The least score of an answer, where a request names none."""
+    fallback: FallbackConfig | None = None
+    """Asked where no response has the least score."""
+    log_requests: bool = False
+    """Writes conversations and answers to the replicas' logs."""
     host: str = "127.0.0.1"
     """Bind address; `serve run` and `serve deploy` bring their own."""
     port: int = Field(default=8000, ge=1, le=65535)
     num_replicas: int = Field(default=1, ge=1)
     replica_cpus: float = Field(default=1.0, gt=0)
     """Cores that Ray reserves for one replica, and the threads it encodes with."""
-    top_k_limit: int = Field(default=100, ge=1)
-    """The largest `k` that a request may ask for."""
+    max_queued_requests: int = Field(default=64, ge=0)
+    """That wait at a replica; further ones are answered 503 with Retry-After."""

@@ -13,19 +13,16 @@ def file_exists(uri: str) -> bool:
     return bool(filesystem.get_file_info(path).type == fs.FileType.File)
 
 
-def publish_folder(folder: Path, uri: str, last: str) -> None:
-    """Copies the files of `folder` to `uri`, the one named `last` at the end.
-
-    An older `last` is deleted first, so whoever finds it there finds a complete folder.
-    """
-    filesystem, path = open_uri(uri)
-    filesystem.create_dir(path, recursive=True)
-    if filesystem.get_file_info(f"{path}/{last}").type == fs.FileType.File:
-        filesystem.delete_file(f"{path}/{last}")
-    for name in [*sorted(file.name for file in folder.iterdir() if file.name != last), last]:
+def copy_folder(folder: Path, uri: str | Path, last: str | None = None) -> None:
+    """Copies a local folder to `uri`, its file `last` at the end: who finds that finds a complete folder."""
+    filesystem, path = open_uri(str(uri))
+    files = sorted(found for found in folder.rglob("*") if found.is_file())
+    for file in sorted(files, key=lambda found: found == folder / (last or "")):
+        target = f"{path}/{file.relative_to(folder).as_posix()}"
+        filesystem.create_dir(target.rpartition("/")[0], recursive=True)
         fs.copy_files(
-            str(folder / name),
-            f"{path}/{name}",
+            str(file),
+            target,
             source_filesystem=fs.LocalFileSystem(),
             destination_filesystem=filesystem,
         )

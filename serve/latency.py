@@ -1,15 +1,15 @@
 """How long a served run takes for one answer over HTTP, asked one after the other."""
 
 import logging
-import socket
 import time
 from collections.abc import Mapping, Sequence
 
 import httpx
 from ray import serve as ray_serve
 
-from serve.app import deploy
 from serve.config import ServeConfig
+from serve.deployment import deploy
+from serve.ingress import free_port
 
 _WARM_UP = 10
 
@@ -23,7 +23,7 @@ def answer_latencies_ms(run: str, conversations: Sequence[Sequence[Mapping[str, 
         ValueError: see `deploy`.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # nobody is to talk to it
-    url = deploy(ServeConfig(run=run, port=_free_port()))
+    url = deploy(ServeConfig(run=run, port=free_port()))
     try:
         # No proxy of the environment: the server is on this machine.
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
@@ -32,13 +32,6 @@ def answer_latencies_ms(run: str, conversations: Sequence[Sequence[Mapping[str, 
             return [_ask(client, conversation) for conversation in conversations]
     finally:
         ray_serve.shutdown()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _ask(client: httpx.Client, conversation: Sequence[Mapping[str, str]]) -> float:

@@ -1,12 +1,27 @@
-"""The responder: a conversation in, scored responses out. A plain class that needs no Ray."""
+"""The responder: a conversation in, scored responses out. A plain class that needs no Ray. N responses."""
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from threading import Lock
+from dataclasses import dataclass, replace
+from typing import Any
 
-from serve.index import load_index
-from student.encoder import EncoderSource, embed_texts, load_encoder
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from scipy.sparse import csr_matrix
+
+from serve.changes import Changes
+from serve.diversity import maximal_marginal_relevance
+from serve.encoders import TextEncoder
+from serve.index import Index
+from serve.inverted import Rows, Scores
+from student.encoder import Side, Vectors, inner_products
 from student.text import context_text
+
+SOURCES = ("gold", "generated", "added")
+# Candidates that a diverse answer is chosen among, for each of its responses.
+_POOL = 4
+_TINY = 1e-30  # instead of dividing by 0
 
 
 @dataclass(frozen=True)
@@ -16,46 +31,167 @@ class ScoredResponse:
     response_id: str
     text: str
     score: float
-    source: str  # gold or generated
-    teacher: str | None  # null for gold
+    source: str  # gold, generated or added
+    teacher: str | None  # of a generated one
+
+
+@dataclass
+class Timings:
+    """Milliseconds of an answer's parts."""
+
+    tokenise: float = 0.0
+    encode: float = 0.0
+    search: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Responses, best first, and what they took."""
+
+    responses: list[ScoredResponse]
+    tokens: int
+    """That the student read."""
+    timings: Timings
 
 
 class Responder:
-    """Answers conversations from an index with the student that built it; both folders are local.
+    """Answers conversations from an index, with the student that made it, and the changes since."""
 
-    Raises ValueError where the index is incomplete or another student's.
-    """
+    def __init__(self, index: Index, encoder: TextEncoder, changes: Changes) -> None:
+        self.changes = changes
+        self._index = index
+        self._encoder = encoder
+        self._filters: dict[frozenset[str], Any] = {}
+        ids = index.responses["response_id"]
+        known = set(ids.filter(pa.compute.is_in(ids, pa.array([*changes.added], pa.string()))).to_pylist())
+        self._added = [
+            ScoredResponse(number, text, 0.0, "added", None)
+            for number, text in changes.added.items()
+            if number not in known
+        ]
+        self._added_vectors = self._encode([response.text for response in self._added])
+        self._present = ~np.asarray(pa.compute.is_in(ids, pa.array(sorted(changes.withdrawn), pa.string())))
 
-    def __init__(self, student_folder: str, index_folder: str) -> None:
-        self._index = load_index(index_folder, student_folder)
-        metadata = self._index.metadata
-        self._encoder = load_encoder(
-            EncoderSource(student_folder, metadata["student_kind"], metadata["max_tokens"])
-        )
-        # A tokenizer refuses to be used by two threads at once ("Already borrowed").
-        self._encoding = Lock()
+    def changed(self, changes: Changes) -> "Responder":
+        """The same with other changes."""
+        return Responder(self._index, self._encoder, changes)
+
+    @property
+    def version(self) -> str:
+        """The index's."""
+        return self._index.version
 
     @property
     def num_responses(self) -> int:
-        """Responses in the index."""
-        return len(self._index.responses)
+        """Responses that may be given."""
+        return int(self._present.sum()) + len(self._added)
 
-    def respond(self, messages: Sequence[Mapping[str, str]], k: int) -> list[ScoredResponse]:
-        """The `k` best responses to the conversation, best first; all of them where there are fewer.
+    def has(self, number: str) -> bool:
+        """Whether a response id may be given, or is withdrawn."""
+        ids = self._index.responses["response_id"]
+        return pa.compute.index(ids, number).as_py() >= 0 or any(
+            response.response_id == number for response in self._added
+        )
 
-        `messages` are in OpenAI's chat format, oldest first. System messages are left out, for the
-        student is trained on turns of a user and an assistant. Raises ValueError where no turn is left.
+    def respond(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        k: int,
+        sources: frozenset[str] = frozenset(SOURCES),
+        diversity: float = 0.0,
+    ) -> Answer:
+        """The `k` best responses of `sources`, best first, or fewer where there are fewer.
+
+        `messages` are in OpenAI's chat format, oldest first. With `diversity` between 0 and 1 those that
+        resemble the better ones give way, see `maximal_marginal_relevance`.
+
+        Raises:
+            ValueError: no message is of a user or an assistant.
         """
-        turns = [dict(message) for message in messages if message["role"] != "system"]
-        if not turns:
-            raise ValueError("messages: at least one message of a user or an assistant is needed")
-        text = context_text(turns, self._index.metadata["context_turns"])
-        with self._encoding:
-            query = embed_texts(self._encoder, [text], "context")  # [1, D]
-        scores, rows = self._index.search(query, k)
-        found = [(float(score), int(row)) for score, row in zip(scores[0], rows[0], strict=True) if row >= 0]
-        responses = self._index.responses.take([row for _, row in found]).to_pylist()
-        return [
-            ScoredResponse(score=score, **response)
-            for (score, _), response in zip(found, responses, strict=True)
-        ]
+        timings = Timings()
+        start = time.perf_counter()
+        tokens = self._encoder.tokenise(
+            [_text_of(messages, self._index.metadata["context_turns"])], "context"
+        )
+        timings.tokenise, start = _since(start)
+        query = self._encoder.encode(tokens, "context")  # [1, D]
+        timings.encode, start = _since(start)
+        scores, places = self._search(query, k * _POOL if diversity else k, sources)
+        if diversity and len(places):
+            chosen = self._diverse(scores, places, k, diversity)
+            scores, places = scores[chosen], places[chosen]
+        responses = [self._at(place, score) for score, place in zip(scores, places, strict=True)]
+        timings.search, _ = _since(start)
+        return Answer(responses, int(np.asarray(tokens["attention_mask"]).sum()), timings)
+
+    def score(self, messages: Sequence[Mapping[str, str]], candidates: Sequence[str]) -> list[float]:
+        """Inner products of the context with each candidate.
+
+        Raises:
+            ValueError: see `respond`.
+        """
+        query = self._encode([_text_of(messages, self._index.metadata["context_turns"])], "context")
+        found: list[float] = inner_products(query, self._encode(candidates))[0].tolist()
+        return found
+
+    def _encode(self, texts: Sequence[str], side: Side = "response") -> Vectors:
+        if not texts:
+            return np.zeros((0, self._index.metadata["dimensions"]), dtype=np.float32)
+        return self._encoder.encode(self._encoder.tokenise(texts, side), side)
+
+    def _search(self, query: Vectors, k: int, sources: frozenset[str]) -> tuple[Scores, Rows]:
+        """Scores and places [up to k], best first; places from N on are those of added responses."""
+        size = self._index.vectors.ntotal
+        only = self._only(sources)
+        scores, places = (found[0] for found in self._index.vectors.search(query, min(k, size), only))
+        scores, places = scores[places >= 0], places[places >= 0]
+        if self._added and "added" in sources:
+            scores = np.concatenate([scores, inner_products(query, self._added_vectors)[0]])
+            places = np.concatenate([places, size + np.arange(len(self._added))])
+            best = np.lexsort((places, -scores))[:k]
+            scores, places = scores[best], places[best]
+        return scores, places
+
+    def _only(self, sources: frozenset[str]) -> Any:
+        """What an index's search takes for these sources; None where that is all of it."""
+        if sources not in self._filters:
+            of_source = pa.compute.is_in(self._index.responses["source"], pa.array(sorted(sources)))
+            allowed = self._present & np.asarray(of_source)
+            self._filters[sources] = None if allowed.all() else self._index.vectors.only(allowed)
+        return self._filters[sources]
+
+    def _diverse(self, scores: Scores, places: Rows, k: int, diversity: float) -> Rows:
+        """Of the places found, those chosen."""
+        size = self._index.vectors.ntotal
+        vectors = np.zeros((len(places), self._index.metadata["dimensions"]), dtype=np.float32)
+        indexed = places < size
+        for own, found in (
+            (indexed, self._index.vectors.vectors(places[indexed])),
+            (~indexed, self._added_vectors[places[~indexed] - size]),
+        ):
+            vectors[own] = found.toarray() if isinstance(found, csr_matrix) else found
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.maximum(lengths, _TINY)
+        # A sparse student's scores have no upper bound: shares of the best are as large as cosines.
+        shares = scores / max(float(scores[0]), _TINY)
+        return maximal_marginal_relevance(shares, vectors @ vectors.T, k, diversity)
+
+    def _at(self, place: int, score: float) -> ScoredResponse:
+        size = self._index.vectors.ntotal
+        if place >= size:
+            return replace(self._added[place - size], score=float(score))
+        return ScoredResponse(score=float(score), **self._index.responses.slice(place, 1).to_pylist()[0])
+
+
+def _text_of(messages: Sequence[Mapping[str, str]], context_turns: int) -> str:
+    """The student's text; it was trained on turns of users and assistants only."""
+    turns = [message for message in messages if message["role"] in ("user", "assistant")]
+    if not turns:
+        raise ValueError("messages: at least one message of a user or an assistant is needed")
+    return context_text(turns, context_turns)
+
+
+def _since(start: float) -> tuple[float, float]:
+    """Milliseconds since `start`, and now."""
+    now = time.perf_counter()
+    return 1000 * (now - start), now

@@ -3,65 +3,21 @@
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SparseEncoder
-from tokenizers import Tokenizer
 
 from student.encoder import Encoder, Side, embed_texts, prompt_of
+from student.onnx_encoder import FILES, OUTPUT, OnnxEncoder
 
-FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
-OUTPUT = "vector"
 TOLERANCE = 1e-4
+"""Largest difference of a number in an fp32 vector; rounding accounts for about 1e-6 (dense) and 1e-5."""
 _BATCH_SIZE = 16
 _TIMED_TEXTS = 64
-
-
-@dataclass
-class OnnxEncoder:
-    """Texts to vectors by ONNX Runtime and tokenizers alone, on one thread."""
-
-    session: onnxruntime.InferenceSession
-    tokenizer: Tokenizer
-    """Truncates and pads."""
-    prompt: str
-
-    @classmethod
-    def load(cls, file: Path, prompt: str = "") -> Self:
-        """The encoder of an ONNX file, with the tokenizer beside it.
-
-        Raises:
-            ValueError: the graph takes texts of one number or length only.
-        """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        for graph_input in session.get_inputs():
-            if not all(isinstance(size, str) for size in graph_input.shape):
-                raise ValueError(f"{file}: {graph_input.name} has the fixed shape {graph_input.shape}")
-        return cls(session, Tokenizer.from_file(str(file.with_name("tokenizer.json"))), prompt)
-
-    @property
-    def inputs(self) -> list[str]:
-        return [graph_input.name for graph_input in self.session.get_inputs()]
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors [N, D] of the texts, which are one batch."""
-        encodings = self.tokenizer.encode_batch([self.prompt + text for text in texts])
-        columns = {
-            "input_ids": [encoding.ids for encoding in encodings],
-            "attention_mask": [encoding.attention_mask for encoding in encodings],
-            "token_type_ids": [encoding.type_ids for encoding in encodings],
-        }
-        feed = {name: np.array(columns[name], dtype=np.int64) for name in self.inputs}
-        vectors: NDArray[np.float32] = self.session.run([OUTPUT], feed)[0]
-        return vectors
 
 
 def compare(

@@ -136,7 +136,7 @@ MEASURED = pa.schema(
     ]
 )
 
-# Writes: serve.index beside the vectors. Row i is vector i.
+# Writes: jobs.stages as a dataset, and serve.index beside the vectors, where row i is vector i.
 RESPONSE_SET = pa.schema(
     [
         ("response_id", pa.string()),

@@ -8,6 +8,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("WANDB_MODE", "offline")
 # Ray Train takes a worker's report at each look: every 2 s, where tiny students take many steps a second.
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
+# Replicas have the environment that Ray was started with.
+ADMIN_KEY = os.environ["REJOINDER_ADMIN_KEY"] = "for tests"
 
 import random
 from collections.abc import Iterator
@@ -42,6 +44,9 @@ def ray_cluster() -> Iterator[None]:
     """A local Ray of four logical CPUs; what a test starts on it, it stops itself."""
     import ray
 
+    from serve.ingress import use_haproxy
+
+    use_haproxy()
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     try:
         yield

@@ -1,4 +1,4 @@
-"""`python jobs/export.py`: a run's student becomes `onnx/`, once."""
+"""`python jobs/export.py`: a run's student becomes `onnx/HASH/`, once."""
 
 import json
 import subprocess
@@ -9,6 +9,7 @@ import pytest
 
 from jobs import export
 from student.config import StudentConfig
+from student.encoder import student_hash
 from teachers.records import EXAMPLES, write_rows
 from tests.tiny_models import make_student
 
@@ -44,20 +45,21 @@ def test_an_export_is_made_once_for_a_student(
 ) -> None:
     assert _export(run, monkeypatch) == 0
     output = capsys.readouterr().out
-    assert "onnx: written" in output and "model_int8.onnx" in output
-    manifest = json.loads((run / "onnx" / "onnx.json").read_text())
+    folder = run / "onnx" / student_hash(str(run / "student"))
+    assert f"{folder}: written" in output and "model_int8.onnx" in output
+    manifest = json.loads((folder / "onnx.json").read_text())
     assert manifest["encoders"]["context"]["texts"] == 70
-    before = (run / "onnx" / "model.onnx").stat().st_mtime_ns
+    before = (folder / "model.onnx").stat().st_mtime_ns
 
     assert _export(run, monkeypatch) == 0
     output = capsys.readouterr().out
     assert "done before for this student" in output and "model_int8.onnx" in output
-    assert (run / "onnx" / "model.onnx").stat().st_mtime_ns == before
+    assert (folder / "model.onnx").stat().st_mtime_ns == before
 
-    manifest["student_hash"] = "another"
-    (run / "onnx" / "onnx.json").write_text(json.dumps(manifest))
+    make_student(run / "student", [f"w{i}" for i in range(80)])
     assert _export(run, monkeypatch) == 0
-    assert "onnx: written" in capsys.readouterr().out
+    another = run / "onnx" / student_hash(str(run / "student"))
+    assert another != folder and f"{another}: written" in capsys.readouterr().out
 
 
 def test_a_config_of_another_version_is_one_line(

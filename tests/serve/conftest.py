@@ -1,13 +1,21 @@
 """Small runs to serve: tiny students of random weights, TARGETS of a few rows, and their indexes."""
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from ray import serve as ray_serve
 
-from serve.config import IndexConfig
+from serve.config import IndexConfig, ServeConfig
+from serve.deployment import deploy
 from serve.index import write_index
+from serve.ingress import free_port
+from serve.response_set import response_set
+from serve.versions import check_version, folder_of
 from student.config import Kind
 from student.encoder import EncoderSource
 from teachers.records import TARGETS
@@ -74,12 +82,22 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_run(run: Path, kind: Kind, targets: Path) -> Path:
-    """A run directory with `student/` and `index/`; its response set has four responses."""
+    """A run directory with a version of an index; its response set has four responses."""
     (make_student if kind == "dense" else make_sparse_student)(run / "student", WORDS)
     student = EncoderSource(str(run / "student"), kind, 32, "fp32")
-    counts = write_index(str(targets), student, str(run / "index"), IndexConfig(), 4, lambda *_: None)
-    assert counts == {"num_responses": 4, "num_gold": 2, "num_generated": 2}
+    counts = write_index(response_set(str(targets)), student, str(run), IndexConfig(), 4, lambda *_: None)
+    assert counts == {
+        "version": check_version(str(run)),
+        "num_responses": 4,
+        "num_gold": 2,
+        "num_generated": 2,
+    }
     return run
+
+
+def version_folder(run: Path) -> Path:
+    """Of the run's newest version."""
+    return Path(folder_of(str(run), check_version(str(run))))
 
 
 @pytest.fixture(scope="session")
@@ -99,3 +117,26 @@ def any_run(request: pytest.FixtureRequest) -> Path:
     """Either of the two."""
     run: Path = request.getfixturevalue(request.param)
     return run
+
+
+@pytest.fixture(scope="package")
+def served_run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of its own: what is served may be changed."""
+    return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("served") / "chat"))
+
+
+@pytest.fixture(scope="package")
+def served_run_copy(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another."""
+    return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("disturbed") / "chat"))
+
+
+@pytest.fixture(scope="package")
+def client(served_run: Path) -> Iterator[httpx.Client]:
+    """Of a deployment with two replicas."""
+    try:
+        url = deploy(ServeConfig(run=str(served_run), port=free_port(), num_replicas=2, replica_cpus=0.5))
+        with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            yield client
+    finally:
+        ray_serve.shutdown()

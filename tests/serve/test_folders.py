@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from serve.folders import file_exists, publish_folder
+from serve.folders import copy_folder, file_exists
 from teachers.records import local_folder
 
 
@@ -9,13 +9,13 @@ def test_a_local_folder_is_used_in_place(tmp_path: Path) -> None:
     assert local_folder(tmp_path.as_uri(), tmp_path / "scratch") == tmp_path
 
 
-def test_publishing_replaces_the_file_that_completes_a_folder(tmp_path: Path) -> None:
-    built, published = tmp_path / "built", tmp_path / "published"
-    built.mkdir()
-    for text in ("old", "new"):
-        (built / "a").write_text(text)
-        (built / "done").write_text(text)
-        publish_folder(built, published.as_uri(), last="done")
-        assert (published / "a").read_text() == (published / "done").read_text() == text
-    assert file_exists(f"{published.as_uri()}/done")
-    assert not file_exists(str(published / "b"))
+def test_a_folder_is_copied_with_all_below_it(tmp_path: Path) -> None:
+    built, copied = tmp_path / "built", tmp_path / "copied"
+    (built / "below").mkdir(parents=True)
+    for name in ("a", "done", "below/b"):
+        (built / name).write_text(name)
+    copy_folder(built, copied.as_uri(), last="done")
+    for name in ("a", "done", "below/b"):
+        assert (copied / name).read_text() == name
+        assert file_exists(f"{copied.as_uri()}/{name}")
+    assert not file_exists(str(copied / "below"))

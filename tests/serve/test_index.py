@@ -6,11 +6,15 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from serve.config import IndexConfig
-from serve.index import load_index, response_set, write_index
+from serve.config import DenseKind, IndexConfig
+from serve.dense import choose_kind
+from serve.index import load_index, write_index
 from serve.inverted import InvertedIndex
+from serve.response_set import response_set
+from serve.versions import check_version, versions
 from student.encoder import EncoderSource, embed_texts, load_encoder
 from teachers.records import RESPONSE_SET
+from tests.serve.conftest import version_folder
 
 
 def test_the_response_set_is_the_distinct_training_replies_and_generations(targets: Path) -> None:
@@ -36,37 +40,37 @@ def test_a_response_set_without_responses_is_refused(tmp_path: Path, targets: Pa
 
 
 def test_row_i_of_the_responses_is_vector_i(small_run: Path) -> None:
-    index = load_index(str(small_run / "index"), str(small_run / "student"))
+    index = load_index(version_folder(small_run))
     texts = index.responses["text"].to_pylist()
     encoder = load_encoder(EncoderSource(str(small_run / "student"), "dense", 32))
     expected = embed_texts(encoder, texts, "response")
-    stored = index.vectors.reconstruct_n(0, len(texts))
+    stored = index.vectors.vectors(np.arange(len(texts)))
     np.testing.assert_allclose(stored, expected, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(stored, axis=1), 1.0, atol=1e-5)
 
 
 def test_column_i_of_the_postings_is_the_sparse_vector_of_row_i(sparse_run: Path) -> None:
-    index = load_index(str(sparse_run / "index"), str(sparse_run / "student"))
+    index = load_index(version_folder(sparse_run))
     assert isinstance(index.vectors, InvertedIndex)
     encoder = load_encoder(EncoderSource(str(sparse_run / "student"), "sparse", 32))
     expected = embed_texts(encoder, index.responses["text"].to_pylist(), "response")
     np.testing.assert_allclose(index.vectors.postings.T.toarray(), expected.toarray(), rtol=1e-5, atol=1e-5)
 
 
-def test_a_search_returns_inner_products_best_first_and_at_most_all(small_run: Path) -> None:
-    index = load_index(str(small_run / "index"), str(small_run / "student"))
-    stored = index.vectors.reconstruct_n(0, 4)
-    scores, rows = index.search(stored[:2], 100)
+def test_a_search_returns_inner_products_best_first(small_run: Path) -> None:
+    index = load_index(version_folder(small_run))
+    stored = index.vectors.vectors(np.arange(4))
+    scores, rows = index.vectors.search(stored[:2], 4)
     assert scores.shape == rows.shape == (2, 4)
     expected = stored[:2] @ stored.T
     np.testing.assert_allclose(scores, -np.sort(-expected, axis=1), atol=1e-5)
     np.testing.assert_allclose(np.take_along_axis(expected, rows, axis=1), scores, atol=1e-5)
 
 
-def test_a_sparse_search_returns_at_most_all(sparse_run: Path) -> None:
-    index = load_index(str(sparse_run / "index"), str(sparse_run / "student"))
+def test_a_sparse_search_returns_inner_products_best_first(sparse_run: Path) -> None:
+    index = load_index(version_folder(sparse_run))
     vectors = index.vectors.postings.T.tocsr()
-    scores, rows = index.search(vectors[:2], 100)
+    scores, rows = index.vectors.search(vectors[:2], 4)
     assert (scores.dtype, rows.dtype) == (np.float32, np.int64)
     expected = (vectors[:2] @ vectors.T).toarray()
     np.testing.assert_array_equal(rows, np.argsort(-expected, axis=1, kind="stable"))
@@ -74,65 +78,100 @@ def test_a_sparse_search_returns_at_most_all(sparse_run: Path) -> None:
 
 
 def test_the_metadata_describes_the_index(small_run: Path, sparse_run: Path) -> None:
-    metadata = json.loads((small_run / "index" / "index.json").read_text())
-    of_sparse = json.loads((sparse_run / "index" / "index.json").read_text())
+    metadata = json.loads((version_folder(small_run) / "index.json").read_text())
+    of_sparse = json.loads((version_folder(sparse_run) / "index.json").read_text())
     assert metadata.pop("student_hash") != of_sparse.pop("student_hash")
+    assert set(metadata.pop("files")) == {"index.faiss", "responses.arrow"}
+    assert len(of_sparse.pop("files")) == 5
     assert metadata == {
         "metric": "inner_product",
         "dimensions": 16,
         "num_responses": 4,
         "student_kind": "dense",
-        "kind": "flat",
+        "kind": "exact",
         "context_turns": 4,
         "max_tokens": 32,
+        "precision": "fp32",
     }
     # 13 words and BERT's five special tokens.
     assert of_sparse == {**metadata, "dimensions": 18, "student_kind": "sparse", "kind": "inverted"}
 
 
-def test_hnsw_finds_the_same_as_the_exact_index_on_a_small_set(
-    tmp_path: Path, small_run: Path, targets: Path
+def test_an_old_version_is_left_as_it_is_when_another_is_written(tmp_path: Path, small_run: Path) -> None:
+    shutil.copytree(small_run, tmp_path, dirs_exist_ok=True)
+    run = str(tmp_path)
+    old = check_version(run)
+    before = {path: path.read_bytes() for path in version_folder(tmp_path).rglob("*") if path.is_file()}
+    student = EncoderSource(str(tmp_path / "student"), "dense", 32, "fp32")
+    responses = load_index(version_folder(small_run)).responses
+    found = write_index(responses.slice(1), student, run, IndexConfig(), 4, lambda *_: None)
+    assert versions(run) == sorted([old, found["version"]])
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("kind", ["hnsw", "quantised"])
+def test_other_kinds_find_the_same_on_a_small_set_and_only_what_is_allowed(
+    tmp_path: Path, small_run: Path, kind: DenseKind
 ) -> None:
-    folder = str(small_run / "student")
-    student = EncoderSource(folder, "dense", 32, "fp32")
-    write_index(str(targets), student, str(tmp_path / "index"), IndexConfig(kind="hnsw"), 4, lambda *_: None)
-    exact, graph = load_index(str(small_run / "index"), folder), load_index(str(tmp_path / "index"), folder)
-    queries = exact.vectors.reconstruct_n(0, 4)
-    np.testing.assert_allclose(exact.search(queries, 2)[0], graph.search(queries, 2)[0], atol=1e-5)
+    student = EncoderSource(str(small_run / "student"), "dense", 32, "fp32")
+    exact = load_index(version_folder(small_run))
+    write_index(exact.responses, student, str(tmp_path), IndexConfig(kind=kind), 4, lambda *_: None)
+    found = load_index(version_folder(tmp_path))
+    queries = exact.vectors.vectors(np.arange(4))
+    for allowed in (np.array([True] * 4), np.array([True, False, True, True])):
+        only = [index.vectors.only(allowed) for index in (exact, found)]
+        expected, rows = exact.vectors.search(queries, 3, only[0])
+        scores, near = found.vectors.search(queries, 3, only[1])
+        np.testing.assert_allclose(scores, expected, atol=2e-2)
+        assert not (near == 1).any() or allowed[1]
+    np.testing.assert_allclose(found.vectors.vectors(rows[0]), exact.vectors.vectors(rows[0]), atol=2e-2)
 
 
-def test_another_students_index_is_refused_and_both_are_named(tmp_path: Path, small_run: Path) -> None:
-    shutil.copytree(small_run / "index", tmp_path / "index")
-    metadata = json.loads((tmp_path / "index" / "index.json").read_text())
+@pytest.mark.parametrize(("size", "kind"), [(100, "exact"), (10_000_000, "hnsw")])
+def test_auto_chooses_by_the_number_of_responses(size: int, kind: str) -> None:
+    assert choose_kind(IndexConfig(), size) == kind
+    assert choose_kind(IndexConfig(kind="quantised"), size) == "quantised"
+
+
+@pytest.fixture
+def damaged(tmp_path: Path, any_run: Path) -> Path:
+    """A copy of a version's folder."""
+    return Path(shutil.copytree(version_folder(any_run), tmp_path / "version"))
+
+
+def test_another_students_index_is_refused_and_both_are_named(damaged: Path) -> None:
+    metadata = json.loads((damaged / "index.json").read_text())
     ours = metadata["student_hash"]
-    (tmp_path / "index" / "index.json").write_text(json.dumps({**metadata, "student_hash": "0123abcd"}))
+    (damaged / "index.json").write_text(json.dumps({**metadata, "student_hash": "0123abcd"}))
     with pytest.raises(ValueError, match=f"0123abcd.*{ours}"):
-        load_index(str(tmp_path / "index"), str(small_run / "student"))
+        load_index(damaged)
 
 
-def test_an_index_without_its_last_file_is_refused(tmp_path: Path, small_run: Path) -> None:
-    shutil.copytree(small_run / "index", tmp_path / "index")
-    (tmp_path / "index" / "index.json").unlink()
+def test_an_index_without_its_last_file_is_refused(damaged: Path) -> None:
+    (damaged / "index.json").unlink()
     with pytest.raises(ValueError, match=r"index\.json is missing"):
-        load_index(str(tmp_path / "index"), str(small_run / "student"))
+        load_index(damaged)
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut off", "empty"])
-def test_a_missing_or_damaged_file_of_vectors_is_named(tmp_path: Path, any_run: Path, damage: str) -> None:
-    shutil.copytree(any_run / "index", tmp_path / "index")
-    [file] = [path for path in (tmp_path / "index").iterdir() if path.suffix in (".faiss", ".npz")]
-    content = file.read_bytes()
-    file.unlink()
-    if damage != "missing":
-        file.write_bytes(content[: len(content) // 2] if damage == "cut off" else b"")
-    with pytest.raises(ValueError, match=rf"{file.name}: no (FAISS index|posting lists)"):
-        load_index(str(tmp_path / "index"), str(any_run / "student"))
+@pytest.mark.parametrize("damage", ["missing", "cut off", "empty", "changed"])
+def test_a_missing_or_damaged_file_is_named(damaged: Path, damage: str) -> None:
+    for file in [path for path in damaged.iterdir() if path.suffix in (".faiss", ".npy", ".arrow")]:
+        content = file.read_bytes()
+        file.unlink()
+        if damage != "missing":
+            changed = {
+                "cut off": content[: len(content) // 2],
+                "empty": b"",
+                "changed": content[:-1] + bytes([content[-1] ^ 1]),
+            }
+            file.write_bytes(changed[damage])
+        with pytest.raises(ValueError, match=rf"{file.name} is missing or damaged"):
+            load_index(damaged)
+        file.write_bytes(content)
+    load_index(damaged)
 
 
-def test_an_index_that_says_no_kind_of_student_is_refused(tmp_path: Path, small_run: Path) -> None:
-    shutil.copytree(small_run / "index", tmp_path / "index")
-    metadata = json.loads((tmp_path / "index" / "index.json").read_text())
-    del metadata["student_kind"]
-    (tmp_path / "index" / "index.json").write_text(json.dumps(metadata))
-    with pytest.raises(ValueError, match="run the index stage again"):
-        load_index(str(tmp_path / "index"), str(small_run / "student"))
+def test_metadata_of_another_version_of_ours_is_refused(damaged: Path) -> None:
+    (damaged / "index.json").write_text('{"num_responses": 4}')
+    with pytest.raises(ValueError, match="another version of Rejoinder"):
+        load_index(damaged)

@@ -36,8 +36,8 @@ def test_a_query_without_terms_scores_nothing() -> None:
 
 def test_a_row_of_postings_is_a_terms_posting_list(tmp_path: Path) -> None:
     # Response 0 has term 1; response 1 has terms 0 and 1.
-    write_postings(invert(csr_matrix(np.float32([[0, 2], [1, 3]]))), tmp_path / "postings.npz")
-    index = read_postings(tmp_path / "postings.npz")
+    write_postings(invert(csr_matrix(np.float32([[0, 2], [1, 3]]))), tmp_path)
+    index = read_postings(tmp_path)
     assert index.ntotal == 2
     assert index.postings.toarray().tolist() == [[0, 1], [2, 3]]
 
@@ -45,6 +45,20 @@ def test_a_row_of_postings_is_a_terms_posting_list(tmp_path: Path) -> None:
 def test_a_row_number_beyond_the_responses_is_refused(tmp_path: Path) -> None:
     index = invert(vectors(5, seed=1))
     index.postings.indices[0] = 99
-    write_postings(index, tmp_path / "postings.npz")
-    with pytest.raises(ValueError, match=r"postings\.npz: no posting lists"):
-        read_postings(tmp_path / "postings.npz")
+    write_postings(index, tmp_path)
+    with pytest.raises(ValueError, match=r"postings-indptr\.npy: no posting lists"):
+        read_postings(tmp_path)
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_only_what_is_allowed_is_found(k: int) -> None:
+    responses, queries = vectors(40, seed=1), vectors(5, seed=2)
+    allowed = np.arange(40) % 2 == 0
+    index = invert(responses)
+    _, rows = index.search(queries, k, index.only(allowed))
+    expected = (queries @ responses[allowed].T).toarray()
+    best = np.argsort(-expected, axis=1, kind="stable")[:, :k]
+    found = min(k, 20)
+    np.testing.assert_array_equal(rows[:, :found], 2 * best)
+    assert (rows[:, found:] == -1).all()
+    np.testing.assert_array_equal(index.vectors(rows[0, :found]).toarray(), responses[2 * best[0]].toarray())

@@ -3,10 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from serve.changes import Changes
+from serve.encoders import load_text_encoder
 from serve.index import load_index
-from serve.responder import Responder
+from serve.responder import Answer, Responder
+from serve.response_set import response_id
 from student.encoder import EncoderSource, embed_texts, inner_products, load_encoder
 from student.text import context_text
+from tests.serve.conftest import version_folder
 
 CONVERSATION = [
     {"role": "user", "content": "hello"},
@@ -15,35 +19,94 @@ CONVERSATION = [
 ]
 
 
+def make_responder(run: Path) -> Responder:
+    index = load_index(version_folder(run))
+    return Responder(index, load_text_encoder(str(run), index, "torch", threads=1), Changes())
+
+
 @pytest.fixture(scope="module")
 def responder(any_run: Path) -> Responder:
-    return Responder(str(any_run / "student"), str(any_run / "index"))
+    return make_responder(any_run)
+
+
+def texts(answer: Answer) -> list[str]:
+    return [response.text for response in answer.responses]
 
 
 def test_scores_are_inner_products_of_the_students_vectors(responder: Responder, any_run: Path) -> None:
-    kind = load_index(str(any_run / "index"), str(any_run / "student")).metadata["student_kind"]
+    kind = load_index(version_folder(any_run)).metadata["student_kind"]
     encoder = load_encoder(EncoderSource(str(any_run / "student"), kind, 32))
     query = embed_texts(encoder, [context_text(CONVERSATION, 4)], "context")
-    for response in responder.respond(CONVERSATION, 4):
-        expected = inner_products(query, embed_texts(encoder, [response.text], "response"))
-        assert response.score == pytest.approx(expected.item(), rel=1e-5, abs=1e-5)
+    found = responder.respond(CONVERSATION, 4).responses
+    expected = [
+        inner_products(query, embed_texts(encoder, [response.text], "response")).item() for response in found
+    ]
+    assert [response.score for response in found] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    scores = responder.score(CONVERSATION, [response.text for response in found])
+    assert scores == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
 def test_the_best_response_comes_first_and_k_bounds_them(responder: Responder) -> None:
-    everything = responder.respond(CONVERSATION, 100)
+    everything = responder.respond(CONVERSATION, 100).responses
     assert len(everything) == responder.num_responses == 4
     assert np.all(np.diff([response.score for response in everything]) <= 0)
-    assert responder.respond(CONVERSATION, 2) == everything[:2]
+    assert responder.respond(CONVERSATION, 2).responses == everything[:2]
 
 
 def test_a_response_says_where_it_came_from(responder: Responder) -> None:
-    found = {response.text: response for response in responder.respond(CONVERSATION, 4)}
+    found = {response.text: response for response in responder.respond(CONVERSATION, 4).responses}
     assert (found["good night"].source, found["good night"].teacher) == ("gold", None)
     assert (found["hello hello"].source, found["hello hello"].teacher) == ("generated", "gemma")
 
 
+def test_only_the_wanted_sources_answer(responder: Responder) -> None:
+    everything = responder.respond(CONVERSATION, 4).responses
+    for source in ("gold", "generated"):
+        found = responder.respond(CONVERSATION, 4, frozenset([source])).responses
+        assert found == [response for response in everything if response.source == source]
+    assert responder.respond(CONVERSATION, 4, frozenset(["added"])).responses == []
+
+
 def test_a_system_message_changes_nothing(responder: Responder) -> None:
     system = {"role": "system", "content": "never cook fish"}
-    assert responder.respond([system, *CONVERSATION], 4) == responder.respond(CONVERSATION, 4)
+    plain = responder.respond(CONVERSATION, 4)
+    assert responder.respond([system, *CONVERSATION], 4).responses == plain.responses
     with pytest.raises(ValueError, match="at least one message"):
         responder.respond([system], 4)
+
+
+def test_the_parts_of_an_answer_are_timed_and_its_tokens_counted(responder: Responder) -> None:
+    answer = responder.respond([{"role": "user", "content": "good night"}], 1)
+    assert answer.tokens == 4  # two words between the two that BERT puts around a text
+    assert min(answer.timings.tokenise, answer.timings.encode, answer.timings.search) > 0
+
+
+def test_responses_are_added_and_withdrawn_without_the_index(responder: Responder) -> None:
+    gone, base = response_id("good night"), responder.respond(CONVERSATION, 4).responses
+    changes = Changes({response_id(text): text for text in ("cook fish", "fine thanks")}, frozenset([gone]))
+    changed = responder.changed(changes)
+    assert changed.num_responses == 4  # one more, one less, and one that was there
+    found = changed.respond(CONVERSATION, 10).responses
+    assert len(found) == 4 and "good night" not in [response.text for response in found]
+    [added] = changed.respond(CONVERSATION, 10, frozenset(["added"])).responses
+    assert (added.text, added.source) == ("cook fish", "added")
+    assert added.score == pytest.approx(responder.score(CONVERSATION, ["cook fish"])[0], rel=1e-5, abs=1e-5)
+    assert np.all(np.diff([response.score for response in found]) <= 0)
+    assert [changed.has(response_id(text)) for text in ("cook fish", "good night", "nobody says")] == [
+        True,
+        True,
+        False,
+    ]
+    # The first is as it was.
+    assert responder.respond(CONVERSATION, 4).responses == base
+    assert changed.changed(Changes()).respond(CONVERSATION, 4).responses == base
+
+
+def test_a_diverse_answer_puts_off_what_resembles_a_better_one(responder: Responder) -> None:
+    changed = responder.changed(Changes({"a": "good night good night", "b": "good good night"}))
+    plain, diverse = changed.respond(CONVERSATION, 6), changed.respond(CONVERSATION, 6, diversity=0.9)
+    assert sorted(texts(plain)) == sorted(texts(diverse))
+    assert diverse.responses[0] == plain.responses[0]
+    assert texts(plain) != texts(diverse)
+    scores = {response.text: response.score for response in plain.responses}
+    assert all(response.score == scores[response.text] for response in diverse.responses)

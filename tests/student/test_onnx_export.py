@@ -22,8 +22,9 @@ from student.encoder import (
     separate_encoders,
     student_hash,
 )
+from student.onnx_encoder import OnnxEncoder
 from student.onnx_export import export_student
-from student.onnx_parity import OnnxEncoder, compare
+from student.onnx_parity import compare
 from tests.student.student_rows import NUM_WORDS
 
 MAX_TOKENS = 12

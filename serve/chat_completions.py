@@ -1,0 +1,115 @@
+"""OpenAI's chat completions over the responder's answers: what its clients send and read.
+
+The shapes are those of https://platform.openai.com/docs/api-reference/chat. `rejoinder` is ours: every
+response with its score, where OpenAI's clients keep fields that they do not know.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve.schemas import MAX_K, Question, RespondAnswer
+
+
+class StreamOptions(BaseModel):
+    """Of a stream."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    include_usage: bool = False
+
+
+class ChatRequest(Question):
+    """`POST /v1/chat/completions`. What says how to generate, `temperature` and the like, has no effect."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str = Field(min_length=1, max_length=200)
+    n: int = Field(default=1, ge=1, le=MAX_K)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+
+
+def completion(model: str, answer: RespondAnswer, n: int, tokens: int) -> dict[str, Any]:
+    """A chat.completion with the `n` best responses as its choices; `tokens` were read.
+
+    Where there is no answer the one choice has no content, and the reason as its refusal.
+    """
+    choices = [
+        {
+            "index": index,
+            "message": {"role": "assistant", "content": text, "refusal": refusal},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+        for index, (text, refusal) in enumerate(_texts(answer, n))
+    ]
+    return {
+        **_head("chat.completion", model),
+        "choices": choices,
+        "usage": _usage(tokens),
+        "rejoinder": _ours(answer),
+    }
+
+
+def chunks(
+    model: str, answer: RespondAnswer, n: int, tokens: int, include_usage: bool
+) -> Iterator[dict[str, Any]]:
+    """The same as a stream of chat.completion.chunk: for each choice its role, its text, its end."""
+    head = _head("chat.completion.chunk", model)
+    texts = _texts(answer, n)
+    for index, (text, refusal) in enumerate(texts):
+        content = {"content": text} if refusal is None else {"refusal": refusal}
+        last = {"rejoinder": _ours(answer)} if index == len(texts) - 1 else {}
+        for delta, finish_reason, more in (
+            ({"role": "assistant"}, None, {}),
+            (content, None, {}),
+            ({}, "stop", last),
+        ):
+            choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+            yield {**head, "choices": [choice], **more}
+    if include_usage:
+        yield {**head, "choices": [], "usage": _usage(tokens)}
+
+
+def server_sent(events: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """The lines of a stream of server-sent events."""
+    for event in events:
+        yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def error_body(message: str, status: int, param: str | None = None) -> dict[str, Any]:
+    """An error as OpenAI's clients read it."""
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": message, "type": kind, "param": param, "code": None}}
+
+
+def _head(kind: str, model: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+    }
+
+
+def _texts(answer: RespondAnswer, n: int) -> list[tuple[str | None, str | None]]:
+    """The choices' texts, or no text and why."""
+    if answer.answer is None:
+        return [(None, answer.reason)]
+    others = [response.text for response in answer.responses if response.text != answer.answer]
+    return [(text, None) for text in [answer.answer, *others][:n]]
+
+
+def _ours(answer: RespondAnswer) -> dict[str, Any]:
+    return answer.model_dump(exclude={"answer"})
+
+
+def _usage(tokens: int) -> dict[str, int]:
+    """Nothing is generated, so only what was read counts."""
+    return {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}

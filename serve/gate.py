@@ -1,0 +1,75 @@
+"""What is turned away before it is read: bodies that are too large, requests without the key."""
+
+import hmac
+import os
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MAX_BODY_BYTES = 1 << 20
+KEY, ADMIN_KEY = "REJOINDER_API_KEY", "REJOINDER_ADMIN_KEY"
+_OPEN = ("/", "/health", "/ready")
+
+
+class Gate:
+    """ASGI middleware. Without REJOINDER_API_KEY in the environment, only `/admin` needs a key."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or answers 401, 403 or 413."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        refused = _without_key(request) or _too_large(request)
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise HTTPException(413, _TOO_LARGE)
+            return message
+
+        await self._app(scope, counted, send)
+
+
+def route_of(request: Request) -> str:
+    """The path below the application's `route_prefix`."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", "")) or "/"
+
+
+_TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
+
+
+def _too_large(request: Request) -> JSONResponse | None:
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared) <= MAX_BODY_BYTES:
+        return None
+    return JSONResponse({"detail": _TOO_LARGE}, 413)
+
+
+def _without_key(request: Request) -> JSONResponse | None:
+    path = route_of(request)
+    name = ADMIN_KEY if path.startswith("/admin") else KEY
+    expected = os.environ.get(name)
+    if expected is None and name == ADMIN_KEY:
+        return JSONResponse({"detail": f"no {ADMIN_KEY} is set: the index cannot be changed"}, 403)
+    if expected is None or path in _OPEN:
+        return None
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    # Compared in a time that says nothing of how much of it is right.
+    if scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), expected.encode()):
+        return None
+    return JSONResponse(
+        {"detail": "a key is needed: Authorization: Bearer KEY"}, 401, {"WWW-Authenticate": "Bearer"}
+    )

@@ -1,0 +1,101 @@
+"""What goes over HTTP, beside OpenAI's own shapes: see `serve.chat_completions`."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+# A student reads a few hundred tokens; these only keep a request from costing more than its answer.
+MAX_MESSAGES = 1000
+MAX_CHARACTERS = 20_000
+MAX_CANDIDATES = 100
+MAX_K = 100
+
+Source = Literal["gold", "generated", "added"]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS)]
+
+
+def _joined(content: Any) -> Any:
+    """The text of a message that comes in parts, as some clients send it."""
+    if isinstance(content, list) and all(
+        isinstance(part, dict) and part.get("type") == "text" for part in content
+    ):
+        return "\n".join(str(part.get("text", "")) for part in content)
+    return content
+
+
+class Message(BaseModel):
+    """One message of a conversation, in OpenAI's chat format."""
+
+    model_config = ConfigDict(extra="ignore")  # clients of chat APIs send a `name` and more
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Annotated[Text, BeforeValidator(_joined)]
+
+
+class Question(BaseModel):
+    """A conversation so far, oldest message first, and which responses are wanted."""
+
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    k: int = Field(default=5, ge=1, le=MAX_K)
+    sources: set[Source] = Field(default={"gold", "generated", "added"}, min_length=1)
+    min_score: float | None = Field(default=None, allow_inf_nan=False)
+    diversity: float = Field(default=0.0, ge=0, le=1)
+
+
+class RespondRequest(Question):
+    """`POST /respond`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ResponseAnswer(BaseModel):
+    """One response, its inner product with the context, and where it came from."""
+
+    id: str
+    text: str
+    score: float
+    source: Source
+    teacher: str | None
+
+
+class RespondAnswer(BaseModel):
+    """The answer and the best responses, best first; no answer and why where none is good enough."""
+
+    answer: str | None
+    reason: str | None
+    source: Source | Literal["fallback"] | None
+    responses: list[ResponseAnswer]
+    version: str
+
+
+class ScoreRequest(BaseModel):
+    """`POST /score`: texts to be scored as responses to a conversation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    candidates: list[Text] = Field(min_length=1, max_length=MAX_CANDIDATES)
+
+
+class ScoreAnswer(BaseModel):
+    """Inner products, in the candidates' order."""
+
+    scores: list[float]
+    version: str
+
+
+class ReloadRequest(BaseModel):
+    """`POST /admin/reload`: a version of the index, or the newest."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: str | None = None
+
+
+class ChangeRequest(BaseModel):
+    """`POST /admin/responses`: texts to be added, ids of responses to be withdrawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    add: list[Text] = Field(default=[], max_length=MAX_CANDIDATES)
+    withdraw: list[str] = Field(default=[], max_length=MAX_CANDIDATES)

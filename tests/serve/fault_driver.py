@@ -1,0 +1,30 @@
+"""Serves a run and does what it is told, line by line: for tests that disturb it.
+
+python -m tests.serve.fault_driver RUN PORT
+
+Each line is the JSON of keys of ServeConfig to deploy with; "done" follows when that is served.
+"""
+
+import json
+import sys
+
+from ray import serve as ray_serve
+
+from jobs.cluster import connect
+from serve.config import ServeConfig
+from serve.deployment import deploy
+
+
+def main(run: str, port: str) -> None:
+    """Serves until the input ends."""
+    connect()
+    try:
+        for line in sys.stdin:
+            deploy(ServeConfig(run=run, port=int(port), replica_cpus=0.5, **json.loads(line)))
+            print("done", flush=True)
+    finally:
+        ray_serve.shutdown()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,191 @@
+"""`serve deploy` with a file, on a cluster of its own: keys, fallback, versions, metrics, logs."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from serve.config import IndexConfig
+from serve.gate import ADMIN_KEY, KEY
+from serve.index import load_index, write_index
+from serve.ingress import free_port
+from student.encoder import EncoderSource
+from tests.serve.conftest import version_folder
+
+pytestmark = pytest.mark.slow
+SECRET, WORDS = "open sesame", "never told hello"
+BODY = {"messages": [{"role": "user", "content": WORDS}]}
+KEY_HEADER = {"Authorization": f"Bearer {SECRET}"}
+EXAMPLE = Path(__file__).parents[2] / "configs/serve.yaml"
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Cluster:
+    """A head node and what is deployed on it."""
+
+    folder: Path
+    port: int
+    dashboard: str
+    metrics: str
+    settings: dict[str, str]
+
+    def deploy(self, run: Path, version: str | None = None) -> None:
+        """The shipped file for this run, and a second application that is the first one's fallback."""
+        config = yaml.safe_load(EXAMPLE.read_text())
+        config["http_options"]["port"] = self.port
+        [chat] = config["applications"]
+        chat["deployments"][0]["num_replicas"] = 1
+        teacher = yaml.safe_load(yaml.safe_dump(chat)) | {"name": "teacher", "route_prefix": "/teacher"}
+        teacher["args"] = {"run": str(run), "replica_cpus": 0.5}
+        url = f"http://127.0.0.1:{self.port}/teacher/v1"
+        fallback = {"url": url, "model": run.name, "key_variable": KEY}
+        chat["args"] = teacher["args"] | {"fallback": fallback, "log_requests": False}
+        chat["deployments"][0]["user_config"] = {"version": version}
+        config["applications"].append(teacher)
+        file = self.folder / "serve.yaml"
+        file.write_text(yaml.safe_dump(config))
+        command = [BIN / "serve", "deploy", "-a", self.dashboard, str(file)]
+        subprocess.run(command, check=True, timeout=120, env=self.settings)
+
+    def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
+        """A request with the key."""
+        url = f"http://127.0.0.1:{self.port}{path}"
+        return httpx.post(url, json=body, headers=KEY_HEADER, timeout=30, trust_env=False)
+
+    def ask(self, path: str = "/respond", **changes: Any) -> httpx.Response:
+        """A conversation."""
+        return self.post(path, BODY | changes)
+
+
+def wait(until: Any, seconds: float = 120) -> Any:
+    """What `until` returns once that is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        with suppress(httpx.HTTPError, ValueError, KeyError):
+            if found := until():
+                return found
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with two versions of an index: the older has four responses, the newer two."""
+    run = Path(shutil.copytree(small_run, tmp_path_factory.mktemp("deployed") / "chat"))
+    responses = load_index(version_folder(run)).responses
+    student = EncoderSource(str(run / "student"), "dense", 32, "fp32")
+    write_index(responses.slice(2), student, str(run), IndexConfig(), 4, lambda *_: None)
+    return run
+
+
+@pytest.fixture(scope="module")
+def cluster(run: Path) -> Iterator[Cluster]:
+    # Not pytest's folder: the paths of Ray's sockets may have 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="rj-", dir="/tmp"))
+    gcs, dashboard, metrics = free_port(), free_port(), free_port()
+    command = f"start --head --block --port {gcs} --dashboard-port {dashboard} --num-cpus 4"
+    command += f" --metrics-export-port {metrics} --temp-dir {folder}/ray --disable-usage-stats"
+    # The variables of the tests' own Ray name its sockets and ports.
+    settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    settings |= {KEY: SECRET, ADMIN_KEY: SECRET, "RAY_metrics_report_interval_ms": "500"}
+    settings |= {"PYTHONPATH": str(EXAMPLE.parents[1]), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 64}
+    with (folder / "log").open("w") as log:
+        head = subprocess.Popen(
+            [BIN / "ray", *command.split()],
+            env=settings,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    cluster = Cluster(
+        folder, free_port(), f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}", settings
+    )
+    try:
+        wait(lambda: httpx.get(cluster.dashboard, trust_env=False).status_code)
+        cluster.deploy(run)
+        wait(lambda: cluster.ask().is_success and cluster.ask("/teacher/respond").is_success)
+        yield cluster
+    finally:
+        head.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            head.wait(timeout=30)
+        with suppress(ProcessLookupError):  # where nothing of it is left
+            os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_key_of_the_environment_is_asked_for(cluster: Cluster) -> None:
+    url = f"http://127.0.0.1:{cluster.port}"
+    with httpx.Client(base_url=url, trust_env=False) as client:
+        for path in ("/respond", "/score", "/v1/chat/completions", "/teacher/respond"):
+            answer = client.post(path, json=BODY)
+            assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert client.get("/v1/models").status_code == 401
+        # Below a prefix, too.
+        assert client.post("/teacher/admin/reload", json={}).status_code == 401
+        for path in ("/", "/health", "/ready", "/teacher/", "/teacher/health"):
+            assert client.get(path).status_code == 200
+
+
+def test_a_fallback_is_asked_where_no_response_is_good_enough(cluster: Cluster) -> None:
+    best = cluster.ask("/teacher/respond").json()["answer"]
+    answer = cluster.ask(min_score=2).json()
+    assert (answer["answer"], answer["source"], answer["responses"]) == (best, "fallback", [])
+    assert "below min_score" in answer["reason"]
+    completion = cluster.ask("/v1/chat/completions", min_score=2, model="chat").json()
+    assert completion["choices"][0]["message"]["content"] == best
+
+
+def test_prometheus_has_requests_parts_and_the_version(cluster: Cluster, run: Path) -> None:
+    cluster.ask()
+    version = version_folder(run).name
+
+    def scraped() -> list[str]:
+        lines = httpx.get(f"{cluster.metrics}/metrics", trust_env=False).text.splitlines()
+        return [line for line in lines if line.startswith("ray_rejoinder_")]
+
+    def has(name: str, *labels: str) -> bool:
+        return any(
+            line.startswith(f"ray_rejoinder_{name}{{")
+            and all(label in line for label in labels)
+            and float(line.rsplit(" ", 1)[1]) > 0
+            for line in scraped()
+        )
+
+    wait(lambda: has("requests_total", 'route="/respond"', 'outcome="answered"'), 30)
+    for part in ("tokenise", "encode", "search"):
+        wait(lambda part=part: has("part_ms_bucket", f'part="{part}"', 'le="1000.0"'), 30)
+    wait(lambda: has("index_responses", f'version="{version}"'), 30)
+
+
+def test_a_changed_file_takes_replicas_to_a_version_and_back(cluster: Cluster, run: Path) -> None:
+    versions = sorted(folder.name for folder in (run / "index").iterdir() if folder.is_dir())
+    assert cluster.ask().json()["version"] == versions[1]
+    for version in versions:
+        cluster.deploy(run, version)
+        wait(lambda version=version: cluster.ask().json()["version"] == version)
+    refused = cluster.post("/admin/reload", {"version": versions[0]})
+    assert refused.status_code == 409 and versions[1] in refused.json()["detail"]
+
+
+def test_no_text_of_a_request_is_in_the_logs(cluster: Cluster) -> None:
+    """Nor are keys."""
+    assert cluster.ask().is_success
+    time.sleep(1)
+    logs = [file for file in (cluster.folder / "ray").rglob("*") if file.is_file() and file.suffix != ".sock"]
+    told = [file.name for file in logs if any(word.encode() in file.read_bytes() for word in (WORDS, SECRET))]
+    assert logs and told == []

@@ -1,0 +1,55 @@
+"""Backends of the student in a replica: ONNX Runtime answers as torch does."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serve.changes import Changes
+from serve.encoders import load_text_encoder
+from serve.index import Index, load_index
+from serve.inverted import Scores
+from serve.responder import Responder
+from student.onnx_export import export_student
+from tests.serve.conftest import version_folder
+
+CONVERSATIONS = [[{"role": "user", "content": text}] for text in ("hello", "how are you", "never cook fish")]
+
+
+@pytest.fixture(scope="module")
+def exported(any_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its student as ONNX."""
+    run = Path(shutil.copytree(any_run, tmp_path_factory.mktemp("exported") / "chat"))
+    metadata = load_index(version_folder(run)).metadata
+    texts = [message["content"] for [message] in CONVERSATIONS] * 22
+    export_student(
+        run / "student",
+        str(run / "onnx" / metadata["student_hash"]),
+        metadata["student_kind"],
+        metadata["max_tokens"],
+        {"context": texts, "response": texts},
+    )
+    return run
+
+
+def scores(run: Path, index: Index, backend: str) -> tuple[list[str], Scores]:
+    encoder = load_text_encoder(str(run), index, backend, 1)  # type: ignore[arg-type]
+    responder = Responder(index, encoder, Changes())
+    found = [response for turns in CONVERSATIONS for response in responder.respond(turns, 4).responses]
+    return [response.response_id for response in found], np.array([response.score for response in found])
+
+
+@pytest.mark.parametrize(("backend", "tolerance"), [("onnx", 1e-4), ("onnx-int8", 0.1)])
+def test_onnx_answers_as_torch_does(exported: Path, backend: str, tolerance: float) -> None:
+    index = load_index(version_folder(exported))
+    expected_ids, expected = scores(exported, index, "torch")
+    ids, found = scores(exported, index, backend)
+    if backend == "onnx":
+        assert ids == expected_ids
+    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_a_run_without_an_export_is_refused(small_run: Path) -> None:
+    with pytest.raises(ValueError, match=r"encoder: .* has no ONNX export of the student .*jobs/export\.py"):
+        load_text_encoder(str(small_run), load_index(version_folder(small_run)), "onnx", 1)
