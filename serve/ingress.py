@@ -5,9 +5,11 @@ docs/performance.md has what that brings. On a cluster the nodes' environment de
 
 import atexit
 import os
+import random
 import shutil
 import socket
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _ENABLE, _BINARY = "RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_HAPROXY_BINARY_PATH"
@@ -16,8 +18,8 @@ _ENABLE, _BINARY = "RAY_SERVE_ENABLE_HA_PROXY", "RAY_SERVE_HAPROXY_BINARY_PATH"
 def use_haproxy() -> None:
     """Has a Ray that this process then starts serve through HAProxy, where Ray brought one.
 
-    Ray's processes read the environment when they start. Paths and ports are drawn for this Ray alone: by
-    default each one on a machine has the same, so that a second could not serve.
+    Ray's processes read the environment when they start. Paths and the port are drawn for this Ray alone:
+    by default each one on a machine has the same, so that a second could not serve.
     """
     if os.environ.get(_ENABLE) == "0":
         return
@@ -41,9 +43,7 @@ def use_haproxy() -> None:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": folder / "metrics.sock",
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": folder / "server-state",
-        "RAY_SERVE_HAPROXY_METRICS_PORT": free_port(),
-        "RAY_SERVE_HAPROXY_STATS_PORT": free_port(),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": free_port(),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": _lasting_port(),
         # A replica that dies takes its requests with it: they change nothing, or the same if done twice.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         # The dead one has the least connections, and is tried again and again until it is marked down.
@@ -64,3 +64,12 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _lasting_port() -> int:
+    """A port that nothing listens on, and that the system gives to no connection until it is wanted."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            port = random.SystemRandom().randrange(20_000, 30_000)
+            probe.bind(("127.0.0.1", port))
+            return port

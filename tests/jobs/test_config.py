@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
 from jobs.comparison_config import parse_comparison
 from jobs.config import ConfigError, parse
+from serve.config import ServeConfig
 
 LOCAL = ["--config", "configs/local.yaml"]
 
@@ -34,8 +36,12 @@ def test_a_sparse_student_brings_defaults_of_its_own() -> None:
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
 def test_every_shipped_config_is_valid(path: Path) -> None:
-    whole = parse_comparison if "compare" in yaml.safe_load(path.read_text()) else parse
-    whole(["--config", str(path)])
+    config = yaml.safe_load(path.read_text())
+    if "applications" in config:
+        [application] = ServeDeploySchema.model_validate(config).applications
+        ServeConfig.model_validate(application.args)
+    else:
+        (parse_comparison if "compare" in config else parse)(["--config", str(path)])
 
 
 @pytest.mark.parametrize(

@@ -206,13 +206,13 @@ def test_haproxy_and_replicas_listen_on_loopback_alone(client: httpx.Client) -> 
     below = psutil.Process().children(recursive=True)
     names = ("haproxy", "ServeReplica")
     servers = [process for process in below if any(name in process.cmdline()[0] for name in names)]
-    assert len(servers) == 3
+    assert len(servers) >= 3  # an HAProxy of before it was reloaded may be ending
     for server in servers:
         sockets = [found.laddr for found in server.net_connections() if found.status == "LISTEN"]
         if "ServeReplica" in server.cmdline()[0]:
             # Others are those of every worker of Ray, which asks for a token there.
             sockets = [socket for socket in sockets if socket.port in REPLICA_PORTS]
-        assert {socket.ip for socket in sockets} == {"127.0.0.1"}, server.cmdline()
+        assert {socket.ip for socket in sockets} <= {"127.0.0.1"}, server.cmdline()
 
 
 def test_the_page_runs_nothing_from_elsewhere(client: httpx.Client) -> None:

@@ -155,6 +155,7 @@ def kill_a_worker_after(training: Training, step: int) -> threading.Thread:
     return thread
 
 
+@pytest.mark.faults
 def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_nothing(
     unbroken: Training, tmp_path: Path, tiny_encoder: Path
 ) -> None:

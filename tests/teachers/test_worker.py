@@ -81,6 +81,7 @@ def _asked(tmp_path: Path) -> Counter[str]:
     return Counter((tmp_path / "asked").read_text().splitlines())
 
 
+@pytest.mark.faults
 def test_rows_that_break_the_engine_are_set_aside_alone(
     ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
 ) -> None:
@@ -109,6 +110,7 @@ def test_a_killed_worker_costs_its_batch_and_no_row(
     assert sum(_asked(tmp_path).values()) <= NUM_ROWS + BATCH
 
 
+@pytest.mark.faults
 def test_an_engine_that_fails_at_row_after_row_ends_the_job_and_keeps_what_is_done(
     ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
 ) -> None:
