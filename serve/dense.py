@@ -16,8 +16,8 @@ Matrix = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# Where the next kind answers faster, by benchmarks/index.py; see docs/performance.md.
-_LARGEST_EXACT = 20_000
+# Up to here exact search takes little beside the encoder; see docs/performance.md.
+_LARGEST_EXACT = 50_000
 
 
 @dataclass(frozen=True)
