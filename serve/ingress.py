@@ -1,6 +1,6 @@
 """What stands before the replicas on this machine: HAProxy instead of Ray Serve's proxy in Python.
 
-docs/performance.md has what that brings. On a cluster the nodes' environment decides, see docs/serving.md.
+On a cluster the nodes' environment decides, see docs/serving.md.
 """
 
 import atexit
