@@ -76,9 +76,9 @@ def search(kind: str, index_file: Path, queries: Matrix) -> dict[str, Any]:
 
 
 def private_mb() -> float:
-    """Memory that this process wrote: no other one can share it."""
+    """Memory behind which lies no file: no other process can share it."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
-    return int(dict(line.split(":") for line in lines)["Private_Dirty"].split()[0]) / 1000
+    return int(dict(line.split(":") for line in lines)["Anonymous"].split()[0]) / 1000
 
 
 def main() -> None:

@@ -65,9 +65,9 @@ def export(run: "RunDirectory") -> None:
         raise ValueError(f"{run.at('run.json')} was written by another version of Rejoinder") from None
     with tempfile.TemporaryDirectory(prefix="rejoinder-student-") as scratch:
         student = local_folder(run.at("student"), Path(scratch))
-        number = student_hash(str(student))
-        folder = run.at("onnx", number)
-        manifest = run.read_json("onnx", number, MANIFEST)
+        fingerprint = student_hash(str(student))
+        folder = run.at("onnx", fingerprint)
+        manifest = run.read_json("onnx", fingerprint, MANIFEST)
         if manifest is not None:
             print(f"{folder}: done before for this student")
         else:

@@ -204,7 +204,7 @@ class ResponderReplica:
     @app.post("/admin/responses")
     async def change_responses(self, request: ChangeRequest) -> dict[str, Any]:
         """Adds and withdraws single responses in every replica, for good."""
-        unknown = [number for number in request.withdraw if not self._responder.has(number)]
+        unknown = [found for found in request.withdraw if not self._responder.has(found)]
         if unknown:
             raise HTTPException(404, f"withdraw: there is no response {unknown[0]!r}")
         write_change(self._config.run, request.add, request.withdraw)

@@ -65,9 +65,9 @@ class Responder:
         ids = index.responses["response_id"]
         known = set(ids.filter(pa.compute.is_in(ids, pa.array([*changes.added], pa.string()))).to_pylist())
         self._added = [
-            ScoredResponse(number, text, 0.0, "added", None)
-            for number, text in changes.added.items()
-            if number not in known
+            ScoredResponse(response_id, text, 0.0, "added", None)
+            for response_id, text in changes.added.items()
+            if response_id not in known
         ]
         self._added_vectors = self._encode([response.text for response in self._added])
         self._present = ~np.asarray(pa.compute.is_in(ids, pa.array(sorted(changes.withdrawn), pa.string())))
@@ -86,11 +86,11 @@ class Responder:
         """Responses that may be given."""
         return int(self._present.sum()) + len(self._added)
 
-    def has(self, number: str) -> bool:
+    def has(self, response_id: str) -> bool:
         """Whether a response id may be given, or is withdrawn."""
         ids = self._index.responses["response_id"]
-        return pa.compute.index(ids, number).as_py() >= 0 or any(
-            response.response_id == number for response in self._added
+        return pa.compute.index(ids, response_id).as_py() >= 0 or any(
+            response.response_id == response_id for response in self._added
         )
 
     def respond(
