@@ -147,7 +147,9 @@ def parse(arguments: list[str]) -> tuple[JobConfig, argparse.Namespace]:
     """
     parser = option_parser("distill.py", "configs/local.yaml")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
-    parser.add_argument("--deploy", action="store_true", help="then serve the run over HTTP")
+    parser.add_argument(
+        "--deploy", type=int, nargs="?", const=8000, metavar="PORT", help="then serve the run over HTTP"
+    )
     return parse_as(JobConfig, parser, arguments)
 
 

@@ -1,6 +1,6 @@
 """Serves a run's student and index over HTTP until interrupted.
 
-python jobs/deploy.py [--run NAME|URI] [--port 8000] [--replicas 2] [--encoder onnx]
+python jobs/deploy.py [--run NAME|URI] [--port 8000] [--replicas 2] [--encoder onnx-int8]
 """
 
 import argparse
@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--replicas", type=int, default=1)
-    parser.add_argument("--encoder", choices=get_args(Backend), default="torch")
+    parser.add_argument("--encoder", choices=get_args(Backend), default="auto")
     options = parser.parse_args()
 
     from jobs.cluster import connect

@@ -1,6 +1,6 @@
 """The main job: conversations in, a retriever that answers out.
 
-python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5 …] [--deploy]
+python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5 …] [--deploy [PORT]]
 """
 
 import os
@@ -36,14 +36,14 @@ def run_job(arguments: list[str]) -> int:
         for stage in STAGES[: STAGES.index(options.until) + 1]:
             getattr(stages, stage)(job)
         print_timings(run, list(job.keys))
-        if options.deploy:
-            serve_run(run.uri)
-    if options.until == STAGES[-1] and not options.deploy:
+        if options.deploy is not None:
+            serve_run(run.uri, options.deploy)
+    if options.until == STAGES[-1] and options.deploy is None:
         print(f"talk to it: make serve RUN={location}   (then the README's curl)")
     return 0
 
 
-def serve_run(run: str) -> None:
+def serve_run(run: str, port: int) -> None:
     """Has the cluster serve the run; one that is the job's own ends with it, so that it then does not end.
 
     Raises:
@@ -52,10 +52,11 @@ def serve_run(run: str) -> None:
     from serve.config import ServeConfig
     from serve.deployment import deploy, run_until_interrupted
 
+    config = ServeConfig(run=run, port=port)
     if os.environ.get("RAY_ADDRESS"):
-        print(f"Answering at {deploy(ServeConfig(run=run))} on the cluster's nodes.")
+        print(f"Answering at {deploy(config)} on the cluster's nodes.")
     else:
-        run_until_interrupted(ServeConfig(run=run))
+        run_until_interrupted(config)
 
 
 if __name__ == "__main__":

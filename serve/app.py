@@ -234,10 +234,9 @@ class ResponderReplica:
     def _load(self, version: str) -> Responder:
         config = self._config
         index = load_index(local_version(config.run, version))
-        threads = max(1, int(config.replica_cpus))
-        return Responder(
-            index, load_text_encoder(config.run, index, config.encoder, threads), read_changes(config.run)
-        )
+        encoder = load_text_encoder(config.run, index, config.encoder, max(1, int(config.replica_cpus)))
+        logger.info(f"{version}: {index.vectors.ntotal} responses, contexts by {type(encoder).__name__}")
+        return Responder(index, encoder, read_changes(config.run))
 
     def _take(self, responder: Responder) -> None:
         self._responder = responder

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 DenseKind = Literal["exact", "hnsw", "quantised"]
-Backend = Literal["torch", "onnx", "onnx-int8"]
+Backend = Literal["auto", "torch", "onnx", "onnx-int8"]
 
 
 class IndexConfig(BaseModel):
@@ -44,8 +44,8 @@ class ServeConfig(BaseModel):
     """Run directory, a path or a URI, with `index/` in it."""
     version: str | None = None
     """A version of the index; the newest where none is named."""
-    encoder: Backend = "torch"
-    """`onnx` and `onnx-int8` need `jobs/export.py` first."""
+    encoder: Backend = "auto"
+    """`onnx` and `onnx-int8` need `jobs/export.py` first; `auto` is `onnx` once it was run, else `torch`."""
     min_score: float | None = None
     """The least score of an answer, where a request names none."""
     fallback: FallbackConfig | None = None

@@ -3,6 +3,7 @@
 N texts, D dimensions (sparse: terms).
 """
 
+import importlib.util
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,10 @@ from scipy.sparse import csr_matrix
 from sentence_transformers import SparseEncoder
 
 from serve.config import Backend
+from serve.folders import file_exists
 from serve.index import Index
 from student.encoder import TASKS, Encoder, EncoderSource, Side, Vectors, load_encoder, prompt_of
-from student.precision import mixed_precision
-from teachers.records import local_folder, open_uri
+from teachers.records import local_folder
 
 
 class TextEncoder(Protocol):
@@ -31,11 +32,10 @@ class TextEncoder(Protocol):
 
 
 class TorchEncoder:
-    """The student as it was trained."""
+    """The student by sentence-transformers, in float32: for one text bf16 has to convert all weights."""
 
     def __init__(self, source: EncoderSource) -> None:
         self._encoder: Encoder = load_encoder(source).eval()
-        self._precision = source.precision
         self._sparse = isinstance(self._encoder, SparseEncoder)
 
     def tokenise(self, texts: Sequence[str], side: Side) -> Mapping[str, Any]:
@@ -47,13 +47,13 @@ class TorchEncoder:
         return tokens
 
     def encode(self, tokens: Mapping[str, Any], side: Side) -> Vectors:
-        """Their vectors [N, D], in the precision of those of the index."""
+        """Their vectors [N, D]."""
         device = self._encoder.device
         features = {
             name: value.to(device) if isinstance(value, torch.Tensor) else value
             for name, value in tokens.items()
         }
-        with torch.inference_mode(), mixed_precision(device, self._precision):
+        with torch.inference_mode():
             vectors = self._encoder(features, task=TASKS[side])["sentence_embedding"].float()
         if self._sparse:
             return csr_matrix(vectors.cpu().numpy())
@@ -61,23 +61,13 @@ class TorchEncoder:
 
 
 class OnnxEncoder:
-    """The student as `jobs/export.py` wrote it; its files are in memory once it is made.
+    """The student as `jobs/export.py` wrote it; its files are in memory once it is made."""
 
-    Raises:
-        ValueError: the run has no export of this index's student.
-    """
-
-    def __init__(self, run: str, index: Index, precision: str, threads: int) -> None:
+    def __init__(self, export: str, precision: str, threads: int) -> None:
         from student import onnx_encoder
 
-        student = index.metadata["student_hash"]
-        filesystem, path = open_uri(f"{run}/onnx/{student}/{onnx_encoder.MANIFEST}")
-        if filesystem.get_file_info(path).type.name != "File":
-            raise ValueError(
-                f"encoder: {run} has no ONNX export of the student {student}: run jobs/export.py"
-            )
         with tempfile.TemporaryDirectory(prefix="rejoinder-onnx-") as scratch:
-            folder = local_folder(f"{run}/onnx/{student}", Path(scratch))
+            folder = local_folder(export, Path(scratch))
             manifest = json.loads((folder / onnx_encoder.MANIFEST).read_text())
             self._sparse = manifest["kind"] == "sparse"
             self._encoders: dict[Side, onnx_encoder.OnnxEncoder] = {
@@ -98,17 +88,29 @@ class OnnxEncoder:
 
 
 def load_text_encoder(run: str, index: Index, backend: Backend, threads: int) -> TextEncoder:
-    """The student of an index.
+    """The student of an index; for `auto` by ONNX Runtime where that is possible.
 
     Raises:
-        ValueError: see `OnnxEncoder`.
+        ValueError: ONNX Runtime is asked for and is not installed, or has no export of this student.
     """
-    if backend != "torch":
-        return OnnxEncoder(run, index, {"onnx": "fp32", "onnx-int8": "int8"}[backend], threads)
-    torch.set_num_threads(threads)
     metadata = index.metadata
-    return TorchEncoder(
-        EncoderSource(
-            index.student_folder, metadata["student_kind"], metadata["max_tokens"], metadata["precision"]
+    export = _export(run, metadata["student_hash"]) if backend != "torch" else None
+    if export is not None:
+        return OnnxEncoder(export, "int8" if backend == "onnx-int8" else "fp32", threads)
+    if backend in ("onnx", "onnx-int8"):
+        raise ValueError(
+            f"encoder: {run} has no ONNX export of the student {metadata['student_hash']} "
+            "(run jobs/export.py), or onnxruntime is not installed"
         )
-    )
+    torch.set_num_threads(threads)
+    return TorchEncoder(EncoderSource(index.student_folder, metadata["student_kind"], metadata["max_tokens"]))
+
+
+def _export(run: str, student: str) -> str | None:
+    """The folder of a student's complete export, if ONNX Runtime is there to read it."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    from student.onnx_encoder import MANIFEST
+
+    folder = f"{run}/onnx/{student}"
+    return folder if file_exists(f"{folder}/{MANIFEST}") else None

@@ -99,7 +99,6 @@ def write_version(
             "kind": kind,
             "context_turns": context_turns,
             "max_tokens": student.max_tokens,
-            "precision": student.precision,
             "files": {file.name: _fingerprint(file) for file in sorted(folder.iterdir())},
         }
         content = json.dumps(metadata, indent=2) + "\n"

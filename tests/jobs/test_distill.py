@@ -1,9 +1,7 @@
 """The whole job with tiny real teachers on a handful of real conversations, then served and asked."""
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from serve.ingress import free_port
 from teachers.records import read_rows
 from tests.jobs.running import run_job
 
@@ -95,14 +94,13 @@ def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, 
         return answer
 
 
-def test_the_run_answers_over_http(run: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "jobs/deploy.py", "--run", str(run), "--port", str(port)],
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
+@pytest.mark.parametrize(
+    "command", [["jobs/deploy.py", "--port"], ["jobs/distill.py", "--config", "CONFIG", "--deploy"]]
+)
+def test_the_run_answers_over_http(run: Path, config: Path, command: list[str]) -> None:
+    port = free_port()
+    arguments = [str(config) if argument == "CONFIG" else argument for argument in command]
+    server = subprocess.Popen([sys.executable, *arguments, str(port), "--run", str(run)])
     try:
         deadline = time.monotonic() + 120
         while True:

@@ -133,9 +133,13 @@ def served_run_copy(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="package")
 def client(served_run: Path) -> Iterator[httpx.Client]:
-    """Of a deployment with two replicas."""
+    """Of a deployment with two replicas that log requests."""
     try:
-        url = deploy(ServeConfig(run=str(served_run), port=free_port(), num_replicas=2, replica_cpus=0.5))
+        url = deploy(
+            ServeConfig(
+                run=str(served_run), port=free_port(), num_replicas=2, replica_cpus=0.5, log_requests=True
+            )
+        )
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
             yield client
     finally:

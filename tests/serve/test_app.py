@@ -3,6 +3,7 @@
 import json
 import platform
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import httpx
 import openai
 import psutil
 import pytest
+import ray
 
 from serve.config import IndexConfig, ServeConfig
 from serve.deployment import build
@@ -213,6 +215,19 @@ def test_haproxy_and_replicas_listen_on_loopback_alone(client: httpx.Client) -> 
             # Others are those of every worker of Ray, which asks for a token there.
             sockets = [socket for socket in sockets if socket.port in REPLICA_PORTS]
         assert {socket.ip for socket in sockets} <= {"127.0.0.1"}, server.cmdline()
+
+
+def test_requests_are_in_the_logs_where_that_is_wanted(client: httpx.Client) -> None:
+    """That they are nowhere else is told by tests/serve/test_deploy.py."""
+    answer = respond(client, messages=[{"role": "user", "content": "thanks, fish"}])
+    logs = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "logs/serve"
+    deadline = time.monotonic() + 30
+    while not (
+        lines := [line for file in logs.glob("*.log") for line in file.open() if "thanks, fish" in line]
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert len(lines) == 1 and json.dumps(answer["answer"]) in lines[0]
 
 
 def test_the_page_runs_nothing_from_elsewhere(client: httpx.Client) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from serve.changes import Changes
-from serve.encoders import load_text_encoder
+from serve.encoders import OnnxEncoder, TorchEncoder, load_text_encoder
 from serve.index import Index, load_index
 from serve.inverted import Scores
 from serve.responder import Responder
@@ -48,6 +48,11 @@ def test_onnx_answers_as_torch_does(exported: Path, backend: str, tolerance: flo
     if backend == "onnx":
         assert ids == expected_ids
     np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_the_default_is_onnx_where_the_student_was_exported(exported: Path, any_run: Path) -> None:
+    for run, expected in ((exported, OnnxEncoder), (any_run, TorchEncoder)):
+        assert type(load_text_encoder(str(run), load_index(version_folder(run)), "auto", 1)) is expected
 
 
 def test_a_run_without_an_export_is_refused(small_run: Path) -> None:

@@ -91,7 +91,6 @@ def test_the_metadata_describes_the_index(small_run: Path, sparse_run: Path) -> 
         "kind": "exact",
         "context_turns": 4,
         "max_tokens": 32,
-        "precision": "fp32",
     }
     # 13 words and BERT's five special tokens.
     assert of_sparse == {**metadata, "dimensions": 18, "student_kind": "sparse", "kind": "inverted"}

@@ -1,0 +1,41 @@
+"""A run to be served: many responses by the packaged encoder."""
+
+from pathlib import Path
+
+import pyarrow as pa
+from vectors import MAX_TOKENS, MODEL, TURNS, Conversation, embed, enlarge, real_replies
+
+from serve.config import IndexConfig
+from serve.index import write_version
+from student.encoder import EncoderSource, student_hash
+from student.onnx_export import MIN_TEXTS, export_student
+from student.packaged import resolve_model
+from student.text import context_text
+from teachers.records import RESPONSE_SET
+
+
+def write_run(folder: Path, size: int, real: int) -> list[Conversation]:
+    """A run with an index of `size` responses; conversations to ask it about."""
+    replies, conversations = real_replies(real)
+    vectors = enlarge(embed(replies, conversations)[0], size)
+    rows = [
+        {
+            "response_id": f"{number:016x}",
+            "text": replies[number % len(replies)],
+            "source": "gold",
+            "teacher": None,
+        }
+        for number in range(size)
+    ]
+    source = EncoderSource(resolve_model(MODEL), "dense", MAX_TOKENS)
+    responses = pa.Table.from_pylist(rows, schema=RESPONSE_SET)
+    write_version(responses, vectors, source, str(folder), IndexConfig(), TURNS)
+    return conversations
+
+
+def export(folder: Path, conversations: list[Conversation]) -> None:
+    """Writes the run's student as ONNX."""
+    student = resolve_model(MODEL)
+    texts = [context_text(conversation, TURNS) for conversation in conversations][:MIN_TEXTS]
+    exported = folder / "onnx" / student_hash(student)
+    export_student(Path(student), str(exported), "dense", MAX_TOKENS, {"context": texts, "response": texts})
