@@ -1,10 +1,12 @@
 """What can be known to be wrong before anything is started."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import ray
 
+from jobs.cluster import is_joined
 from jobs.config import ConfigError, JobConfig
 from student.config import TrainingConfig
 from student.packaged import resolve_model
@@ -34,31 +36,52 @@ def check_inputs(config: JobConfig) -> None:
         )
 
 
-def check_resources(config: JobConfig) -> None:
-    """Raises ConfigError where the running cluster can never give what the config asks for."""
-    # An autoscaling cluster shows only the nodes it has; Ray itself waits for the others.
-    cluster = ray.cluster_resources()
+@dataclass(frozen=True)
+class Demand:
+    """Processes that have to run at the same time."""
+
+    key: str
+    """Of the config, which asks for them."""
+    count: int
+    each: dict[str, float]
+    """Ray's resources of one."""
+    node_labels: dict[str, str]
+
+
+def demands(config: JobConfig) -> list[Demand]:
+    """What the config's teachers and trainings ask of the cluster, one after the other."""
+    found = [
+        Demand(
+            f"teachers.{name}.replicas",
+            teacher.at_least(),
+            {"CPU": teacher.num_cpus, "GPU": teacher.num_gpus},
+            teacher.node_labels,
+        )
+        for name, teacher in config.teachers.items()
+    ]
     trainings: dict[str, TrainingConfig] = {"student": config.student}
     if config.finetune.epochs:
         trainings["finetune"] = config.finetune
-    wanted: dict[str, dict[str, float]] = {
-        f"{name}.num_workers": {
-            "CPU": training.num_workers * training.cpus_per_worker + 1,  # one reads the data
-            "GPU": training.num_workers if training.use_gpu else 0,
-        }
-        for name, training in trainings.items()
-    }
-    for name, teacher in config.teachers.items():
-        wanted[f"teachers.{name}.replicas"] = {
-            "CPU": teacher.at_least() * teacher.num_cpus + 1,
-            "GPU": teacher.at_least() * teacher.num_gpus,
-        }
-    for key, resources in wanted.items():
-        for resource, amount in resources.items():
-            if amount > cluster.get(resource, 0):
-                raise ConfigError(
-                    f"{key}: needs {amount:g} {resource}, the cluster has {cluster.get(resource, 0):g}"
-                )
+    for name, training in trainings.items():
+        each = {"CPU": float(training.cpus_per_worker), "GPU": float(training.use_gpu)}
+        found.append(Demand(f"{name}.num_workers", training.num_workers, each, training.node_labels))
+    return found
+
+
+def check_resources(config: JobConfig) -> None:
+    """Raises ConfigError where this machine's Ray can never give what the config asks for.
+
+    A cluster that was joined may grow: what it lacks now is told, and Ray waits for it.
+    """
+    has = ray.cluster_resources()
+    for demand in demands(config):
+        for resource, amount in demand.each.items():
+            needed = demand.count * amount + (resource == "CPU")  # one reads and writes the data
+            if needed > has.get(resource, 0):
+                line = f"{demand.key}: needs {needed:g} {resource}, the cluster has {has.get(resource, 0):g}"
+                if not is_joined():
+                    raise ConfigError(line)
+                print(f"warning: {line} now; the job waits until it has more", flush=True)
 
 
 def _check(key: str, check: Callable[[], object]) -> None:

@@ -8,9 +8,14 @@ import ray
 from serve.ingress import use_haproxy
 
 
+def is_joined() -> bool:
+    """Whether the cluster was there before this process: `ray job submit` and users set RAY_ADDRESS."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 def connect() -> None:
-    """Joins the cluster that is there (`ray job submit`, RAY_ADDRESS), or starts one on this machine."""
-    if os.environ.get("RAY_ADDRESS"):
+    """Joins the cluster that is there, or starts one on this machine."""
+    if is_joined():
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         _keep_freed_memory()

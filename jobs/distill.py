@@ -3,7 +3,6 @@
 python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5 …] [--deploy [PORT]]
 """
 
-import os
 import sys
 
 from jobs.config import STAGES, ConfigError, parse
@@ -49,11 +48,12 @@ def serve_run(run: str, port: int) -> None:
     Raises:
         ValueError: see `deploy`.
     """
+    from jobs.cluster import is_joined
     from serve.config import ServeConfig
     from serve.deployment import deploy, run_until_interrupted
 
     config = ServeConfig(run=run, port=port)
-    if os.environ.get("RAY_ADDRESS"):
+    if is_joined():
         print(f"Answering at {deploy(config)} on the cluster's nodes.")
     else:
         run_until_interrupted(config)

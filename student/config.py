@@ -23,6 +23,7 @@ RESOURCES = (
     "num_workers",
     "cpus_per_worker",
     "use_gpu",
+    "node_labels",
     "max_failures",
 )
 
@@ -70,6 +71,8 @@ class TrainingConfig(BaseModel):
     """Cores and threads of one."""
     use_gpu: bool = False
     """One GPU per worker."""
+    node_labels: dict[str, str] = {}
+    """Labels of the nodes that train, such as `{"ray.io/market-type": "on-demand"}`."""
     zero_stage: int = Field(0, ge=0, le=3)
     """DeepSpeed's ZeRO stage."""
     offload_optimizer: bool = False

@@ -50,6 +50,7 @@ def fit(
             num_workers=config.num_workers,
             use_gpu=config.use_gpu,
             resources_per_worker={"CPU": config.cpus_per_worker, "GPU": int(config.use_gpu)},
+            label_selector=config.node_labels or None,
         ),
         run_config=ray.train.RunConfig(
             name=run_name,

@@ -49,6 +49,8 @@ class _Teacher(Section):
     """GPUs of one replica; more than one share the model by tensor parallelism."""
     accelerator_type: str | None = None
     """Ray's name of the GPU that is wanted, such as `A10G` or `H100`; any where not given."""
+    node_labels: dict[str, str] = {}
+    """Labels of the nodes that it may run on, such as `{"ray.io/market-type": "spot"}`."""
     replicas: int | tuple[int, int] = 1
     """Replicas that work side by side; a range such as [0, 8] grows and shrinks with the work."""
     batch_timeout_s: float = Field(600, gt=0)

@@ -198,7 +198,8 @@ def run_teacher(
             num_cpus=config.num_cpus,
             num_gpus=config.num_gpus or None,
             compute=_pool(config),
-            **({"accelerator_type": config.accelerator_type} if config.accelerator_type else {}),
+            label_selector=config.node_labels or None,
+            accelerator_type=config.accelerator_type,
         ).write_parquet(store_uri)
     except Exception:
         failure = notes.read("failure")

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.ray_head import BIN, REPOSITORY, RayHead
+
 
 def run_job(job: str, config: Path, *arguments: str) -> str:
     """What `jobs/JOB.py` printed, once it has ended well."""
@@ -15,3 +17,46 @@ def run_job(job: str, config: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout
+
+
+class Submitted:
+    """A job as `ray job submit` follows it."""
+
+    def __init__(self, head: RayHead, name: str, config: Path, run: str, *arguments: str) -> None:
+        self._head, self._name = head, name
+        self._log = head.folder / f"{name}.log"
+        command = [
+            "job",
+            "submit",
+            "--address",
+            head.dashboard,
+            "--submission-id",
+            name,
+            "--working-dir",
+            ".",
+        ]
+        job = ["python", "jobs/distill.py", "--config", str(config), "--run", run, *arguments]
+        with self._log.open("w") as log:
+            self._client = subprocess.Popen(
+                [BIN / "ray", *command, "--", *job],
+                cwd=REPOSITORY,
+                # The uploaded code is what runs, not the folder's.
+                env={name: value for name, value in head.environment.items() if name != "PYTHONPATH"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def stop(self) -> None:
+        """`ray job stop`; returns when the job has ended."""
+        command = [BIN / "ray", "job", "stop", "--address", self._head.dashboard, self._name]
+        subprocess.run(command, check=True, env=self._head.environment, capture_output=True, timeout=60)
+
+    def end(self) -> int:
+        """Exit status of `ray job submit`, once the job has ended."""
+        return self._client.wait(240)
+
+    def is_over(self) -> bool:
+        return self._client.poll() is not None

@@ -1,14 +1,9 @@
 """`serve deploy` with a file, on a cluster of its own: keys, fallback, versions, metrics, logs."""
 
-import os
 import shutil
-import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,25 +17,22 @@ from serve.gate import ADMIN_KEY, KEY
 from serve.index import load_index, write_index
 from serve.ingress import free_port
 from student.encoder import EncoderSource
+from tests.ray_head import BIN, REPOSITORY, RayHead, ray_head, wait
 from tests.serve.conftest import version_folder
 
 pytestmark = pytest.mark.slow
 SECRET, WORDS = "open sesame", "never told hello"
 BODY = {"messages": [{"role": "user", "content": WORDS}]}
 KEY_HEADER = {"Authorization": f"Bearer {SECRET}"}
-EXAMPLE = Path(__file__).parents[2] / "configs/serve.yaml"
-BIN = Path(sys.executable).parent
+EXAMPLE = REPOSITORY / "configs/serve.yaml"
 
 
 @dataclass
 class Cluster:
     """A head node and what is deployed on it."""
 
-    folder: Path
+    head: RayHead
     port: int
-    dashboard: str
-    metrics: str
-    settings: dict[str, str]
 
     def deploy(self, run: Path, version: str | None = None) -> None:
         """The shipped file for this run, and a second application that is the first one's fallback."""
@@ -55,10 +47,10 @@ class Cluster:
         chat["args"] = teacher["args"] | {"fallback": fallback, "log_requests": False}
         chat["deployments"][0]["user_config"] = {"version": version}
         config["applications"].append(teacher)
-        file = self.folder / "serve.yaml"
+        file = self.head.folder / "serve.yaml"
         file.write_text(yaml.safe_dump(config))
-        command = [BIN / "serve", "deploy", "-a", self.dashboard, str(file)]
-        subprocess.run(command, check=True, timeout=120, env=self.settings)
+        command = [BIN / "serve", "deploy", "-a", self.head.dashboard, str(file)]
+        subprocess.run(command, check=True, timeout=120, env=self.head.environment)
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         """A request with the key."""
@@ -68,17 +60,6 @@ class Cluster:
     def ask(self, path: str = "/respond", **changes: Any) -> httpx.Response:
         """A conversation."""
         return self.post(path, BODY | changes)
-
-
-def wait(until: Any, seconds: float = 120) -> Any:
-    """What `until` returns once that is true."""
-    deadline = time.monotonic() + seconds
-    while True:
-        with suppress(httpx.HTTPError, ValueError, KeyError):
-            if found := until():
-                return found
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -93,39 +74,12 @@ def run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(run: Path) -> Iterator[Cluster]:
-    # Not pytest's folder: the paths of Ray's sockets may have 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="rj-", dir="/tmp"))
-    gcs, dashboard, metrics = free_port(), free_port(), free_port()
-    command = f"start --head --block --port {gcs} --dashboard-port {dashboard} --num-cpus 4"
-    command += f" --metrics-export-port {metrics} --temp-dir {folder}/ray --disable-usage-stats"
-    # The variables of the tests' own Ray name its sockets and ports.
-    settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    settings |= {KEY: SECRET, ADMIN_KEY: SECRET, "RAY_metrics_report_interval_ms": "500"}
-    settings |= {"PYTHONPATH": str(EXAMPLE.parents[1]), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 64}
-    with (folder / "log").open("w") as log:
-        head = subprocess.Popen(
-            [BIN / "ray", *command.split()],
-            env=settings,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    cluster = Cluster(
-        folder, free_port(), f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}", settings
-    )
-    try:
-        wait(lambda: httpx.get(cluster.dashboard, trust_env=False).status_code)
+    settings = {KEY: SECRET, ADMIN_KEY: SECRET, "RAY_metrics_report_interval_ms": "500"}
+    with ray_head(**settings) as head:
+        cluster = Cluster(head, free_port())
         cluster.deploy(run)
         wait(lambda: cluster.ask().is_success and cluster.ask("/teacher/respond").is_success)
         yield cluster
-    finally:
-        head.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            head.wait(timeout=30)
-        with suppress(ProcessLookupError):  # where nothing of it is left
-            os.killpg(head.pid, signal.SIGKILL)
-        head.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_the_key_of_the_environment_is_asked_for(cluster: Cluster) -> None:
@@ -155,7 +109,7 @@ def test_prometheus_has_requests_parts_and_the_version(cluster: Cluster, run: Pa
     version = version_folder(run).name
 
     def scraped() -> list[str]:
-        lines = httpx.get(f"{cluster.metrics}/metrics", trust_env=False).text.splitlines()
+        lines = httpx.get(f"{cluster.head.metrics}/metrics", trust_env=False).text.splitlines()
         return [line for line in lines if line.startswith("ray_rejoinder_")]
 
     def has(name: str, *labels: str) -> bool:
@@ -186,6 +140,8 @@ def test_no_text_of_a_request_is_in_the_logs(cluster: Cluster) -> None:
     """Nor are keys."""
     assert cluster.ask().is_success
     time.sleep(1)
-    logs = [file for file in (cluster.folder / "ray").rglob("*") if file.is_file() and file.suffix != ".sock"]
+    logs = [
+        file for file in (cluster.head.folder / "ray").rglob("*") if file.is_file() and file.suffix != ".sock"
+    ]
     told = [file.name for file in logs if any(word.encode() in file.read_bytes() for word in (WORDS, SECRET))]
     assert logs and told == []
