@@ -21,7 +21,7 @@ endif
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: setup distill compare results serve export test faults lint format constraints clean
+.PHONY: setup distill compare results sweep serve export test faults lint format constraints clean
 
 setup: $(STAMP)
 
@@ -47,6 +47,10 @@ compare: $(STAMP)
 # The published comparison: the same, and its tables into docs/results.md.
 results: $(STAMP)
 	.venv/bin/python jobs/compare.py --config configs/bench.yaml --results docs/results.md $(ARGS)
+
+# Trials of the student's training on one set of teachers' output; ARGS="--sweep configs/mine.yaml" is another.
+sweep: $(STAMP)
+	.venv/bin/python jobs/sweep.py --config $(CONFIG) $(ARGS)
 
 # Answers over HTTP from the newest run, or from RUN.
 serve: $(STAMP)

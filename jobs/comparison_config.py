@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from jobs.config import ConfigError, JobConfig, first_line, option_parser, parse_as
+from jobs.config import ConfigError, JobConfig, option_parser, parse_as
 from teachers.config import Section
 
 BM25, UNTRAINED, UNTRAINED_SPARSE = "bm25", "untrained", "untrained-sparse"
@@ -14,7 +14,7 @@ _UNTRAINED = {"dense": UNTRAINED, "sparse": UNTRAINED_SPARSE}
 
 # The rest of the config says what all systems share: the teachers' work, and how they are measured.
 _OWN_SECTIONS = ("candidates", "targets", "student", "index")
-_SHARED_KEYS = ("candidates.retriever", "student.context_turns", "student.seed")
+SHARED_KEYS = ("candidates.retriever", "student.context_turns", "student.seed")
 
 
 class SystemConfig(Section):
@@ -90,23 +90,14 @@ class ComparisonConfig(JobConfig):
         Raises:
             ConfigError: a change names no key, or its value is wrong.
         """
-        # What the file does not say stays unsaid: a sparse student's defaults are not a dense one's.
-        content = self.model_dump(mode="json", exclude_unset=True, exclude={"compare"})
         changes = self.compare.ladder[name].changes
-        for key, value in {"student.seed": seed, "tracking.project": None, **changes}.items():
-            *sections, last = key.split(".")
-            if key in changes and (not sections or sections[0] not in _OWN_SECTIONS or key in _SHARED_KEYS):
+        for key in changes:
+            if key.partition(".")[0] not in _OWN_SECTIONS or "." not in key or key in SHARED_KEYS:
                 raise ConfigError(f"compare.ladder.{name}: {key}: is the same for all systems, or unknown")
-            section = content
-            for part in sections:
-                section = section.setdefault(part, {})
-                if not isinstance(section, dict):
-                    raise ConfigError(f"compare.ladder.{name}: {key}: unknown key")
-            section[last] = value
         try:
-            config = JobConfig(**content)
-        except ValidationError as error:
-            raise ConfigError(f"compare.ladder.{name}: {first_line(error)}") from None
+            config = self.changed({"student.seed": seed, "tracking.project": None, **changes})
+        except ConfigError as error:
+            raise ConfigError(f"compare.ladder.{name}: {error}") from None
         if config.candidates.retrieved > self.candidates.retrieved:
             shared = self.candidates.retrieved
             raise ConfigError(f"compare.ladder.{name}: candidates.retrieved: more than the base's {shared}")

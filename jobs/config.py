@@ -109,6 +109,28 @@ class JobConfig(BaseSettings):
         """The file alone, under the command line: a stray environment variable changes no result."""
         return (init_settings,)
 
+    def changed(self, changes: dict[str, Any]) -> "JobConfig":
+        """A job's config with other values at dotted keys.
+
+        Raises:
+            ConfigError: a change names no key, or its value is wrong.
+        """
+        # What the file does not say stays unsaid: a sparse student's defaults are not a dense one's.
+        own = set(JobConfig.model_fields)
+        content = self.model_dump(mode="json", exclude_unset=True, include=own)
+        for key, value in changes.items():
+            *sections, last = key.split(".")
+            section = content
+            for part in sections:
+                section = section.setdefault(part, {})
+                if not isinstance(section, dict):
+                    raise ConfigError(f"{key}: unknown key")
+            section[last] = value
+        try:
+            return JobConfig(**content)
+        except ValidationError as error:
+            raise ConfigError(first_line(error)) from None
+
     @field_validator("teachers")
     @classmethod
     def _names_are_folder_names(cls, teachers: dict[str, TeacherConfig]) -> dict[str, TeacherConfig]:

@@ -6,7 +6,7 @@ python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5
 import sys
 
 from jobs.config import STAGES, ConfigError, parse
-from jobs.start import started
+from jobs.start import started, trial_name
 
 
 def main() -> int:
@@ -25,7 +25,7 @@ def run_job(arguments: list[str]) -> int:
         ConfigError, ValueError: the config or the data is wrong.
     """
     config, options = parse(arguments)
-    location = options.run or options.config.stem
+    location = options.run or trial_name() or options.config.stem
     with started(config, location) as (run, tracker):
         from jobs import stages
         from jobs.job import Job

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ray.train import UserCallback
+
 from jobs.config import JobConfig
 from jobs.run_directory import RunDirectory
 from jobs.tracking import Tracker
@@ -19,6 +21,7 @@ class Job:
         self.tracker = tracker
         self.store = config.store or f"{run.uri.rsplit('/', 1)[0]}/store"
         self.keys: dict[str, str] = {}
+        self.training_callbacks: list[UserCallback] = []
 
     def once(self, stage: str, key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Does the work unless it is done; returns its counts."""

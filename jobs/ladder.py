@@ -40,8 +40,8 @@ def check_systems(config: ComparisonConfig) -> None:
             raise ConfigError(f"compare.ladder.{name}: {error}") from None
 
 
-def base_job(config: ComparisonConfig, run: RunDirectory, tracker: Tracker) -> Job:
-    """The job up to the targets, and the response set that all systems answer from."""
+def teachers_work(config: JobConfig, run: RunDirectory, tracker: Tracker) -> Job:
+    """The job up to the targets."""
     job = Job(config, run, tracker)
     for stage in (
         stages.examples,
@@ -53,6 +53,12 @@ def base_job(config: ComparisonConfig, run: RunDirectory, tracker: Tracker) -> J
         stages.targets,
     ):
         stage(job)
+    return job
+
+
+def base_job(config: ComparisonConfig, run: RunDirectory, tracker: Tracker) -> Job:
+    """The job up to the targets, and the response set that all systems answer from."""
+    job = teachers_work(config, run, tracker)
 
     def work() -> dict[str, Any]:
         found = response_set(run.at("targets")).to_pylist()
@@ -103,7 +109,7 @@ def run_systems(base: Job, config: ComparisonConfig, sets: dict[str, HeldOut]) -
         if name in config.compare.ladder:
             systems[name], models = _trained(base, config, name)
         else:
-            systems[name] = branch(base, name, base.config)
+            systems[name] = branch(base, base.config, "systems", name)
             models = {name: None if name == BM25 else _untrained(config.baseline(name))}
         _measure(systems[name], sets, models)
     return systems
@@ -127,14 +133,8 @@ def seed_job(system: Job, config: ComparisonConfig, name: str, seed: int) -> Job
 
 def _trained(base: Job, config: ComparisonConfig, name: str) -> tuple[Job, dict[str, EncoderSource | None]]:
     """The system's job, and its students by name."""
-    system = branch(base, name, config.system(name, config.compare.seeds[0]))
-    for part, stage in (
-        ("candidates", stages.candidates),
-        ("scores", stages.score),
-        ("targets", stages.targets),
-    ):
-        if not system.run.borrows(part):
-            stage(system)
+    system = branch(base, config.system(name, config.compare.seeds[0]), "systems", name)
+    make_targets(system)
     models: dict[str, EncoderSource | None] = {}
     for seed in config.compare.seeds:
         print(f"{name}, seed {seed}:", flush=True)
@@ -154,15 +154,26 @@ def _untrained(config: JobConfig) -> EncoderSource:
     return EncoderSource(resolve_model(student.model), student.kind, student.max_tokens, student.precision)
 
 
-def branch(base: Job, name: str, config: JobConfig) -> Job:
-    """The job of one system, before any stage of its own."""
+def branch(base: Job, config: JobConfig, *place: str) -> Job:
+    """A job that goes on from the base's teachers' work, in a folder of the base's run."""
     borrowed = set(_TEACHERS_WORK)
     if config.candidates == base.config.candidates:
         borrowed |= {"candidates", "scores"}
         if config.targets == base.config.targets:
             borrowed.add("targets")
-    run = RunDirectory(base.run.at("systems", name), lender=base.run, borrowed=frozenset(borrowed))
+    run = RunDirectory(base.run.at(*place), lender=base.run, borrowed=frozenset(borrowed))
     return _job_like(base, config, run)
+
+
+def make_targets(job: Job) -> None:
+    """What the job of a branch does not borrow, up to the targets."""
+    for part, stage in (
+        ("candidates", stages.candidates),
+        ("scores", stages.score),
+        ("targets", stages.targets),
+    ):
+        if not job.run.borrows(part):
+            stage(job)
 
 
 def _job_like(parent: Job, config: JobConfig, run: RunDirectory) -> Job:

@@ -1,9 +1,11 @@
-"""Progress of long stages as plain lines, which read the same in a terminal and in a job's log."""
+"""Progress of long stages: plain lines, which read the same in a terminal and in a job's log, and gauges."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from jobs.metrics import ProgressGauges
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 30.0
 
@@ -60,10 +62,12 @@ def _watch(
     finished: threading.Event,
 ) -> None:
     pace, shown, pause = _Pace(done()), -1, _FIRST_PAUSE_S
+    gauges = ProgressGauges(label, unit)
     while True:
         ended = finished.wait(pause)
         pause = min(1.3 * pause, _LONGEST_PAUSE_S)
         count = done()
+        gauges.show(count, total())
         if (line := news()) is not None:
             print(f"  {line}", flush=True)
         if total() and (count != shown or ended):

@@ -206,8 +206,8 @@ def targets(job: Job) -> None:
         print(f"warning: {counts['warning']}", flush=True)
 
 
-def train(job: Job) -> None:
-    """The student learns from the targets."""
+def train(job: Job) -> dict[str, Any]:
+    """The student learns from the targets; what the best one reached."""
     config = job.config.student
     # The same training goes on with other resources.
     key = key_of(job.keys["targets"], config.model_dump(exclude=set(RESOURCES)))
@@ -231,13 +231,14 @@ def train(job: Job) -> None:
                 job.run.at("train"),
                 key,
                 config,
-                [History(reports.uri)],
+                [History(reports.uri), *job.training_callbacks],
             )
 
     counts = job.once("train", key, work)
     report_training(job.run, reports.lines())
     if "warning" in counts:
         print(f"warning: {counts['warning']}", flush=True)
+    return counts
 
 
 def index(job: Job) -> None:

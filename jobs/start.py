@@ -48,6 +48,12 @@ def started(config: JobConfig, location: str) -> "Iterator[tuple[RunDirectory, T
         ray.shutdown()
 
 
+def trial_name() -> str | None:
+    """The run directory's name of a trial that W&B's agent started, since trials must not share one."""
+    sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
+    return f"{sweep}-{run}" if sweep and run else None
+
+
 def _quieten_libraries() -> None:
     """Nothing is fetched that the config did not name, and libraries' chatter stays in their log files."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import ray
 
+from jobs.metrics import count_store_hits
 from jobs.progress import progress
 from jobs.run_directory import RunDirectory
 from teachers.config import GenerateConfig, ScoreConfig, TeacherConfig, VllmTeacher, Writer
@@ -101,6 +102,7 @@ def _run_teachers(run: RunDirectory, task: Task, plans: Iterable[Plan]) -> None:
     """
     for plan in plans:
         print(f"  {plan.name} {task.name}: {plan.num_rows} to do, {plan.num_stored} in the store", flush=True)
+        count_store_hits(plan.name, task.name, plan.num_stored)
     waiting = [plan for plan in plans if plan.work]
     for wave in waves({plan.name: plan.teacher for plan in waiting}, ray.cluster_resources()):
         together = [plan for plan in waiting if plan.name in wave]

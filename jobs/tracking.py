@@ -14,6 +14,7 @@ from ray.train import Checkpoint, UserCallback
 from ray.train.v2.api.context import TrainContext
 
 from jobs.run_directory import RunDirectory
+from jobs.start import trial_name
 from teachers.records import open_uri
 
 
@@ -43,8 +44,15 @@ class History(UserCallback):
 class Tracker:
     """One W&B run, offline unless WANDB_MODE is set; begun with the first metric. No project, no run."""
 
-    def __init__(self, project: str | None, folder: str, config: dict[str, Any]) -> None:
-        self._settings: dict[str, Any] = {"project": project, "dir": folder, "config": config}
+    def __init__(
+        self, project: str | None, folder: str, config: dict[str, Any], group: str | None = None
+    ) -> None:
+        self._settings: dict[str, Any] = {
+            "project": project,
+            "dir": folder,
+            "config": config,
+            "group": group,
+        }
         self._run: Any = None
 
     def log(self, metrics: dict[str, Any]) -> None:
@@ -69,7 +77,8 @@ class Tracker:
 
     def _started(self) -> Any:
         if self._run is None:
-            os.environ.setdefault("WANDB_MODE", "offline")
+            if trial_name() is None:  # an agent of W&B's has a server
+                os.environ.setdefault("WANDB_MODE", "offline")
             os.environ.setdefault("WANDB_SILENT", "true")
             self._run = wandb.init(**self._settings)
         return self._run

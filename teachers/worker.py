@@ -21,6 +21,7 @@ import pyarrow.fs
 import ray.data
 
 from teachers.config import EndpointTeacher, SimilarityTeacher, TeacherConfig
+from teachers.metrics import TeacherMetrics
 from teachers.records import open_uri
 from teachers.store import Row, content_key
 from teachers.teacher import Teacher, TeacherError
@@ -54,13 +55,16 @@ class Worker:
         self._config = config
         self._task = task
         self._notes = Notes(notes_uri)
+        self._metrics = TeacherMetrics(name, task.name)
         with self._notes.of_failure():
             self._teacher = start_teacher(name, config)
             self._notes.write("check", self._teacher.check())
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         with self._notes.of_failure():
-            return pa.Table.from_pylist(self._attempt(batch.to_pylist(), "batch"), schema=self._task.made)
+            made = self._attempt(batch.to_pylist(), "batch")
+        self._metrics.made(made)
+        return pa.Table.from_pylist(made, schema=self._task.made)
 
     def _attempt(self, rows: list[Row], how: str) -> list[Row]:
         """Rows made of `rows`: together, or one by one where an attempt at them ended badly."""
@@ -72,6 +76,7 @@ class Worker:
                 return made
             error = made
         if how == "batch":
+            self._metrics.tries_again()
             return [made for row in rows for made in self._attempt([row], "alone")]
         if death is not None:
             self._notes.count_death(death)

@@ -2,8 +2,14 @@
 
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow.fs import FileSelector
+
+from teachers.records import open_uri
 from tests.ray_head import BIN, REPOSITORY, RayHead
 
 
@@ -60,3 +66,14 @@ class Submitted:
 
     def is_over(self) -> bool:
         return self._client.poll() is not None
+
+
+def stored_keys(store: str) -> list[str]:
+    """Of all rows that teachers made; one that was made twice is there twice."""
+    filesystem, path = open_uri(store)
+    found: list[str] = []
+    for file in filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=True)):
+        if file.extension == "parquet":
+            with suppress(pa.ArrowInvalid):  # it is being written
+                found += pq.read_table(file.path, ["key"], filesystem=filesystem)["key"].to_pylist()
+    return found

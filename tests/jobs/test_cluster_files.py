@@ -16,7 +16,9 @@ from jobs.config import JobConfig, parse
 from serve.config import ServeConfig
 
 CLUSTER, CLOUD = Path("cluster.yaml"), Path("configs/cloud.yaml")
-JOB_CONFIGS = [path for path in sorted(Path("configs").glob("*.yaml")) if path.name != "serve.yaml"]
+JOB_CONFIGS = [
+    path for path in sorted(Path("configs").glob("*.yaml")) if "teachers" in yaml.safe_load(path.read_text())
+]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from jobs.comparison_config import parse_comparison
 from jobs.config import ConfigError, parse
+from jobs.sweep_config import read_sweep
 from serve.config import ServeConfig
 
 LOCAL = ["--config", "configs/local.yaml"]
@@ -37,7 +38,9 @@ def test_a_sparse_student_brings_defaults_of_its_own() -> None:
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*.yaml")), ids=str)
 def test_every_shipped_config_is_valid(path: Path) -> None:
     config = yaml.safe_load(path.read_text())
-    if "applications" in config:
+    if "parameters" in config:
+        assert read_sweep(path, parse(LOCAL)[0]).num_trials == config["run_cap"]
+    elif "applications" in config:
         [application] = ServeDeploySchema.model_validate(config).applications
         ServeConfig.model_validate(application.args)
     else:

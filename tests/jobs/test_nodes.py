@@ -6,16 +6,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.dataset
 import pyarrow.fs
 import pytest
 
 from serve.ingress import free_port
-from tests.jobs.running import Submitted
+from tests.jobs.running import Submitted, stored_keys
 from tests.ray_head import RayHead, ray_head, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.weights]
 BUCKET = "rejoinder"
+STORE = f"s3://{BUCKET}/store"
+PAIRS = f"{STORE}/pairs"
 TEACHERS = [
     "--teachers.chat.replicas=2",
     "--teachers.chat.num_cpus=1",
@@ -62,13 +63,6 @@ def head(bucket: dict[str, str]) -> Iterator[RayHead]:
         yield head
 
 
-def keys(kind: str) -> list[str]:
-    """Of all rows of a kind in the store."""
-    filesystem, path = pyarrow.fs.FileSystem.from_uri(f"s3://{BUCKET}/store/{kind}")
-    found = pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet", exclude_invalid_files=True)
-    return [] if "key" not in found.schema.names else found.to_table(["key"])["key"].to_pylist()
-
-
 def test_a_lost_node_of_teachers_costs_no_row_and_repeats_none(
     head: RayHead, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,22 +73,22 @@ def test_a_lost_node_of_teachers_costs_no_row_and_repeats_none(
         config,
         f"s3://{BUCKET}/run",
         *TEACHERS,
-        f"--store=s3://{BUCKET}/store",
+        f"--store={STORE}",
         "--until=score",
     )
     try:
-        wait(lambda: job.is_over() or len(keys("pairs")) > 0, 300)
+        wait(lambda: job.is_over() or len(stored_keys(PAIRS)) > 0, 300)
         assert not job.is_over(), job.said()
-        before, killed = len(keys("pairs")), time.monotonic()
+        before, killed = len(stored_keys(PAIRS)), time.monotonic()
         head.kill_node(nodes[0])
         assert job.end() == 0, job.said()
         took = time.monotonic() - killed
     finally:
         job.end()
-    found = keys("pairs")
+    found = stored_keys(PAIRS)
     with capsys.disabled():
         twice = len(found) - len(set(found))
-        print(f"\none of two nodes killed at {before} pairs: ended {took:.0f} s later, {len(found)}, {twice} twice")
+        print(f"\none of two nodes killed at {before} pairs: {len(found)} {took:.0f} s later, {twice} twice")
     print(job.said())
     assert len(set(found)) > before
     assert len(found) == len(set(found))

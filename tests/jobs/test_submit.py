@@ -5,33 +5,26 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
-from teachers.store import count_rows
-from tests.jobs.running import Submitted
+from tests.jobs.running import Submitted, stored_keys
 from tests.ray_head import RayHead, ray_head, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.weights]
 MOST_BYTES = 3_000_000
 # Small batches, so that there is a middle; the tests' comparison and job fine-tune.
-SETTINGS = ["--finetune.epochs", "0", "--score.batch_size", "2", "--until", "score"]
+SETTINGS = ["--finetune.epochs=0", "--generate.contexts=60", "--score.batch_size=1", "--until=score"]
+METRICS = {
+    f"ray_rejoinder_{name}" for name in ("progress_total", "teacher_rows_total", "teacher_starts_total")
+}
 
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[RayHead]:
-    with ray_head() as head:
+    with ray_head(RAY_metrics_report_interval_ms="500") as head:
         yield head
-
-
-def stored(config: Path) -> dict[str, int]:
-    """Rows of each teacher's folder of the store."""
-    folders = [
-        folder
-        for kind in ("samples", "pairs")
-        for folder in (config.parent / "submitted/store").glob(f"{kind}/*")
-    ]
-    return {folder.name: count_rows(str(folder)) for folder in folders}
 
 
 def teachers_at_work(head: RayHead) -> list[str]:
@@ -43,30 +36,39 @@ def teachers_at_work(head: RayHead) -> list[str]:
     return [name for name in names if "MapWorker" in name or "EngineCore" in name]
 
 
+def scraped(head: RayHead) -> set[str]:
+    """Names of our metrics that count something."""
+    lines = httpx.get(f"{head.metrics}/metrics", trust_env=False).text.splitlines()
+    ours = [line for line in lines if line.startswith("ray_rejoinder_")]
+    return {line.split("{")[0] for line in ours if float(line.rsplit(" ", 1)[1]) > 0}
+
+
 def test_a_stopped_job_goes_on_when_it_is_submitted_again(
     head: RayHead, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = config.parent / "submitted" / "run"
+    run, store = config.parent / "submitted/run", str(config.parent / "submitted/store")
     first = Submitted(head, "first", config, str(run), *SETTINGS)
     try:
-        wait(lambda: first.is_over() or sum(stored(config).values()) > 30, 240)
+        wait(lambda: first.is_over() or len(stored_keys(store)) > 30, 240)
         assert not first.is_over(), first.said()
-        # The log is followed while the job runs.
-        assert "chat answers: 24 to do, 0 in the store" in first.said() or "samples" in first.said()
+        # The log is followed while the job runs, and Prometheus sees what the dashboard shows.
+        assert "chat writes: 120 to do, 0 in the store" in first.said()
+        wait(lambda: scraped(head) >= METRICS, 30)
         first.stop()
-        first.end()
         stopped = time.monotonic()
         wait(lambda: not teachers_at_work(head), 60)
-        with capsys.disabled():
-            print(f"\nstopped: teachers gone after {time.monotonic() - stopped:.1f} s, rows {stored(config)}")
+        took = time.monotonic() - stopped
     finally:
         first.end()
-    before = stored(config)
-
+    before = stored_keys(store)
     second = Submitted(head, "second", config, str(run), *SETTINGS)
     assert second.end() == 0, second.said()
-    print(second.said())
-    assert sum(stored(config).values()) > sum(before.values())
+    rows = stored_keys(store)
+    with capsys.disabled():
+        print(f"\nstopped at {len(before)} rows: teachers ended in {took:.0f} s; {len(rows)} in the end")
+    assert "examples: done before" in second.said()
+    assert set(before) < set(rows)
+    assert len(rows) == len(set(rows))
 
 
 def test_what_is_uploaded_is_the_code_alone(head: RayHead) -> None:
