@@ -19,7 +19,7 @@ GRID: dict[str, Any] = {
     "metric": {"name": "train/validation_mrr", "goal": "maximize"},
     "parameters": {"student.learning_rate": {"values": [1e-5, 1e-3]}, "targets.temperature": {"value": 2}},
 }
-DRAWN = '"type":"parcoords"'
+DRAWN = "<h2>Settings and scores</h2>"
 LOCAL = ["--config", "configs/local.yaml"]
 
 
