@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, FileSystemLoader, select_autoescape
+from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -26,7 +26,7 @@ def write_report(run: RunDirectory, sweep: SweepConfig, trials: list[dict[str, A
 
 def sweep_page(sweep: SweepConfig, trials: list[dict[str, Any]]) -> str:
     """The page."""
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=select_autoescape())
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     scored = [trial for trial in trials if trial["score"] is not None]
     return environment.get_template("sweep.html.j2").render(
         sweep=sweep,
