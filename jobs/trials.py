@@ -42,20 +42,16 @@ class _Lines(tune.Callback):
         self._sweep, self._ended = sweep, 0
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._ended += 1
         score = trial.last_result.get(self._sweep.metric.name)
-        said = "no validation" if score is None else f"{self._sweep.metric.name} {score:.4f}"
-        print(
-            f"  trial {self._ended} of {self._sweep.num_trials}: {said} · {in_words(trial.config)}",
-            flush=True,
-        )
+        self._say(trial, "no validation" if score is None else f"{self._sweep.metric.name} {score:.4f}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._say(trial, "failed")
+
+    def _say(self, trial: Any, outcome: str) -> None:
         self._ended += 1
-        print(
-            f"  trial {self._ended} of {self._sweep.num_trials}: failed · {in_words(trial.config)}",
-            flush=True,
-        )
+        number = f"trial {self._ended} of {self._sweep.num_trials}"
+        print(f"  {number}: {outcome} · {in_words(trial.config)}", flush=True)
 
 
 def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
@@ -88,7 +84,7 @@ def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
 def in_words(changes: dict[str, Any]) -> str:
     """As they would be written on the command line."""
     return " ".join(
-        f"--{key} {value:.3g}" if isinstance(value, float) else f"--{key} {value}"
+        f"--{key} {value:g}" if isinstance(value, float) else f"--{key} {value}"
         for key, value in changes.items()
     )
 
