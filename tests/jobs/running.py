@@ -62,7 +62,7 @@ class Submitted:
 
     def end(self) -> int:
         """Exit status of `ray job submit`, once the job has ended."""
-        return self._client.wait(240)
+        return self._client.wait(420)
 
     def is_over(self) -> bool:
         return self._client.poll() is not None
