@@ -87,6 +87,4 @@ def test_teachers_nodes_come_for_their_work_and_leave_after_it(
     assert nodes.changes[0][1] == 0
     at_work = max(count for _, count, stage in nodes.changes if stage == "generate")
     assert at_work > 1
-    # Warned of, and waited for.
-    assert "warning: " not in job.said()
     assert min(count for _, count, stage in nodes.changes if stage == "train") == 0
