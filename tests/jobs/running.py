@@ -68,12 +68,13 @@ class Submitted:
         return self._client.poll() is not None
 
 
-def stored_keys(store: str) -> list[str]:
-    """Of all rows that teachers made; one that was made twice is there twice."""
+def stored_rows(store: str) -> list[str]:
+    """FOLDER/KEY of all rows that teachers made; one that was made twice is there twice."""
     filesystem, path = open_uri(store)
     found: list[str] = []
     for file in filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=True)):
         if file.extension == "parquet":
             with suppress(pa.ArrowInvalid):  # it is being written
-                found += pq.read_table(file.path, ["key"], filesystem=filesystem)["key"].to_pylist()
+                keys = pq.read_table(file.path, columns=["key"], filesystem=filesystem)["key"].to_pylist()
+                found += [f"{Path(file.path).parent.name}/{key}" for key in keys]
     return found
