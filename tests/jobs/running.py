@@ -28,26 +28,21 @@ def run_job(job: str, config: Path, *arguments: str) -> str:
 class Submitted:
     """A job as `ray job submit` follows it."""
 
-    def __init__(self, head: RayHead, name: str, config: Path, run: str, *arguments: str) -> None:
+    def __init__(
+        self, head: RayHead, name: str, config: Path, run: str, *arguments: str, upload: bool = True
+    ) -> None:
+        """`upload` sends the code, as users do; nodes that share one disk unpack it over each other."""
         self._head, self._name = head, name
         self._log = head.folder / f"{name}.log"
-        command = [
-            "job",
-            "submit",
-            "--address",
-            head.dashboard,
-            "--submission-id",
-            name,
-            "--working-dir",
-            ".",
-        ]
-        job = ["python", "jobs/distill.py", "--config", str(config), "--run", run, *arguments]
+        command = ["job", "submit", "--address", head.dashboard, "--submission-id", name]
+        command += ["--working-dir", "."] if upload else []
+        job = ["python", "jobs/distill.py" if upload else f"{REPOSITORY}/jobs/distill.py"]
+        job += ["--config", str(config), "--run", run, *arguments]
         with self._log.open("w") as log:
             self._client = subprocess.Popen(
                 [BIN / "ray", *command, "--", *job],
                 cwd=REPOSITORY,
-                # The uploaded code is what runs, not the folder's.
-                env={name: value for name, value in head.environment.items() if name != "PYTHONPATH"},
+                env=head.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

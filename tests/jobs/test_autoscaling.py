@@ -78,7 +78,7 @@ class Nodes:
 def test_teachers_nodes_come_for_their_work_and_leave_after_it(
     head: RayHead, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = Submitted(head, "scaled", config, str(config.parent / "scaled/run"), *JOB)
+    job = Submitted(head, "scaled", config, str(config.parent / "scaled/run"), *JOB, upload=False)
     with Nodes(head, job) as nodes:
         assert job.end() == 0, job.said()
         wait(lambda: nodes.changes[-1][1] == 0, 60)

@@ -4,19 +4,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.fs
+import httpx
 import pytest
 
 from serve.ingress import free_port
+from teachers.records import open_uri
 from tests.jobs.running import Submitted, stored_rows
 from tests.ray_head import RayHead, ray_head, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.weights]
-BUCKET = "rejoinder"
-STORE = f"s3://{BUCKET}/store"
-PAIRS = f"{STORE}/pairs"
+NAME = "rejoinder"
 TEACHERS = [
     "--teachers.chat.replicas=2",
     "--teachers.chat.num_cpus=1",
@@ -29,60 +29,71 @@ TEACHERS = [
 ]
 
 
+@dataclass(frozen=True)
+class Bucket:
+    """Of a server of S3's kind on loopback."""
+
+    port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """In which s3:// is this server."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def uri(self, path: str) -> str:
+        """For this process, where Arrow has read its environment already."""
+        server = f"endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
+        return f"s3://test:test@{NAME}/{path}?{server}&allow_bucket_creation=true"
+
+
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[dict[str, str]]:
-    """The environment in which s3:// is a server on loopback."""
-    port = free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
+def bucket() -> Iterator[Bucket]:
+    bucket = Bucket(free_port())
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(bucket.port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in settings.items():
-                patch.setenv(name, value)
-            filesystem = pyarrow.fs.S3FileSystem(allow_bucket_creation=True)
-            wait(lambda: filesystem.create_dir(BUCKET) is None)
-            yield settings
+        wait(lambda: httpx.get(f"http://127.0.0.1:{bucket.port}", trust_env=False).status_code)
+        filesystem, _ = open_uri(bucket.uri(""))
+        filesystem.create_dir(NAME)
+        yield bucket
     finally:
         server.kill()
         server.wait()
 
 
 @pytest.fixture(scope="module")
-def head(bucket: dict[str, str]) -> Iterator[RayHead]:
-    with ray_head("--num-cpus 3 --labels role=head", **bucket) as head:
+def head(bucket: Bucket) -> Iterator[RayHead]:
+    with ray_head("--num-cpus 3 --labels role=head", **bucket.environment) as head:
         yield head
 
 
 def test_a_lost_node_of_teachers_costs_no_row_and_repeats_none(
-    head: RayHead, config: Path, capsys: pytest.CaptureFixture[str]
+    head: RayHead, bucket: Bucket, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nodes = [head.add_node(2, "role=teacher") for _ in range(2)]
     job = Submitted(
         head,
         "teachers",
         config,
-        f"s3://{BUCKET}/run",
+        f"s3://{NAME}/run",
         *TEACHERS,
-        f"--store={STORE}",
+        f"--store=s3://{NAME}/store",
         "--until=score",
+        upload=False,
     )
-    wait(lambda: job.is_over() or len(stored_rows(PAIRS)) > 0, 300)
+    wait(lambda: job.is_over() or len(stored_rows(bucket.uri("store/pairs"))) > 0, 300)
     assert not job.is_over(), job.said()
-    before, killed = len(stored_rows(PAIRS)), time.monotonic()
+    before, killed = len(stored_rows(bucket.uri("store/pairs"))), time.monotonic()
     head.kill_node(nodes[0])
     assert job.end() == 0, job.said()
     took = time.monotonic() - killed
-    found = stored_rows(PAIRS)
+    found = stored_rows(bucket.uri("store/pairs"))
     with capsys.disabled():
         twice = len(found) - len(set(found))
         print(f"\none of two nodes killed at {before} pairs: {len(found)} {took:.0f} s later, {twice} twice")
