@@ -15,9 +15,6 @@ from typing import Any
 
 import httpx
 import psutil
-import yaml
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
-from ray.autoscaler._private.util import prepare_config
 
 from serve.ingress import free_port
 
@@ -80,13 +77,8 @@ class RayHead:
 
 
 @contextmanager
-def ray_head(
-    options: str = "--num-cpus 4", node_types: dict[str, Any] | None = None, **environment: str
-) -> Iterator[RayHead]:
-    """A head node, of four logical CPUs if not told otherwise; nothing is left when the body ends.
-
-    With `node_types`, in the cluster launcher's format, Ray's autoscaler starts such nodes on this machine.
-    """
+def ray_head(options: str = "--num-cpus 4", **environment: str) -> Iterator[RayHead]:
+    """A head node, of four logical CPUs if not told otherwise; nothing is left when the body ends."""
     # Not pytest's folder: the paths of Ray's sockets may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="rj-", dir="/tmp"))
     gcs, dashboard, metrics = free_port(), free_port(), free_port()
@@ -94,10 +86,6 @@ def ray_head(
     settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     settings |= {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
     settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 64, **environment}
-    if node_types is not None:
-        settings |= _FAKE_CLOUD
-        (folder / "autoscaler.yaml").write_text(yaml.safe_dump(_autoscaler(gcs, node_types)))
-        options += f" --autoscaling-config {folder}/autoscaler.yaml"
     head = RayHead(folder, gcs, f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}", settings)
     try:
         head._start(
@@ -110,40 +98,6 @@ def ray_head(
         for node in reversed(head.nodes):
             _end(node)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-# Of Ray's own tests of its autoscaler.
-_FAKE_CLOUD = {
-    "RAY_FAKE_CLUSTER": "1",
-    "RAY_enable_autoscaler_v2": "1",
-    "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
-    "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
-    "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-}
-
-
-def _autoscaler(port: int, node_types: dict[str, Any]) -> dict[str, Any]:
-    """Of a cloud whose machines are processes of this one; nodes leave after six idle seconds."""
-    config = {
-        "cluster_name": "fake",
-        "max_workers": 8,
-        "idle_timeout_minutes": 0.1,
-        "upscaling_speed": 8,
-        "provider": {
-            "type": "fake_multinode",
-            "use_node_id_as_ip": True,
-            "disable_node_updaters": True,
-            "disable_launch_config_check": True,
-            "launch_multiple": True,
-            "head_node_id": FAKE_HEAD_NODE_ID,
-            "gcs_address": f"127.0.0.1:{port}",
-        },
-        "head_node_type": "ray.head.default",
-        "available_node_types": node_types,
-        "auth": {},
-    }
-    found: dict[str, Any] = prepare_config(config)
-    return found
 
 
 def _end(node: subprocess.Popen[bytes]) -> None:
