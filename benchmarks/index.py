@@ -25,6 +25,8 @@ from rich.console import Console
 from rich.table import Table
 from vectors import Matrix, embed, enlarge, real_replies
 
+from serve.config import IndexConfig
+
 SIZES, QUICK_SIZES = (20_000, 250_000, 1_000_000), (20_000, 50_000)
 K = 10
 KINDS = {
@@ -34,7 +36,7 @@ KINDS = {
     "HNSW, 8 bits": "HNSW32,SQ8",
     "IVF, 8 bits": "IVF{lists},SQ8",
 }
-EF_SEARCH, SHARE_OF_LISTS = 128, 1 / 64
+EF_SEARCH, SHARE_OF_LISTS = IndexConfig().hnsw_ef_search, 1 / 64
 
 
 def build(kind: str, vectors_file: Path, index_file: Path) -> dict[str, float]:

@@ -18,7 +18,7 @@ class IndexConfig(BaseModel):
     bits, for a quarter of the memory); `auto` chooses by the number of responses, see docs/performance.md."""
     hnsw_neighbours: int = Field(default=32, ge=2)
     """Links of a node of the graph; not for `exact`."""
-    hnsw_ef_search: int = Field(default=128, ge=1)
+    hnsw_ef_search: int = Field(default=512, ge=1)
     """Nodes kept in view during a search: more is slower and misses fewer; not for `exact`."""
 
 
