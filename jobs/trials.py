@@ -24,6 +24,8 @@ from jobs.tracking import Tracker
 from student.trainer import absolute
 
 _SEED = 0
+_WAITING = {"CPU": 0.01}
+"""Of a trial's own process, which waits for its training; Ray Tune wants a resource to be named."""
 
 
 class _Validations(TuneReportCallback):
@@ -61,7 +63,7 @@ def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
     training = base.config.student
     needed = training.num_workers * training.cpus_per_worker + 1  # one reads the data
     tuner = tune.Tuner(
-        tune.with_resources(partial(_trial, base=base, group=sweep.name), {"CPU": 0}),
+        tune.with_resources(partial(_trial, base=base, group=sweep.name), _WAITING),
         param_space={key: _space(parameter, sweep) for key, parameter in sweep.parameters.items()},
         tune_config=tune.TuneConfig(
             num_samples=1 if sweep.method == "grid" else sweep.run_cap,
