@@ -19,7 +19,7 @@ def run_job(job: str, config: Path, *arguments: str) -> str:
         [sys.executable, f"jobs/{job}.py", "--config", str(config), *arguments],
         capture_output=True,
         text=True,
-        timeout=840,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done.stdout

@@ -15,7 +15,7 @@ from tests.jobs.running import run_job
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.weights,  # the conversations come with the extra `local`
-    pytest.mark.timeout(1500),  # the first test waits for a job and for a comparison
+    pytest.mark.timeout(2700),  # the first test waits for a job and for a comparison
 ]
 ROWS = ["bm25", "untrained", "human-only", "untrained-sparse", "sparse"]
 METRICS = {"hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10"}

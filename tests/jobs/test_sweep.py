@@ -93,6 +93,7 @@ def test_the_page_shows_every_trial_and_escapes_what_failed() -> None:
 
 @pytest.mark.slow
 @pytest.mark.weights
+@pytest.mark.timeout(1500)
 def test_trials_train_on_what_the_teachers_made_and_ask_nothing(run: Path, config: Path) -> None:
     file = config.parent / "sweep.yaml"
     file.write_text(yaml.safe_dump(GRID))
