@@ -121,6 +121,8 @@ class ResponderReplica:
 
     async def check_health(self) -> None:
         """Called by Ray Serve every few seconds: takes what was changed while this replica was starting."""
+        # Again and again: set once, while the replica starts, it was not to be scraped on a slow machine.
+        self._metrics.serves(self._responder.version, self._responder.num_responses)
         try:
             if self._pinned is None:
                 await self.load(await asyncio.to_thread(current_version, self._config.run))
