@@ -22,9 +22,10 @@ from typing import Any
 from teachers.config import ExamplesConfig, GenerateConfig, VllmTeacher
 from teachers.conversations import CHITCHAT, clean, read
 from teachers.examples import cut
-from teachers.generation import sampling, wanted_samples
+from teachers.generation import samples_in_a_batch, sampling, wanted_samples
 from teachers.records import read_rows
 from teachers.store import Row
+from teachers.work import write_work
 
 THREADS = 2
 
@@ -37,7 +38,7 @@ def main() -> None:
     num_contexts, rounds = (512, 1) if options.quick else (1024, 3)
     teacher = VllmTeacher(model=options.model, num_cpus=THREADS)
     config = GenerateConfig(samples=2)
-    work = wanted_samples(real_contexts(num_contexts), teacher, config)
+    work = list(wanted_samples(real_contexts(num_contexts), teacher, config))
     speeds: dict[str, list[float]] = {"vllm": [], "pipeline": []}
     for _ in range(rounds):
         for name, measure in (("vllm", raw), ("pipeline", pipeline)):
@@ -131,10 +132,12 @@ def pipeline(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> t
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(1) as watch:
         begin = time.time()
         started = watch.submit(time_of, Path(folder) / "notes" / "check.json")
-        batch_size = config.batch_size * config.samples
-        run_teacher(
-            "teacher", teacher, sampling(config), work, batch_size, f"{folder}/store", f"{folder}/notes"
-        )
+        batch_size = samples_in_a_batch(config)
+        task = sampling(config)
+        write_work(f"{folder}/work", work, task.wanted, batch_size)
+        stored, notes = f"{folder}/store", f"{folder}/notes"
+        for _ in run_teacher("teacher", teacher, task, f"{folder}/work", batch_size, stored, notes):
+            pass
         end = max(path.stat().st_mtime for path in Path(f"{folder}/store").glob("*.parquet"))
         rows = read_rows(f"{folder}/store")
     ray.shutdown()

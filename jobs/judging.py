@@ -1,6 +1,7 @@
 """What the teachers are asked beside their work: to judge the systems' answers and responses that people
 rated. And how long a teacher and a student take for an answer."""
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,10 @@ from jobs.stages import index, scorers
 from jobs.teaching import generate_samples, score_pairs, time_answers
 from serve.latency import answer_latencies_ms
 from teachers.config import GenerateConfig, VllmTeacher, Writer, scores, writes
-from teachers.generation import stored_samples
+from teachers.generation import StoredSamples
 from teachers.latency import latencies_ms
 from teachers.ratings import Rated, rated_candidates, read_ratings
-from teachers.records import CANDIDATES, read_rows, write_rows
+from teachers.records import CANDIDATES, Rows, write_rows
 from teachers.scoring import write_scores
 from teachers.store import pairs_uri, samples_uri
 
@@ -77,7 +78,7 @@ def judges(base: Job) -> list[str]:
 
 def held_out_rows(base: Job, count: int) -> list[dict[str, Any]]:
     """The first `count` test rows of EXAMPLES: the same contexts wherever fewer than all are taken."""
-    return [row for row in read_rows(base.run.at("examples")) if row["split"] == "test"][:count]
+    return list(islice(Rows(base.run.at("examples"), "test"), count))
 
 
 def _written(
@@ -86,8 +87,8 @@ def _written(
     """example_id -> teacher -> what it wrote; what was cut off by the token limit is taken as it is."""
     found: dict[str, dict[str, str]] = {row["example_id"]: {} for row in chosen}
     for name, teacher in writers.items():
-        samples = stored_samples(samples_uri(base.store, teacher, config), chosen, teacher, config)
-        for example_id, [sample] in samples.items():
+        samples = StoredSamples(samples_uri(base.store, teacher, config), chosen, teacher, config)
+        for example_id, [sample] in samples:
             if text := " ".join(sample.text.split()):
                 found[example_id][name] = text
     return found

@@ -5,6 +5,7 @@ marker in `stages/` carries the same key is done and is not done again.
 """
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, TypeVar
 
 from jobs.card import card_of, licences_of
@@ -30,13 +31,13 @@ from teachers.candidates import write_candidates
 from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes
 from teachers.examples import write_examples
 from teachers.filters import read_blocklist
-from teachers.finetuning import learned_rows, write_sequences
-from teachers.generation import stored_samples
+from teachers.finetuning import LearnedRows, write_sequences
+from teachers.generation import StoredSamples
 from teachers.packaged import model_folder
-from teachers.records import EXAMPLES, RESPONSE_SET, read_rows, write_rows
+from teachers.records import EXAMPLES, RESPONSE_SET, Rows, write_rows
 from teachers.responses import write_responses
 from teachers.scoring import write_scores
-from teachers.store import model_uri, pairs_uri, samples_uri
+from teachers.store import model_uri, pairs_uri, rows_key, samples_uri
 from teachers.targets import write_targets
 
 _Result = TypeVar("_Result")
@@ -57,16 +58,16 @@ def finetune(job: Job) -> None:
     """Each generative teacher learns the training conversations, if `finetune.epochs` says so (G2R §4.1)."""
     if not job.config.finetune.epochs:
         return
-    examples = learned_rows(read_rows(job.run.at("examples")))
+    examples = LearnedRows(job.run.at("examples"))
     for name, teacher in job.teachers.items():
         if isinstance(teacher, VllmTeacher):
             job.teachers[name] = _finetuned(job, name, teacher, examples)
 
 
-def _finetuned(job: Job, name: str, teacher: VllmTeacher, examples: list[dict[str, Any]]) -> VllmTeacher:
+def _finetuned(job: Job, name: str, teacher: VllmTeacher, examples: LearnedRows) -> VllmTeacher:
     """The teacher with the weights that it has learned, from the store if another run made them."""
     config = job.config.finetune
-    learned = [examples, teacher.system_prompt, config.model_dump(exclude=set(RESOURCES))]
+    learned = [rows_key(examples), teacher.system_prompt, config.model_dump(exclude=set(RESOURCES))]
     uri = model_uri(job.store, teacher, *learned)
     key = uri.rsplit("/", 1)[-1]
     reports = TrainingReports(job.run, ("finetune", key, "history.jsonl"), job.tracker)
@@ -108,20 +109,15 @@ def generate(job: Job) -> None:
     folders = {name: samples_uri(job.store, teacher, config) for name, teacher in writers.items()}
 
     def draw() -> dict[str, Any]:
-        training = [row for row in read_rows(examples) if row["split"] == "train"]
-        write_rows(contexts, training[: config.contexts], EXAMPLES)
-        return {"contexts": min(config.contexts, len(training))}
+        return {"contexts": write_rows(contexts, islice(Rows(examples, "train"), config.contexts), EXAMPLES)}
 
     def work() -> dict[str, Any]:
-        drawn = read_rows(contexts)
+        drawn = Rows(contexts)
         generate_samples(job.run, job.store, writers, drawn, config)
         return write_responses(
             examples,
             contexts,
-            {
-                name: stored_samples(folders[name], drawn, teacher, config)
-                for name, teacher in writers.items()
-            },
+            {name: StoredSamples(folders[name], drawn, teacher, config) for name, teacher in writers.items()},
             {name: job.run.at("responses", name) for name in writers},
             job.run.at("rejected", "responses"),
             filters,

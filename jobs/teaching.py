@@ -1,5 +1,6 @@
 """Teachers at work: side by side where the cluster has room for them, else in turns."""
 
+from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ import ray
 from jobs.metrics import count_store_hits
 from jobs.progress import progress
 from jobs.run_directory import RunDirectory
+from teachers.asked import Planned
 from teachers.config import GenerateConfig, ScoreConfig, TeacherConfig, VllmTeacher, Writer
-from teachers.generation import sampling, wanted_samples
+from teachers.generation import plan_samples, samples_in_a_batch, sampling
 from teachers.latency import timing, timing_work
-from teachers.scoring import scoring, wanted_pairs
-from teachers.store import Row, count_rows, pairs_uri, samples_uri, stored_keys
+from teachers.scoring import plan_scores, scoring
+from teachers.store import Row, pairs_uri, samples_uri
+from teachers.work import write_work
 from teachers.worker import Task, run_teacher, sanity_line
 
 
@@ -23,34 +26,31 @@ class Plan:
 
     name: str
     teacher: TeacherConfig
-    work: list[Row]
-    num_rows: int
-    """Rows that the work makes."""
-    num_stored: int
-    """Rows that were wanted and are there."""
+    work_uri: str
+    planned: Planned
     store_uri: str
     batch_size: int
 
 
 def generate_samples(
-    run: RunDirectory, store: str, teachers: dict[str, Writer], contexts: list[Row], config: GenerateConfig
+    run: RunDirectory,
+    store: str,
+    teachers: dict[str, Writer],
+    contexts: Iterable[Row],
+    config: GenerateConfig,
 ) -> None:
-    """Afterwards the store has every sample that `config` wants for the `contexts`, rows of EXAMPLES.
+    """Afterwards the store has every sample that `config` wants for the `contexts`, rows of EXAMPLES, which
+    are iterated more than once.
 
     Raises:
         TeacherError: see `_run_teachers`.
     """
-    plans = []
+    task, plans = sampling(config), []
     for name, teacher in teachers.items():
-        uri = samples_uri(store, teacher, config)
-        wanted = wanted_samples(contexts, teacher, config)
-        stored = stored_keys(uri)
-        missing = [row for row in wanted if row["key"] not in stored]
-        num_stored = len(wanted) - len(missing)
-        plans.append(
-            Plan(name, teacher, missing, len(missing), num_stored, uri, config.batch_size * config.samples)
-        )
-    _run_teachers(run, sampling(config), plans)
+        uri, work = samples_uri(store, teacher, config), _work_uri(run, name, task)
+        planned = plan_samples(contexts, teacher, config, uri, work)
+        plans.append(Plan(name, teacher, work, planned, uri, samples_in_a_batch(config)))
+    _run_teachers(run, task, plans)
 
 
 def score_pairs(
@@ -65,16 +65,12 @@ def score_pairs(
     Raises:
         TeacherError: see `_run_teachers`.
     """
-    plans = []
+    task, plans = scoring(config), []
     for name, teacher in teachers.items():
-        uri = pairs_uri(store, teacher)
-        missing = wanted_pairs(candidates_uri, teacher, stored_keys(uri))
-        num_missing = sum(len(row["keys"]) for row in missing)
-        num_wanted = sum(len(row["keys"]) for row in wanted_pairs(candidates_uri, teacher, set()))
-        plans.append(
-            Plan(name, teacher, missing, num_missing, num_wanted - num_missing, uri, config.batch_size)
-        )
-    _run_teachers(run, scoring(config), plans)
+        uri, work = pairs_uri(store, teacher), _work_uri(run, name, task)
+        planned = plan_scores(candidates_uri, teacher, uri, work, config.batch_size)
+        plans.append(Plan(name, teacher, work, planned, uri, config.batch_size))
+    _run_teachers(run, task, plans)
 
 
 def time_answers(
@@ -85,13 +81,18 @@ def time_answers(
     Raises:
         TeacherError: see `_run_teachers`.
     """
-    uris = {}
+    task, uris = timing(config), {}
     for name, teacher in teachers.items():
         run.delete("latency", name)  # another hour's measurements are not this one's
-        uris[name] = run.at("latency", name)
-        work = timing_work(contexts, teacher, config)
-        _run_teachers(run, timing(config), [Plan(name, teacher, work, len(work), 0, uris[name], len(work))])
+        uris[name], work = run.at("latency", name), _work_uri(run, name, task)
+        write_work(work, timing_work(contexts, teacher, config), task.wanted, len(contexts))
+        planned = Planned(len(contexts), 0)
+        _run_teachers(run, task, [Plan(name, teacher, work, planned, uris[name], len(contexts))])
     return uris
+
+
+def _work_uri(run: RunDirectory, name: str, task: Task) -> str:
+    return run.at("work", f"{name}-{task.name}")
 
 
 def _run_teachers(run: RunDirectory, task: Task, plans: Iterable[Plan]) -> None:
@@ -101,9 +102,10 @@ def _run_teachers(run: RunDirectory, task: Task, plans: Iterable[Plan]) -> None:
         TeacherError: a teacher can't work; what the others made is kept.
     """
     for plan in plans:
-        print(f"  {plan.name} {task.name}: {plan.num_rows} to do, {plan.num_stored} in the store", flush=True)
-        count_store_hits(plan.name, task.name, plan.num_stored)
-    waiting = [plan for plan in plans if plan.work]
+        to_do, stored = plan.planned
+        print(f"  {plan.name} {task.name}: {to_do} to do, {stored} in the store", flush=True)
+        count_store_hits(plan.name, task.name, stored)
+    waiting = [plan for plan in plans if plan.planned.num_rows]
     for wave in waves({plan.name: plan.teacher for plan in waiting}, ray.cluster_resources()):
         together = [plan for plan in waiting if plan.name in wave]
         with ThreadPoolExecutor(len(together)) as threads:
@@ -128,7 +130,7 @@ def waves(teachers: dict[str, TeacherConfig], resources: dict[str, float]) -> li
 
 def _run(run: RunDirectory, task: Task, plan: Plan) -> None:
     notes_uri = run.make_folder("notes", f"{plan.name}-{task.name}")
-    before = count_rows(plan.store_uri)
+    done: Counter[str] = Counter()
     shown: list[str] = []
 
     def news() -> str | None:
@@ -139,9 +141,13 @@ def _run(run: RunDirectory, task: Task, plan: Plan) -> None:
 
     with progress(
         f"{plan.name} {task.name}",
-        lambda: plan.num_rows,
+        lambda: plan.planned.num_rows,
         task.unit,
-        lambda: count_rows(plan.store_uri) - before,
+        done.total,
         news,
     ):
-        run_teacher(plan.name, plan.teacher, task, plan.work, plan.batch_size, plan.store_uri, notes_uri)
+        for made in run_teacher(
+            plan.name, plan.teacher, task, plan.work_uri, plan.batch_size, plan.store_uri, notes_uri
+        ):
+            done["made"] += made
+    run.delete("work", f"{plan.name}-{task.name}")

@@ -21,7 +21,7 @@ from jobs.ladder import branch, make_targets
 from jobs.run_directory import key_of
 from jobs.sweep_config import Parameter, SweepConfig
 from jobs.tracking import Tracker
-from student.trainer import absolute
+from teachers.records import absolute
 
 _SEED = 0
 _WAITING = {"CPU": 0.01}

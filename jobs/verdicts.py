@@ -25,9 +25,14 @@ class Verdicts:
         rows = read_rows(base.run.at("judged", "candidates"))
         self._rows = [row for row in rows if row["example_id"] in self._conversation]
         self._scores = {
-            name: read_scores(
-                self._rows, {name: base.run.at("judged", "scores", name)}, "pointwise_mutual_information"
-            )["test"]
+            name: dict(
+                read_scores(
+                    base.run.at("judged", "candidates"),
+                    {name: base.run.at("judged", "scores", name)},
+                    "pointwise_mutual_information",
+                    "test",
+                )
+            )
             for name in judges(base)
         }
 

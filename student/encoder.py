@@ -157,15 +157,15 @@ def texts_to_vectors_of_each(
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=num_actors),
     )
-    parts: list[dict[Side, list[tuple[Any, Any]]]] = [{side: [] for side in texts} for _ in sources]
+    placed = [{side: _Placed(len(distinct[side])) for side in texts} for _ in sources]
     done, total = 0, len(sources) * sum(map(len, distinct.values()))
     for batch in embedded.iter_batches(batch_size=None):
         columns = (batch[name] for name in ("encoder", "side", "rows", "vectors"))
         for number, side, rows, vectors in zip(*columns, strict=True):
-            parts[number][side].append((rows, vectors))
+            placed[number][side].put(rows, vectors)
             done += len(rows)
         tally(done, total)
-    return [{side: _in_order(found[side], distinct[side], texts[side]) for side in texts} for found in parts]
+    return [{side: found[side].of(texts[side], distinct[side]) for side in texts} for found in placed]
 
 
 def _blocks(number: int, texts: Mapping[Side, list[str]]) -> Iterator[pa.Table]:
@@ -178,13 +178,34 @@ def _blocks(number: int, texts: Mapping[Side, list[str]]) -> Iterator[pa.Table]:
             yield pa.table({"text": block, "row": rows, **same})
 
 
-def _in_order(parts: list[tuple[Any, Any]], distinct: list[str], texts: Sequence[str]) -> Vectors:
-    """Blocks of (row numbers, vectors) in any order as the vectors [N, D] of `texts`."""
-    rows, vectors = zip(*parts, strict=True)
-    stacked = np.concatenate(vectors) if isinstance(vectors[0], np.ndarray) else vstack(vectors, format="csr")
-    place = np.argsort(np.concatenate(rows))
-    position = {text: number for number, text in enumerate(distinct)}
-    return stacked[place[[position[text] for text in texts]]]
+class _Placed:
+    """Vectors of distinct texts, each put in its place when it comes."""
+
+    def __init__(self, num_texts: int) -> None:
+        self._num_texts = num_texts
+        self._dense: NDArray[np.float32] | None = None
+        self._sparse: list[tuple[NDArray[np.int64], csr_matrix]] = []
+
+    def put(self, rows: NDArray[np.int64], vectors: Vectors) -> None:
+        if isinstance(vectors, csr_matrix):
+            self._sparse.append((rows, vectors))
+            return
+        if self._dense is None:
+            # In a file, which has no name any more: the system takes its memory back when others need it.
+            with tempfile.TemporaryFile(prefix="rejoinder-vectors-") as file:
+                self._dense = np.memmap(file, np.float32, "w+", shape=(self._num_texts, vectors.shape[1]))
+        self._dense[rows] = vectors
+
+    def of(self, texts: Sequence[str], distinct: list[str]) -> Vectors:
+        """The vectors [N, D] of `texts`."""
+        if self._dense is not None and len(texts) == len(distinct):
+            return self._dense
+        position = {text: number for number, text in enumerate(distinct)}
+        places = [position[text] for text in texts]
+        if self._dense is not None:
+            return self._dense[places]
+        rows, vectors = zip(*self._sparse, strict=True)
+        return vstack(vectors, format="csr")[np.argsort(np.concatenate(rows))[places]]
 
 
 def student_hash(folder: str) -> str:

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from student.text import context_text
 from teachers.records import MEASURED, open_uri, read_rows, write_rows
 
 _ANSWERS = 3
+_CONTEXTS_AT_A_TIME = 64  # of whom the scores of all responses are in memory
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def held_out(
     Raises:
         ValueError: fewer than 20 distinct replies.
     """
-    rows = [row for row in read_rows(examples_uri) if row["split"] == split]
+    rows = read_rows(examples_uri, split)
     chosen = rows[:num_contexts]
     replies = list(dict.fromkeys(row["reply"] for row in rows))
     if len(replies) < NUM_CANDIDATES:
@@ -161,11 +162,11 @@ def measure(
         found[name] = {}
         for key, of in sets.items():
             if source is None:
-                found[name][key] = _measured(_bm25_scores(of.contexts, of.responses), of, {})
+                found[name][key] = _measured(_bm25_scores(of), of, {})
                 continue
             contexts, responses = vectors[name][key]
             sparsity = sparsity_metrics(contexts, responses) if source.kind == "sparse" else {}
-            found[name][key] = _measured(inner_products(contexts, responses), of, sparsity)
+            found[name][key] = _measured(_vector_scores(contexts, responses), of, sparsity)
     return found
 
 
@@ -219,19 +220,28 @@ def write_measured(
     write_rows(output_uri, rows, MEASURED)
 
 
-def _measured(scores: NDArray[np.float32], of: HeldOut, sparsity: dict[str, float]) -> Measured:
-    """From scores [C, N]."""
-    if not of.num_servable:
-        candidates = np.take_along_axis(scores, np.array(of.sampled), axis=1)  # [C, 20]
-        return Measured(
-            candidate_metrics_by_context(candidates, [0] * len(of.contexts)),
-            [[] for _ in of.contexts],
-            sparsity,
-        )
-    servable = scores[:, : of.num_servable]
-    best = np.argsort(-servable, axis=1, kind="stable")[:, :_ANSWERS]
-    answers = [[of.responses[column] for column in row] for row in best]
-    return Measured(ranking_metrics_by_context(scores, of.gold, of.sampled), answers, sparsity)
+def _measured(scores: Iterable[NDArray[np.float32]], of: HeldOut, sparsity: dict[str, float]) -> Measured:
+    """From scores [C, N], some rows at a time."""
+    metrics: dict[str, list[NDArray[np.float64]]] = {}
+    answers: list[list[str]] = []
+    for some in scores:
+        rows = slice(len(answers), len(answers) + len(some))
+        if of.num_servable:
+            best = np.argsort(-some[:, : of.num_servable], axis=1, kind="stable")[:, :_ANSWERS]
+            answers += [[of.responses[column] for column in row] for row in best]
+            found = ranking_metrics_by_context(some, of.gold[rows], of.sampled[rows])
+        else:
+            answers += [[] for _ in some]
+            candidates = np.take_along_axis(some, np.array(of.sampled[rows]), axis=1)  # [C, 20]
+            found = candidate_metrics_by_context(candidates, [0] * len(some))
+        for name, values in found.items():
+            metrics.setdefault(name, []).append(values)
+    return Measured({name: np.concatenate(found) for name, found in metrics.items()}, answers, sparsity)
+
+
+def _vector_scores(contexts: Vectors, responses: Vectors) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, contexts.shape[0], _CONTEXTS_AT_A_TIME):
+        yield inner_products(contexts[start : start + _CONTEXTS_AT_A_TIME], responses)
 
 
 def evaluate_student(
@@ -262,9 +272,12 @@ def evaluate_student(
     }
 
 
-def _bm25_scores(contexts: Sequence[str], responses: Sequence[str]) -> NDArray[np.float32]:
-    """BM25 [C, N] by bm25s."""
+def _bm25_scores(of: HeldOut) -> Iterator[NDArray[np.float32]]:
+    """BM25 [C, N] by bm25s, some contexts at a time."""
     retriever = bm25s.BM25()
-    retriever.index(bm25s.tokenize(list(responses), show_progress=False), show_progress=False)
-    tokens = bm25s.tokenize(list(contexts), return_ids=False, show_progress=False)
-    return np.stack([retriever.get_scores(words) if words else np.zeros(len(responses)) for words in tokens])
+    retriever.index(bm25s.tokenize(of.responses, show_progress=False), show_progress=False)
+    tokens = bm25s.tokenize(of.contexts, return_ids=False, show_progress=False)
+    nothing = np.zeros(len(of.responses), np.float32)
+    for start in range(0, len(tokens), _CONTEXTS_AT_A_TIME):
+        some = tokens[start : start + _CONTEXTS_AT_A_TIME]
+        yield np.stack([retriever.get_scores(words) if words else nothing for words in some])

@@ -55,7 +55,7 @@ def train_language_model(
     num_sequences = rows.count()
     if num_sequences == 0:
         raise ValueError(f"{sequences_uri}: no training rows")
-    held_out = [row for row in read_rows(sequences_uri) if row["split"] == "validation"]
+    held_out = read_rows(sequences_uri, "validation")
     per_step = min(config.sequences_per_step, num_sequences)
     num_steps = config.epochs * (num_sequences // per_step)
     checkpoints, last = fit(

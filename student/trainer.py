@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
@@ -17,7 +16,7 @@ from torch import Tensor
 from student.checkpoints import MODEL_FOLDER
 from student.config import TrainingConfig
 from student.errors import NoSecondTry, TrainingError, in_one_line
-from teachers.records import open_uri
+from teachers.records import absolute, open_uri
 
 Found = tuple[ray.train.Checkpoint, dict[str, Any]]
 """A checkpoint and what was reported with it."""
@@ -96,11 +95,6 @@ def publish(checkpoint: ray.train.Checkpoint, output_uri: str) -> None:
         source_filesystem=checkpoint.filesystem,
         destination_filesystem=filesystem,
     )
-
-
-def absolute(uri: str) -> str:
-    """A URI as it is, a local path from the root: workers have another working directory."""
-    return uri if "://" in uri else str(Path(uri).resolve())
 
 
 class Means:

@@ -56,9 +56,7 @@ def train_student(
     student = config.model_copy(
         update={"model": resolve_model(config.model), "contexts_per_step": contexts_per_step}
     )
-    held_out = validation_set(
-        [row for row in read_rows(examples_uri) if row["split"] == "validation"], config
-    )
+    held_out = validation_set(read_rows(examples_uri, "validation"), config)
     num_steps = config.epochs * (num_contexts // contexts_per_step)
     checkpoints, last = fit(
         train_loop_per_worker,

@@ -11,8 +11,7 @@ from scipy.stats import kendalltau
 
 from teachers.config import TargetsConfig
 from teachers.ensemble import Array, entropy, gold_cross_entropy, softmax
-from teachers.records import read_rows
-from teachers.targets import Ensemble, comparable, fit_ensemble, read_scores, scores_of
+from teachers.targets import Ensemble, comparable, fit_ensemble, read_scores, scores_of, scores_to_fit
 
 
 def calibrate(
@@ -34,13 +33,12 @@ def calibrate(
         ValueError: see `fit_ensemble`.
     """
     teachers = list(scores_uris)
-    normalised = read_scores(read_rows(candidates_uri), scores_uris, config.normalisation)
-    scores = {
-        name: [comparable(found, config) for found in contexts.values()]
-        for name, contexts in normalised.items()
-    }
-    ensemble = fit_ensemble(teachers, config, scores["train"], scores["validation"])
-    raw, contexts = list(normalised[split].values()), scores[split]
+    training, validation = (
+        scores_to_fit(candidates_uri, scores_uris, config, name) for name in ("train", "validation")
+    )
+    ensemble = fit_ensemble(teachers, config, training, validation)
+    raw = [scores for _, scores in read_scores(candidates_uri, scores_uris, config.normalisation, split)]
+    contexts = [comparable(scores, config) for scores in raw]
 
     report: dict[str, Any] = {}
     for index, teacher in enumerate(teachers):
@@ -69,9 +67,10 @@ def compare_ensembles(
     Raises:
         ValueError: no teacher scored a context of `split`, or see `fit_ensemble`.
     """
-    rows = read_rows(candidates_uri)
     normalised = {
-        normalisation: read_scores(rows, scores_uris, normalisation)[split].values()
+        normalisation: [
+            scores for _, scores in read_scores(candidates_uri, scores_uris, normalisation, split)
+        ]
         for normalisation in {config.normalisation for config in configs}
     }
     results = []

@@ -2,15 +2,24 @@
 
 import random
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.ipc
+
 from teachers.config import CandidatesConfig
-from teachers.records import CANDIDATES, read_rows, write_rows
+from teachers.records import CANDIDATES, Beside, Rows, read_rows, write_rows
+from teachers.scratch import insert, scratch_database
 
 Candidate = dict[str, str | None]
 # Ranking the gold reply among 20 candidates is how G2R (§4) and its predecessors judge a retriever.
 RANKED_CANDIDATES = 20
 _SPARE_DRAWS = 32
+_REPLIES = pa.schema([("place", pa.int64()), ("reply", pa.string())])
+_REPLIES_AT_A_TIME = 65_536
 
 
 def write_candidates(
@@ -26,36 +35,70 @@ def write_candidates(
     and `validation_contexts` validation contexts gold + 19 random replies of their split, on which teachers
     are ranked.
     """
-    examples = read_rows(examples_uri)
-    neighbours = {row["example_id"]: row["replies"] for row in read_rows(neighbours_uri)}
-    generated = {
-        teacher: {row["example_id"]: row["responses"] for row in read_rows(uri)}
-        for teacher, uri in responses_uris.items()
-    }
-    replies = list(dict.fromkeys(row["reply"] for row in examples if row["split"] == "train"))
-    rows = []
-    for example in examples:
-        if example["split"] != "train":
-            continue
-        example_id = example["example_id"]
-        candidates = _Candidates(example["reply"])
-        for teacher, responses in generated.items():
-            candidates.add(
-                responses.get(example_id, [])[: config.generated_per_teacher], "generated", teacher
-            )
-        candidates.add(neighbours.get(example_id, [])[: config.retrieved], "retrieved")
-        candidates.add_random(replies, config.random, f"{config.seed} {example_id}")
-        written = any(example_id in responses for responses in generated.values())
-        rows.append(_row(example, candidates, for_teachers=written))
-    training_contexts = len(rows)
-    for split, limit in (("test", config.evaluation_contexts), ("validation", config.validation_contexts)):
-        held_out = [example for example in examples if example["split"] == split]
-        rows += _ranked(held_out, limit, config.seed)
-    write_rows(output_uri, rows, CANDIDATES)
-    counts = Counter(candidate["source"] for row in rows for candidate in row["candidates"])
-    counts["training contexts"] = training_contexts
-    counts["contexts for teachers"] = sum(row["for_teachers"] for row in rows)
+    counts: Counter[str] = Counter()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in _candidate_rows(examples_uri, responses_uris, neighbours_uri, config):
+            counts.update(candidate["source"] for candidate in row["candidates"])
+            counts["training contexts"] += row["split"] == "train"
+            counts["contexts for teachers"] += row["for_teachers"]
+            yield row
+
+    write_rows(output_uri, rows(), CANDIDATES)
     return counts
+
+
+def _candidate_rows(
+    examples_uri: str, responses_uris: dict[str, str], neighbours_uri: str, config: CandidatesConfig
+) -> Iterator[dict[str, Any]]:
+    neighbours = Beside(neighbours_uri)
+    generated = {teacher: Beside(uri) for teacher, uri in responses_uris.items()}
+    with replies_of(examples_uri) as replies:
+        for example in Rows(examples_uri, "train"):
+            example_id = example["example_id"]
+            candidates = _Candidates(example["reply"])
+            written = {teacher: of.of(example_id) for teacher, of in generated.items()}
+            for teacher, row in written.items():
+                responses = row["responses"] if row else []
+                candidates.add(responses[: config.generated_per_teacher], "generated", teacher)
+            nearest = neighbours.of(example_id)
+            candidates.add(nearest["replies"][: config.retrieved] if nearest else [], "retrieved")
+            candidates.add_random(replies, config.random, f"{config.seed} {example_id}")
+            yield _row(example, candidates, for_teachers=any(written.values()))
+    for beside in (neighbours, *generated.values()):
+        beside.end()
+    for split, limit in (("test", config.evaluation_contexts), ("validation", config.validation_contexts)):
+        yield from _ranked(read_rows(examples_uri, split), limit, config.seed)
+
+
+@contextmanager
+def replies_of(examples_uri: str) -> Iterator[Sequence[str]]:
+    """The distinct training replies in the order in which they first come, from a file and not in memory."""
+    with scratch_database() as database, TemporaryDirectory(prefix="rejoinder-replies-") as folder:
+        database.execute("create table replies (place bigint, reply varchar)")
+        replies = (row["reply"] for row in Rows(examples_uri, "train"))
+        insert(database, "replies", enumerate(replies), _REPLIES)
+        distinct = database.sql(
+            "select reply from (select min(place) as place, reply from replies group by reply) order by place"
+        )
+        file = f"{folder}/replies.arrow"
+        with pa.ipc.new_file(file, pa.schema([_REPLIES.field("reply")])) as writer:
+            for batch in distinct.to_arrow_reader(_REPLIES_AT_A_TIME):
+                writer.write_batch(batch)
+        yield _Texts(pa.ipc.open_file(pa.memory_map(file)).read_all()["reply"])
+
+
+class _Texts(Sequence[str]):
+    """A column as the texts that it holds."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def __len__(self) -> int:
+        return len(self._column)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._column[place].as_py()
 
 
 def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[str, Any]]:
@@ -88,13 +131,13 @@ class _Candidates:
                 self.rows.append({"text": text, "source": source, "teacher": teacher})
         return len(self.rows) - before
 
-    def add_random(self, pool: list[str], count: int, seed: str) -> None:
+    def add_random(self, pool: Sequence[str], count: int, seed: str) -> None:
         # A few more draws than asked for make up for repeated texts; a tiny pool may still give fewer. The
         # draws depend on nothing else, so that fewer candidates of another source need no new scores.
-        for text in random.Random(seed).sample(pool, min(len(pool), 2 * count + _SPARE_DRAWS)):
+        for place in random.Random(seed).sample(range(len(pool)), min(len(pool), 2 * count + _SPARE_DRAWS)):
             if count == 0:
                 break
-            count -= self.add([text], "random")
+            count -= self.add([pool[place]], "random")
 
 
 def _row(example: dict[str, Any], candidates: _Candidates, for_teachers: bool) -> dict[str, Any]:

@@ -5,12 +5,33 @@ import json
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator
+from typing import Any
+
+import duckdb
+import pyarrow as pa
 
 from teachers.config import ExamplesConfig
 from teachers.conversations import Message, clean, read
-from teachers.records import EXAMPLES, REJECTED, SPLITS, write_rows
+from teachers.records import EXAMPLES, MESSAGE, REJECTED, SPLITS, RowWriter, rows_to, write_rows
+from teachers.scratch import found, hash_64, insert, scratch_database
 
-Row = dict[str, object]
+Row = dict[str, Any]
+_POOL = (
+    "place bigint, split integer, example_id varchar, conversation_id varchar, "
+    "context struct(role varchar, content varchar)[], reply varchar, same_reply bigint"
+)
+_POOL_SCHEMA = pa.schema(
+    [
+        ("place", pa.int64()),
+        ("split", pa.int32()),
+        ("example_id", pa.string()),
+        ("conversation_id", pa.string()),
+        ("context", pa.list_(MESSAGE)),
+        ("reply", pa.string()),
+        ("same_reply", pa.int64()),  # equal for replies that differ in case only
+    ]
+)
+_DRAWN = pa.schema([("number", pa.int64()), ("rank", pa.int64())])
 _SWAPPED = {"user": "assistant", "assistant": "user"}
 
 
@@ -21,15 +42,30 @@ def write_examples(examples_uri: str, rejected_uri: str, config: ExamplesConfig)
         ValueError: no usable row at all.
     """
     counts: Counter[str] = Counter()
-    rejected: list[Row] = []
-    pools: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    with scratch_database() as database, rows_to(rejected_uri, REJECTED) as rejected:
+        database.execute(f"create table pool ({_POOL})")
+        insert(database, "pool", _pool(config, rejected, counts), _POOL_SCHEMA)
+        _choose(database, config, counts)
+        if not counts["train examples"] or not counts["test examples"]:
+            raise ValueError(
+                f"examples.conversations: {config.conversations!r} gives {counts['train examples']} training "
+                f"and {counts['test examples']} test examples; {counts['conversations rejected']} of "
+                f"{counts['conversations']} rows were rejected"
+            )
+        write_rows(examples_uri, _chosen(database), EXAMPLES)
+    return counts
+
+
+def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of the table `pool`: every example that the conversations give."""
+    place = 0
     for name, raw in read(config.conversations):
         counts["conversations"] += 1
         try:
             cleaned = clean(raw, config.max_characters)
         except ValueError as error:
             counts["conversations rejected"] += 1
-            rejected.append({"origin": name, "row": _as_text(raw), "reason": str(error)})
+            rejected.write({"origin": name, "row": _as_text(raw), "reason": str(error)})
             continue
         counts.update(cleaned.dropped)
         if len(cleaned.messages) < 2:
@@ -39,17 +75,18 @@ def write_examples(examples_uri: str, rejected_uri: str, config: ExamplesConfig)
         if split is None:
             counts["conversations with a held-out sender"] += 1
             continue
-        pools[split].extend(cut(name, split, cleaned.messages, config))
-    chosen = _choose(pools, config, counts)
-    if not chosen["train"] or not chosen["test"]:
-        raise ValueError(
-            f"examples.conversations: {config.conversations!r} gives {len(chosen['train'])} training and "
-            f"{len(chosen['test'])} test examples; {counts['conversations rejected']} of "
-            f"{counts['conversations']} rows were rejected"
-        )
-    write_rows(examples_uri, [row for rows in chosen.values() for row in rows], EXAMPLES)
-    write_rows(rejected_uri, rejected, REJECTED)
-    return counts
+        for row in cut(name, split, cleaned.messages, config):
+            same_reply = hash_64(row["reply"].casefold().encode())
+            yield (
+                place,
+                SPLITS.index(split),
+                row["example_id"],
+                name,
+                row["context"],
+                row["reply"],
+                same_reply,
+            )
+            place += 1
 
 
 def split_of(conversation_id: str, senders: Collection[str], config: ExamplesConfig) -> str | None:
@@ -91,27 +128,49 @@ def cut(conversation_id: str, split: str, messages: list[Message], config: Examp
         }
 
 
-def _choose(
-    pools: dict[str, list[Row]], config: ExamplesConfig, counts: Counter[str]
-) -> dict[str, list[Row]]:
-    """A seeded draw per split; a held-out reply that is also a training reply would be in the index."""
+def _choose(database: duckdb.DuckDBPyConnection, config: ExamplesConfig, counts: Counter[str]) -> None:
+    """Makes the table `chosen` (place, split, rank): a seeded draw per split.
+
+    A held-out reply that is also a training reply would be in the index: it is not drawn.
+    """
+    database.execute("create table chosen (place bigint, split integer, rank bigint)")
+    trained = "select same_reply from pool join chosen using (place) where chosen.split = 0"
     generator = random.Random(config.seed)
-    limits = dict(
-        zip(SPLITS, (config.max_train, config.max_validation, config.max_test, config.max_test), strict=True)
+    limits = (config.max_train, config.max_validation, config.max_test, config.max_test)
+    for number, (split, limit) in enumerate(zip(SPLITS, limits, strict=True)):
+        if split == "test_by_sender" and not config.held_out_senders:
+            continue
+        eligible = f"select place from pool where split = {number}"
+        if number:
+            eligible += f" and same_reply not in ({trained})"
+        [(in_pool,)] = found(database, f"select count(*) from pool where split = {number}")
+        [(num_eligible,)] = found(database, f"select count(*) from ({eligible})")
+        drawn = generator.sample(range(num_eligible), min(limit, num_eligible))
+        database.execute("create or replace table drawn (number bigint, rank bigint)")
+        insert(database, "drawn", ((place, rank) for rank, place in enumerate(drawn)), _DRAWN)
+        numbered = f"select place, row_number() over (order by place) - 1 as number from ({eligible})"
+        database.execute(
+            f"insert into chosen select place, {number}, rank from drawn join ({numbered}) using (number)"
+        )
+        if number:
+            counts[f"{split} replies also in training"] = in_pool - num_eligible
+        counts[f"{split} examples"] = len(drawn)
+
+
+def _chosen(database: duckdb.DuckDBPyConnection) -> Iterator[Row]:
+    """Rows of EXAMPLES: the splits in their order, each as it was drawn."""
+    query = (
+        "select example_id, conversation_id, pool.split, context, reply "
+        "from pool join chosen using (place) order by pool.split, rank"
     )
-    if not config.held_out_senders:
-        del limits["test_by_sender"]
-    chosen: dict[str, list[Row]] = {}
-    training_replies: set[str] = set()
-    for split, limit in limits.items():
-        pool = [row for row in pools[split] if str(row["reply"]).casefold() not in training_replies]
-        counts[f"{split} replies also in training"] = len(pools[split]) - len(pool)
-        chosen[split] = generator.sample(pool, min(limit, len(pool)))
-        counts[f"{split} examples"] = len(chosen[split])
-        if split == "train":
-            training_replies = {str(row["reply"]).casefold() for row in chosen["train"]}
-    del counts["train replies also in training"]
-    return chosen
+    for example_id, conversation_id, split, context, reply in found(database, query):
+        yield {
+            "example_id": example_id,
+            "conversation_id": conversation_id,
+            "split": SPLITS[split],
+            "context": context,
+            "reply": reply,
+        }
 
 
 def _as_text(raw: object) -> str:

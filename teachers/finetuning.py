@@ -1,6 +1,8 @@
 """What a generative teacher learns before it is asked: the training conversations as it reads them."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import Any
 
 from transformers import AutoTokenizer
@@ -8,23 +10,30 @@ from transformers import AutoTokenizer
 from teachers.config import VllmTeacher
 from teachers.packaged import model_folder
 from teachers.prompts import PromptFormat
-from teachers.records import SEQUENCES, write_rows
+from teachers.records import SEQUENCES, Rows, write_rows
 
 SPLITS = ("train", "validation")
 
 
-def learned_rows(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+class LearnedRows:
     """The rows of EXAMPLES that a teacher learns or is checked on; none that systems are tested on."""
-    return [row for row in examples if row["split"] in SPLITS]
+
+    def __init__(self, examples_uri: str) -> None:
+        self._uri = examples_uri
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for split in SPLITS:
+            yield from Rows(self._uri, split)
 
 
 def write_sequences(
-    examples: list[dict[str, Any]], output_uri: str, name: str, teacher: VllmTeacher, max_tokens: int
+    examples: Iterable[dict[str, Any]], output_uri: str, name: str, teacher: VllmTeacher, max_tokens: int
 ) -> Counter[str]:
     """Writes SEQUENCES: of each of `examples` context, reply and end of turn in the teacher's own format.
 
     What all sequences begin with is known and not learned. Returns counts of `sequences`, `tokens` that are
     learned, and `refused`, which the tokenizer or the template does not allow or which are too long.
+    `examples` are iterated twice.
 
     Raises:
         ValueError: no sequence is left.
@@ -32,7 +41,24 @@ def write_sequences(
     tokenizer = AutoTokenizer.from_pretrained(model_folder(teacher.model))
     format = PromptFormat(name, tokenizer, max_tokens)
     counts: Counter[str] = Counter()
-    rows: list[dict[str, Any]] = []
+    common = _common(tokens for _, tokens in _sequences(examples, teacher, format, counts))
+    if not counts["sequences"]:
+        raise ValueError(f"teachers.{name}: no training conversation of {counts['refused']} fits its format")
+    # Of a lone sequence, all is learned. The first token has nothing before it that could predict it.
+    num_known = max(1, len(common) if counts["sequences"] > 1 else 0)
+    rows = (
+        {"split": split, "tokens": tokens, "num_known": num_known}
+        for split, tokens in _sequences(examples, teacher, format, Counter())
+    )
+    write_rows(output_uri, rows, SEQUENCES)
+    counts["tokens"] -= num_known * counts["sequences"]
+    return counts
+
+
+def _sequences(
+    examples: Iterable[dict[str, Any]], teacher: VllmTeacher, format: PromptFormat, counts: Counter[str]
+) -> Iterator[tuple[str, list[int]]]:
+    """(split, tokens) of those examples that fit; counts them."""
     for example in examples:
         try:
             prefix = format.prefix(example["context"], teacher.system_prompt)
@@ -40,23 +66,18 @@ def write_sequences(
         except ValueError:
             counts["refused"] += 1
             continue
-        if len(tokens) > max_tokens:
+        if len(tokens) > format.max_tokens:
             counts["refused"] += 1
             continue
-        rows.append({"split": example["split"], "tokens": tokens})
-    if not rows:
-        raise ValueError(f"teachers.{name}: no training conversation of {len(examples)} fits its format")
-    # The first token has nothing before it that could predict it.
-    num_known = max(1, _num_common([row["tokens"] for row in rows]))
-    write_rows(output_uri, [{**row, "num_known": num_known} for row in rows], SEQUENCES)
-    counts["sequences"] = len(rows)
-    counts["tokens"] = sum(len(row["tokens"]) - num_known for row in rows)
-    return counts
+        counts["sequences"] += 1
+        counts["tokens"] += len(tokens)
+        yield example["split"], tokens
 
 
-def _num_common(sequences: list[list[int]]) -> int:
-    """Tokens that all sequences begin with; of a lone one, none."""
-    if len(sequences) == 1:
-        return 0
-    columns = enumerate(zip(*sequences, strict=False))
-    return next((place for place, found in columns if len(set(found)) > 1), min(map(len, sequences)))
+def _common(sequences: Iterable[list[int]]) -> list[int]:
+    """Tokens that all sequences begin with."""
+    common: list[int] | None = None
+    for tokens in sequences:
+        pairs = zip(tokens if common is None else common, tokens, strict=False)
+        common = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    return common or []

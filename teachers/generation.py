@@ -1,17 +1,20 @@
 """Teachers write responses: what samples are wanted, and how a worker makes them."""
 
+from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from itertools import islice
 
 import pyarrow as pa
 
+from teachers.asked import Asked, Planned
 from teachers.config import GenerateConfig, Writer
 from teachers.records import MESSAGE, SAMPLES
-from teachers.store import Row, content_key, stored_rows
+from teachers.store import Row, content_key
 from teachers.teacher import Generation, Prompt, Teacher
+from teachers.work import write_work
 from teachers.worker import Task
 
-_WANTED = pa.schema(
+WANTED_SAMPLES = pa.schema(
     [
         ("key", pa.string()),
         ("context", pa.list_(MESSAGE)),
@@ -21,15 +24,32 @@ _WANTED = pa.schema(
 )
 
 
-def wanted_samples(contexts: list[Row], teacher: Writer, config: GenerateConfig) -> list[Row]:
-    """`config.samples` rows of work for each of `contexts` (rows of EXAMPLES), each key once.
+def plan_samples(
+    contexts: Iterable[Row], teacher: Writer, config: GenerateConfig, store_uri: str, work_uri: str
+) -> Planned:
+    """Writes the work that makes the samples which `config` wants for `contexts` and the store has not.
+
+    `contexts` are rows of EXAMPLES, iterated more than once.
+    """
+    with Asked(row["key"] for row in wanted_samples(contexts, teacher, config)) as asked:
+        wanted = zip(wanted_samples(contexts, teacher, config), asked.missing(store_uri), strict=True)
+        missing = (row for row, is_missing in wanted if is_missing)
+        write_work(work_uri, missing, WANTED_SAMPLES, samples_in_a_batch(config))
+        return asked.planned(store_uri)
+
+
+def samples_in_a_batch(config: GenerateConfig) -> int:
+    """As `config.batch_size` counts contexts."""
+    return config.batch_size * config.samples
+
+
+def wanted_samples(contexts: Iterable[Row], teacher: Writer, config: GenerateConfig) -> Iterator[Row]:
+    """`config.samples` rows of work for each of `contexts` (rows of EXAMPLES).
 
     Sample number i is the same whatever the number of samples, so that raising it asks for the new ones only.
     """
-    wanted = {
-        row["key"]: row for example in contexts for row in _wanted_of(example["context"], teacher, config)
-    }
-    return list(wanted.values())
+    for example in contexts:
+        yield from _wanted_of(example["context"], teacher, config)
 
 
 def _wanted_of(context: list[dict[str, str]], teacher: Writer, config: GenerateConfig) -> list[Row]:
@@ -43,21 +63,26 @@ def _wanted_of(context: list[dict[str, str]], teacher: Writer, config: GenerateC
     return rows
 
 
-def stored_samples(
-    samples_uri: str, contexts: list[Row], teacher: Writer, config: GenerateConfig
-) -> dict[str, list[Generation]]:
-    """example_id -> its samples, in order; all of them are in the store."""
-    keys = {
-        example["example_id"]: [row["key"] for row in _wanted_of(example["context"], teacher, config)]
-        for example in contexts
-    }
-    rows = stored_rows(samples_uri, [key for keys_of in keys.values() for key in keys_of])
-    return {example_id: [_generation(rows[key]) for key in keys_of] for example_id, keys_of in keys.items()}
+class StoredSamples:
+    """(example_id, its samples in order) of each of `contexts`, rows of EXAMPLES; all are in the store."""
+
+    def __init__(
+        self, samples_uri: str, contexts: Iterable[Row], teacher: Writer, config: GenerateConfig
+    ) -> None:
+        self._uri, self._contexts, self._teacher, self._config = samples_uri, contexts, teacher, config
+
+    def __iter__(self) -> Iterator[tuple[str, list[Generation]]]:
+        wanted = wanted_samples(self._contexts, self._teacher, self._config)
+        with Asked(row["key"] for row in wanted) as asked:
+            rows = asked.rows(self._uri)
+            for example in self._contexts:
+                samples = islice(rows, self._config.samples)
+                yield example["example_id"], [_generation(row) for row in samples]
 
 
 def sampling(config: GenerateConfig) -> Task:
     """The work of making samples."""
-    return Task("writes", "samples", _WANTED, SAMPLES, partial(_sample, config=config), _set_aside)
+    return Task("writes", "samples", WANTED_SAMPLES, SAMPLES, partial(_sample, config=config), _set_aside)
 
 
 def _sample(teacher: Teacher, rows: list[Row], config: GenerateConfig) -> list[Row]:
@@ -77,5 +102,6 @@ def _row(key: str, generation: Generation) -> Row:
     return {"key": key, "text": generation.text, "truncated": generation.truncated, "error": None}
 
 
-def _generation(row: dict[str, Any]) -> Generation:
+def _generation(row: Row | None) -> Generation:
+    assert row is not None, "a sample is not in the store"
     return Generation(row["text"] or "", bool(row["truncated"]), row["error"])

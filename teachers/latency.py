@@ -1,14 +1,15 @@
 """How long a teacher takes for one answer, when nothing else is asked of it."""
 
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from teachers.config import GenerateConfig, Writer
-from teachers.generation import wanted_samples
-from teachers.records import MESSAGE, read_rows
+from teachers.generation import WANTED_SAMPLES, wanted_samples
+from teachers.records import read_rows
 from teachers.store import Row
 from teachers.teacher import Prompt, Teacher
 from teachers.worker import Task
@@ -16,14 +17,6 @@ from teachers.worker import Task
 TOKENS = 32
 """Of every timed answer, as short ones take less."""
 
-_WANTED = pa.schema(
-    [
-        ("key", pa.string()),
-        ("context", pa.list_(MESSAGE)),
-        ("system_prompt", pa.string()),
-        ("seed", pa.int64()),
-    ]
-)
 _TIMED = pa.schema(
     [
         ("key", pa.string()),
@@ -34,7 +27,7 @@ _TIMED = pa.schema(
 )
 
 
-def timing_work(contexts: list[Row], teacher: Writer, config: GenerateConfig) -> list[Row]:
+def timing_work(contexts: list[Row], teacher: Writer, config: GenerateConfig) -> Iterator[Row]:
     """Rows of work: one answer to each of `contexts`, rows of EXAMPLES."""
     return wanted_samples(contexts, teacher, config.model_copy(update={"samples": 1}))
 
@@ -42,7 +35,7 @@ def timing_work(contexts: list[Row], teacher: Writer, config: GenerateConfig) ->
 def timing(config: GenerateConfig) -> Task:
     """The work of answering one conversation after the other."""
     limited = config.model_copy(update={"max_tokens": TOKENS})
-    return Task("answers", "answers", _WANTED, _TIMED, partial(_answer, config=limited), _set_aside)
+    return Task("answers", "answers", WANTED_SAMPLES, _TIMED, partial(_answer, config=limited), _set_aside)
 
 
 def latencies_ms(uri: str) -> list[float]:

@@ -122,8 +122,10 @@ def rating_correlations(
         raise ValueError("targets: an ensemble that is fitted cannot be held against ratings")
     rows = read_rows(candidates_uri)
     found: dict[str, Scores] = {}
-    informed = read_scores(rows, scores_uris, "pointwise_mutual_information")["test"]
-    likely = read_scores(rows, scores_uris, "mean_log_likelihood")["test"]
+    informed, likely = (
+        dict(read_scores(candidates_uri, scores_uris, normalisation, "test"))
+        for normalisation in ("pointwise_mutual_information", "mean_log_likelihood")
+    )
     for number, teacher in enumerate(scores_uris):
         found[teacher] = {example_id: scores[number] for example_id, scores in informed.items()}
         mean = {example_id: scores[number] for example_id, scores in likely.items()}

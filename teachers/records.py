@@ -5,13 +5,19 @@ K is the number of candidates of one context; every list marked [K] aligns with 
 assistant's, whoever of the two people wrote it.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset
+import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
+
+# Some megabytes of conversations; larger groups compress no better, and whoever reads holds one.
+_ROWS_IN_A_GROUP = 4096
+_ROWS_AT_A_TIME = 512
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
@@ -153,6 +159,11 @@ def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     return filesystem, path
 
 
+def absolute(uri: str) -> str:
+    """A URI as it is, a local path from the root: workers have another working directory."""
+    return uri if "://" in uri else str(Path(uri).resolve())
+
+
 def local_folder(uri: str, scratch: Path) -> Path:
     """A local folder with the files of `uri`: itself where it is local, else a copy under `scratch`."""
     filesystem, path = open_uri(uri)
@@ -164,19 +175,105 @@ def local_folder(uri: str, scratch: Path) -> Path:
     return target
 
 
-def read_rows(uri: str) -> list[dict[str, Any]]:
-    """All rows of a Parquet dataset; an absent one has none."""
-    filesystem, path = open_uri(uri)
-    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
-        return []
-    rows: list[dict[str, Any]] = pyarrow.dataset.dataset(path, filesystem=filesystem).to_table().to_pylist()
-    return rows
+class Rows:
+    """The rows of a Parquet dataset in the order in which they were written; an absent one has none.
+
+    They are read anew, a few at a time, whenever they are iterated: none is kept.
+    """
+
+    def __init__(self, uri: str, split: str | None = None) -> None:
+        """Of one `split` only, if it is named."""
+        self.uri = uri
+        self._split = split
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self.batches():
+            yield from batch.to_pylist()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows as Arrow has them, some hundreds at a time."""
+        filesystem, path = open_uri(self.uri)
+        for file in _parquet_files(filesystem, path):
+            with filesystem.open_input_file(file) as stream:
+                # Not pre-buffered, which keeps what was read until the whole file is.
+                for batch in pq.ParquetFile(stream, pre_buffer=False).iter_batches(_ROWS_AT_A_TIME):
+                    if self._split is not None:
+                        batch = batch.filter(pc.equal(batch["split"], self._split))
+                    yield batch
 
 
-def write_rows(uri: str, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
-    """Writes one Parquet dataset of a single file, replacing what was there."""
+class Beside:
+    """Rows of a dataset that go with some rows of another, by `example_id` and in the same order."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri, self._rows = uri, iter(Rows(uri))
+        self._next = next(self._rows, None)
+
+    def of(self, example_id: str) -> dict[str, Any] | None:
+        """The row that goes with this one of the other dataset; None where there is none."""
+        row = self._next
+        if row is None or row["example_id"] != example_id:
+            return None
+        self._next = next(self._rows, None)
+        return row
+
+    def end(self) -> None:
+        """Raises ValueError where a row is left: it is of another example, or in another order."""
+        if self._next is not None:
+            raise ValueError(f"{self._uri}: {self._next['example_id']} is no example, or out of order")
+
+
+def _parquet_files(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
+    found = filesystem.get_file_info(path)
+    if found.type == pyarrow.fs.FileType.File:
+        return [path]
+    selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
+    files = [info.path for info in filesystem.get_file_info(selector) if info.extension == "parquet"]
+    return sorted(file for file in files if not file.rpartition("/")[2].startswith("."))
+
+
+def read_rows(uri: str, split: str | None = None) -> list[dict[str, Any]]:
+    """All rows of a Parquet dataset, or those of one split; an absent one has none."""
+    return list(Rows(uri, split))
+
+
+def write_rows(uri: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
+    """Writes one Parquet dataset of a single file, replacing what was there; the number of its rows."""
+    with rows_to(uri, schema) as writer:
+        for row in rows:
+            writer.write(row)
+    return writer.num_rows
+
+
+@contextmanager
+def rows_to(uri: str, schema: pa.Schema) -> Iterator["RowWriter"]:
+    """Takes the rows of such a dataset one by one; it is there once the body has ended well."""
     filesystem, path = open_uri(uri)
     filesystem.create_dir(path, recursive=True)
     unfinished = f"{path}/.part-0.parquet"
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), unfinished, filesystem=filesystem)
+    with pq.ParquetWriter(unfinished, schema, filesystem=filesystem) as file:
+        writer = RowWriter(file, schema)
+        yield writer
+        writer.flush()
     filesystem.move(unfinished, f"{path}/part-0.parquet")
+
+
+class RowWriter:
+    """Rows on their way into a Parquet file, a row group at a time."""
+
+    def __init__(self, file: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self.num_rows = 0
+        self._file, self._schema = file, schema
+        self._waiting: list[dict[str, Any]] = []
+
+    def write(self, row: dict[str, Any]) -> None:
+        self.num_rows += 1
+        self._waiting.append(row)
+        if len(self._waiting) >= _ROWS_IN_A_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        if self._waiting:
+            self._file.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
+            self._waiting = []

@@ -1,20 +1,24 @@
 """Teachers score candidates: what pairs are wanted, how a worker scores them, and a run's share of them."""
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
+from teachers.asked import Asked, Planned
 from teachers.config import ScoreConfig, SimilarityTeacher, TeacherConfig
-from teachers.records import MESSAGE, PAIR_SCORES, SCORES, read_rows, write_rows
-from teachers.store import Row, content_key, stored_rows
+from teachers.records import MESSAGE, PAIR_SCORES, SCORES, Rows, write_rows
+from teachers.store import Row, content_key
 from teachers.teacher import Group, PairScore, Teacher
+from teachers.work import write_work
 from teachers.worker import Task
 
 _NO_CONTEXT: list[dict[str, str]] = []
 # Priors all share one context; a group of them is about as much work as a context's candidates.
 _PRIORS_IN_A_GROUP = 16
+_SHOWN_ERRORS = 5
 
 _WANTED = pa.schema(
     [
@@ -26,42 +30,61 @@ _WANTED = pa.schema(
 )
 
 
-def wanted_pairs(candidates_uri: str, teacher: TeacherConfig, stored: set[str]) -> list[Row]:
-    """Rows of work for the pairs that `candidates_uri` asks for and the store has not, by context.
+def plan_scores(
+    candidates_uri: str, teacher: TeacherConfig, store_uri: str, work_uri: str, batch_size: int
+) -> Planned:
+    """Writes the work that scores the pairs which CANDIDATES ask for and the store has not; counts pairs.
 
     A generative teacher also scores each response after no context at all: its prior.
     """
-    contexts: dict[str, list[dict[str, str]]] = {}
-    responses: dict[str, dict[str, str]] = {}
-    priors: dict[str, str] = {}
-    for row in read_rows(candidates_uri):
-        if not row["for_teachers"]:
-            continue
-        group = content_key(row["context"])
-        contexts[group] = row["context"]
-        for candidate in row["candidates"]:
-            responses.setdefault(group, {})[content_key(row["context"], candidate["text"])] = candidate[
-                "text"
-            ]
-            priors[content_key(_NO_CONTEXT, candidate["text"])] = candidate["text"]
-    wanted = [_work(contexts[group], found, stored) for group, found in responses.items()]
-    if not isinstance(teacher, SimilarityTeacher):
-        items = [(key, text) for key, text in priors.items() if key not in stored]
-        wanted += [
-            _work(_NO_CONTEXT, dict(items[start : start + _PRIORS_IN_A_GROUP]), stored)
-            for start in range(0, len(items), _PRIORS_IN_A_GROUP)
-        ]
-    return [row for row in wanted if row["keys"]]
+    has_priors = not isinstance(teacher, SimilarityTeacher)
+    with (
+        Asked(_pair_keys(candidates_uri)) as pairs,
+        Asked(_prior_keys(candidates_uri) if has_priors else ()) as priors,
+    ):
+        wanted = _wanted(candidates_uri, pairs.missing(store_uri), priors.missing(store_uri))
+        write_work(work_uri, wanted, _WANTED, batch_size)
+        both = zip(pairs.planned(store_uri), priors.planned(store_uri), strict=True)
+        return Planned(*map(sum, both))
 
 
-def _work(context: list[dict[str, str]], texts: dict[str, str], stored: set[str]) -> Row:
-    missing = {key: text for key, text in texts.items() if key not in stored}
-    return {
-        "key": content_key(context, list(missing)),
-        "context": context,
-        "responses": list(missing.values()),
-        "keys": list(missing),
-    }
+def _seen(candidates_uri: str) -> Iterator[Row]:
+    """The rows of CANDIDATES that the teachers see."""
+    return (row for row in Rows(candidates_uri) if row["for_teachers"])
+
+
+def _pair_keys(candidates_uri: str) -> Iterator[str]:
+    for row in _seen(candidates_uri):
+        yield from (content_key(row["context"], candidate["text"]) for candidate in row["candidates"])
+
+
+def _prior_keys(candidates_uri: str) -> Iterator[str]:
+    for row in _seen(candidates_uri):
+        yield from (content_key(_NO_CONTEXT, candidate["text"]) for candidate in row["candidates"])
+
+
+def _wanted(
+    candidates_uri: str, missing_pairs: Iterator[bool], missing_priors: Iterator[bool]
+) -> Iterator[Row]:
+    """Rows of work: a context's missing pairs together, and groups of missing priors between them."""
+    priors: list[str] = []
+    for row in _seen(candidates_uri):
+        texts = [candidate["text"] for candidate in row["candidates"]]
+        # Similarities have no priors.
+        wanted = [text for text in texts if next(missing_pairs)]
+        priors += [text for text in texts if next(missing_priors, False)]
+        if wanted:
+            yield _work(row["context"], wanted)
+        while len(priors) >= _PRIORS_IN_A_GROUP:
+            yield _work(_NO_CONTEXT, priors[:_PRIORS_IN_A_GROUP])
+            priors = priors[_PRIORS_IN_A_GROUP:]
+    if priors:
+        yield _work(_NO_CONTEXT, priors)
+
+
+def _work(context: list[dict[str, str]], texts: list[str]) -> Row:
+    keys = [content_key(context, text) for text in texts]
+    return {"key": content_key(context, keys), "context": context, "responses": texts, "keys": keys}
 
 
 def scoring(config: ScoreConfig) -> Task:
@@ -106,50 +129,56 @@ def write_scores(candidates_uri: str, pairs_uri: str, output_uri: str) -> dict[s
 
     `noise_nats_per_token` is the largest difference between two scorings of the pairs that were scored twice.
     """
-    rows = [row for row in read_rows(candidates_uri) if row["for_teachers"]]
-    pairs = {
-        row["example_id"]: [content_key(row["context"], candidate["text"]) for candidate in row["candidates"]]
-        for row in rows
-    }
-    priors = {
-        candidate["text"]: content_key(_NO_CONTEXT, candidate["text"])
-        for row in rows
-        for candidate in row["candidates"]
-    }
-    wanted = {key for keys in pairs.values() for key in keys} | set(priors.values())
-    stored = stored_rows(pairs_uri, wanted)
-    aligned = []
-    for row in rows:
-        texts = [candidate["text"] for candidate in row["candidates"]]
-        found = [stored[key] for key in pairs[row["example_id"]]]
-        aligned.append(
-            {
-                "example_id": row["example_id"],
-                "log_likelihood": [pair["log_likelihood"] for pair in found],
-                "prior": [stored.get(priors[text], {}).get("log_likelihood") for text in texts],
-                "tokens": [pair["tokens"] for pair in found],
-                "bytes": [len(text.encode()) for text in texts],
-                "similarity": [pair["similarity"] for pair in found],
-            }
-        )
-    write_rows(output_uri, aligned, SCORES)
-    used = list(stored.values())
-    errors = sorted({row["error"] for row in used if row["error"] is not None})
+    tally = _Tally()
+    with Asked(_pair_keys(candidates_uri)) as pairs, Asked(_prior_keys(candidates_uri)) as priors:
+        found = zip(pairs.rows(pairs_uri), priors.rows(pairs_uri), strict=True)
+        rows = (_aligned(row, found, tally) for row in _seen(candidates_uri))
+        num_contexts = write_rows(output_uri, rows, SCORES)
+    return {"contexts": num_contexts, **tally.counts()}
+
+
+def _aligned(row: Row, found: Iterator[tuple[Row | None, Row | None]], tally: "_Tally") -> Row:
+    """The row of SCORES of a row of CANDIDATES, for whose candidates pairs and priors come next."""
+    texts = [candidate["text"] for candidate in row["candidates"]]
+    both = list(islice(found, len(texts)))
+    pairs = [pair for pair, _ in both if pair is not None]
+    assert len(pairs) == len(texts), "a pair is not in the store"
+    tally.add(pairs)
     return {
-        "contexts": len(rows),
-        "pairs": sum(len(keys) for keys in pairs.values()),
-        "pairs set aside": sum(row["error"] is not None for row in used),
-        "errors": errors[:5],
-        **_noise(used),
+        "example_id": row["example_id"],
+        "log_likelihood": [pair["log_likelihood"] for pair in pairs],
+        "prior": [prior and prior["log_likelihood"] for _, prior in both],
+        "tokens": [pair["tokens"] for pair in pairs],
+        "bytes": [len(text.encode()) for text in texts],
+        "similarity": [pair["similarity"] for pair in pairs],
     }
 
 
-def _noise(pairs: list[Row]) -> dict[str, float]:
-    apart = [
-        abs(pair["repeated"] - pair["log_likelihood"]) / pair["tokens"]
-        for pair in pairs
-        if pair["repeated"] is not None
-    ]
-    if not apart:
-        return {}
-    return {"pairs scored twice": len(apart), "noise_nats_per_token": float(np.max(apart))}
+class _Tally:
+    """Counts pairs while they pass."""
+
+    def __init__(self) -> None:
+        self._pairs = self._set_aside = self._repeated = 0
+        self._errors: set[str] = set()
+        self._noise = 0.0
+
+    def add(self, pairs: list[Row]) -> None:
+        self._pairs += len(pairs)
+        for pair in pairs:
+            if pair["error"] is not None:
+                self._set_aside += 1
+                if len(self._errors) < _SHOWN_ERRORS:
+                    self._errors.add(pair["error"])
+            if pair["repeated"] is not None:
+                self._repeated += 1
+                apart = abs(pair["repeated"] - pair["log_likelihood"]) / pair["tokens"]
+                self._noise = max(self._noise, apart)
+
+    def counts(self) -> dict[str, Any]:
+        twice = {"pairs scored twice": self._repeated, "noise_nats_per_token": self._noise}
+        return {
+            "pairs": self._pairs,
+            "pairs set aside": self._set_aside,
+            "errors": sorted(self._errors),
+            **(twice if self._repeated else {}),
+        }

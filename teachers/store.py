@@ -44,6 +44,14 @@ def content_key(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def rows_key(rows: Iterable[Row]) -> str:
+    """32 hexadecimal digits that stand for all of `rows`, in their order."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, sort_keys=True, ensure_ascii=True).encode())
+    return digest.hexdigest()[:32]
+
+
 def samples_uri(store: str, teacher: TeacherConfig, config: GenerateConfig) -> str:
     """Where a teacher's samples under these settings lie."""
     settings = teacher.model_dump(exclude=_NOT_SAID | {"system_prompt", "tokenizer"})
@@ -75,28 +83,8 @@ def _name(teacher: TeacherConfig) -> str:
     return re.sub(r"[^\w.-]+", "-", teacher.model.rstrip("/").rsplit("/", 1)[-1]).lower()
 
 
-def stored_keys(uri: str) -> set[str]:
-    """Keys of the rows that are there."""
-    dataset = _open(uri)
-    return set() if dataset is None else set(dataset.to_table(["key"])["key"].to_pylist())
-
-
-def stored_rows(uri: str, keys: Iterable[str]) -> dict[str, Row]:
-    """Rows by key, of `keys`. Two runs at once may both have made a row: one of them is taken."""
-    dataset = _open(uri)
-    if dataset is None:
-        return {}
-    wanted = pyarrow.dataset.field("key").isin(list(keys))
-    return {row["key"]: row for row in dataset.to_table(filter=wanted).to_pylist()}
-
-
-def count_rows(uri: str) -> int:
-    """Rows that are there, also while others are being written."""
-    dataset = _open(uri)
-    return 0 if dataset is None else int(dataset.count_rows())
-
-
-def _open(uri: str) -> pyarrow.dataset.Dataset | None:
+def open_store(uri: str) -> pyarrow.dataset.Dataset | None:
+    """The rows that are there; None where there is none."""
     filesystem, path = open_uri(uri)
     if filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
         return None

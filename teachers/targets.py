@@ -3,7 +3,9 @@
 T teachers, in the order of `scores_uris`; K candidates of one context.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,10 +22,12 @@ from teachers.ensemble import (
     softmax,
     z_score,
 )
-from teachers.records import SPLITS, TARGETS, read_rows, write_rows
+from teachers.records import TARGETS, Beside, Rows, write_rows
 
 # A target of which the largest probability exceeds this teaches one reply, not a distribution.
 _ONE_HOT = 0.999
+# A fit to so many is one to all of them: the error of a mean has fallen to a hundredth of the deviation.
+_FITTED_CONTEXTS = 10_000
 
 
 def write_targets(
@@ -37,48 +41,65 @@ def write_targets(
     Raises:
         ValueError: see `fit_ensemble`.
     """
-    rows = read_rows(candidates_uri)
-    scores = {
-        split: {example_id: comparable(found, config) for example_id, found in contexts.items()}
-        for split, contexts in read_scores(rows, scores_uris, config.normalisation).items()
-    }
-    training, validation = list(scores["train"].values()), list(scores["validation"].values())
+    training, validation = (
+        scores_to_fit(candidates_uri, scores_uris, config, split) for split in ("train", "validation")
+    )
     ensemble = fit_ensemble(list(scores_uris), config, training, validation)
+    counts = {"with targets": 0, "without targets": 0}
 
-    for row in rows:
-        found = scores[row["split"]].get(row["example_id"])
-        row["target_probs"] = None if found is None else ensemble.target_probs(found)
-    write_rows(output_uri, rows, TARGETS)
+    def taught() -> Iterator[dict[str, Any]]:
+        for row, scores in scored_rows(candidates_uri, scores_uris, config.normalisation):
+            probs = None if scores is None else ensemble.target_probs(comparable(scores, config))
+            counts["without targets" if probs is None else "with targets"] += 1
+            yield {**row, "target_probs": probs}
 
-    given = [row for row in rows if row["target_probs"] is not None]
-    taught = [row["target_probs"] for row in given if row["split"] == "train"]
-    warning = _one_hot_warning(ensemble, training, taught)
+    write_rows(output_uri, taught(), TARGETS)
+    warning = _one_hot_warning(ensemble, training)
     return {
-        "with targets": len(given),
-        "without targets": len(rows) - len(given),
+        **counts,
         "temperatures": dict(zip(ensemble.teachers, ensemble.temperatures.tolist(), strict=True)),
         "weights": dict(zip(ensemble.teachers, ensemble.weights.tolist(), strict=True)),
         **({"warning": warning} if warning else {}),
     }
 
 
-def read_scores(
-    rows: list[dict[str, Any]], scores_uris: dict[str, str], normalisation: Normalisation
-) -> dict[str, dict[str, Array]]:
-    """split -> example_id -> normalised scores [T, K] of those `rows` of CANDIDATES that a teacher scored.
+def scored_rows(
+    candidates_uri: str, scores_uris: dict[str, str], normalisation: Normalisation
+) -> Iterator[tuple[dict[str, Any], Array | None]]:
+    """Each row of CANDIDATES with its normalised scores [T, K], None where no teacher scored it.
 
     A score that a teacher did not give, or that is not finite, is NaN.
+
+    Raises:
+        ValueError: SCORES are not of these candidates, or in another order.
     """
-    tables = [{row["example_id"]: row for row in read_rows(uri)} for uri in scores_uris.values()]
-    scores: dict[str, dict[str, Array]] = {split: {} for split in SPLITS}
-    for row in rows:
+    tables = [Beside(uri) for uri in scores_uris.values()]
+    for row in Rows(candidates_uri):
         found = np.full((len(tables), len(row["candidates"])), np.nan)
         for teacher, table in enumerate(tables):
-            if row["example_id"] in table:
-                found[teacher] = _normalised(table[row["example_id"]], normalisation)
-        if np.isfinite(found).any():
-            scores[row["split"]][row["example_id"]] = np.where(np.isfinite(found), found, np.nan)
-    return scores
+            if (scored := table.of(row["example_id"])) is not None:
+                found[teacher] = _normalised(scored, normalisation)
+        is_finite = np.isfinite(found)
+        yield row, np.where(is_finite, found, np.nan) if is_finite.any() else None
+    for table in tables:
+        table.end()
+
+
+def read_scores(
+    candidates_uri: str, scores_uris: dict[str, str], normalisation: Normalisation, split: str
+) -> Iterator[tuple[str, Array]]:
+    """(example_id, normalised scores [T, K]) of the rows of `split` that a teacher scored."""
+    for row, scores in scored_rows(candidates_uri, scores_uris, normalisation):
+        if scores is not None and row["split"] == split:
+            yield row["example_id"], scores
+
+
+def scores_to_fit(
+    candidates_uri: str, scores_uris: dict[str, str], config: TargetsConfig, split: str
+) -> list[Array]:
+    """Comparable scores [T, K] of the first contexts of `split`: as many as temperatures and weights need."""
+    found = read_scores(candidates_uri, scores_uris, config.normalisation, split)
+    return [comparable(scores, config) for _, scores in islice(found, _FITTED_CONTEXTS)]
 
 
 def _normalised(row: dict[str, Any], normalisation: Normalisation) -> Array:
@@ -166,12 +187,13 @@ def scores_of(teacher: int, contexts: list[Array], config: TargetsConfig) -> lis
     return [row for scores in contexts for row in fill_missing(scores[[teacher]], config.missing)[0]]
 
 
-def _one_hot_warning(ensemble: Ensemble, contexts: list[Array], targets: list[Array]) -> str | None:
-    """A line where more than half of the `targets` [K] out of `contexts` [T, K] are all but one-hot.
+def _one_hot_warning(ensemble: Ensemble, contexts: list[Array]) -> str | None:
+    """A line where more than half of the targets [K] out of `contexts` [T, K] are all but one-hot.
 
     Likewise where the teachers' softmaxes are and the combination mixes those: a mixture of one-hot
     teachers that disagree is not one-hot, but knows no more.
     """
+    targets = [probs for scores in contexts if (probs := ensemble.target_probs(scores)) is not None]
     config = ensemble.config
     softmaxes, gaps = [], []
     for index, teacher in enumerate(ensemble.teachers):

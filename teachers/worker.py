@@ -18,13 +18,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
+import pyarrow.parquet as pq
 import ray.data
 
 from teachers.config import EndpointTeacher, SimilarityTeacher, TeacherConfig
 from teachers.metrics import TeacherMetrics
-from teachers.records import open_uri
+from teachers.records import absolute, open_uri
 from teachers.store import Row, content_key
 from teachers.teacher import Teacher, TeacherError
+from teachers.work import work_files
 
 # After so many rows in a row that took the process down, the engine is at fault and not the rows.
 _DEATHS_IN_A_ROW = 3
@@ -49,22 +51,51 @@ class Task:
 
 
 class Worker:
-    """Ray Data actor: a batch of wanted rows in, rows of the store out."""
+    """Ray Data actor: names of files of work in; their batches go to the store, and their counts out."""
 
-    def __init__(self, name: str, config: TeacherConfig, task: Task, notes_uri: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: TeacherConfig,
+        task: Task,
+        batch_size: int,
+        store_uri: str,
+        notes_uri: str,
+    ) -> None:
         self._config = config
         self._task = task
+        self._batch_size = batch_size
+        self._store = open_uri(store_uri)
         self._notes = Notes(notes_uri)
         self._metrics = TeacherMetrics(name, task.name)
         with self._notes.of_failure():
             self._teacher = start_teacher(name, config)
             self._notes.write("check", self._teacher.check())
 
-    def __call__(self, batch: pa.Table) -> pa.Table:
+    def __call__(self, files: pa.Table) -> pa.Table:
+        batches = (batch for file in files["file"].to_pylist() for batch in self._batches(file))
+        return pa.table({"made": [self._make(batch.to_pylist()) for batch in batches]})
+
+    def _batches(self, file: str) -> list[pa.Table]:
+        filesystem, path = open_uri(file)
+        work = pq.read_table(path, filesystem=filesystem)
+        return [work.slice(start, self._batch_size) for start in range(0, len(work), self._batch_size)]
+
+    def _make(self, rows: list[Row]) -> int:
+        """How many rows for the store were made of `rows`; each batch is a file of its own there."""
+        filesystem, folder = self._store
+        name = content_key([row["key"] for row in rows])
+        stored = _num_rows(filesystem, f"{folder}/{name}.parquet")
+        # Where a node was lost after this batch and before the last one of its file of work.
+        if stored is not None:
+            return stored
         with self._notes.of_failure():
-            made = self._attempt(batch.to_pylist(), "batch")
+            made = self._attempt(rows, "batch")
+        unfinished = f"{folder}/.{name}.parquet"  # not read as part of the store
+        pq.write_table(pa.Table.from_pylist(made, schema=self._task.made), unfinished, filesystem=filesystem)
+        filesystem.move(unfinished, f"{folder}/{name}.parquet")
         self._metrics.made(made)
-        return pa.Table.from_pylist(made, schema=self._task.made)
+        return len(made)
 
     def _attempt(self, rows: list[Row], how: str) -> list[Row]:
         """Rows made of `rows`: together, or one by one where an attempt at them ended badly."""
@@ -105,6 +136,14 @@ class Worker:
         self._notes.delete(attempt)
         self._notes.forget_deaths()
         return made
+
+
+def _num_rows(filesystem: pyarrow.fs.FileSystem, file: str) -> int | None:
+    """Of a Parquet file; None where there is none, or one that was cut off."""
+    try:
+        return int(pq.read_metadata(file, filesystem=filesystem).num_rows)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
 
 
 class Notes:
@@ -180,24 +219,28 @@ def run_teacher(
     name: str,
     config: TeacherConfig,
     task: Task,
-    work: list[Row],
+    work_uri: str,
     batch_size: int,
     store_uri: str,
     notes_uri: str,
-) -> None:
-    """Has one teacher do `work`, and returns when all of it is in the store.
+) -> Iterator[int]:
+    """Has one teacher do the work at `work_uri` (`teachers.work`); ends when all of it is in the store.
+
+    Yields how many rows were made, whenever some were.
 
     Raises:
         TeacherError: the teacher can't work, and why.
     """
     notes = Notes(notes_uri)
     notes.clear()
-    missing = pa.Table.from_pylist(work, schema=task.wanted)
-    batches = [missing.slice(start, batch_size) for start in range(0, len(missing), batch_size)]
+    filesystem, folder = open_uri(store_uri)
+    filesystem.create_dir(folder, recursive=True)
+    # A block for each file.
+    files = [pa.table({"file": [file]}) for file in work_files(absolute(work_uri))]
     try:
-        ray.data.from_arrow(batches).map_batches(
+        made = ray.data.from_arrow(files).map_batches(
             Worker,
-            fn_constructor_args=(name, config, task, notes_uri),
+            fn_constructor_args=(name, config, task, batch_size, absolute(store_uri), absolute(notes_uri)),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=config.num_cpus,
@@ -205,7 +248,9 @@ def run_teacher(
             compute=_pool(config),
             label_selector=config.node_labels or None,
             accelerator_type=config.accelerator_type,
-        ).write_parquet(store_uri)
+        )
+        for counts in made.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield sum(counts["made"].to_pylist())
     except Exception:
         failure = notes.read("failure")
         if failure is None:

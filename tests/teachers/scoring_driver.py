@@ -13,9 +13,10 @@ import psutil
 import ray
 
 from teachers.config import ScoreConfig, VllmTeacher
-from teachers.scoring import scoring, wanted_pairs
-from teachers.store import Row, stored_keys
+from teachers.scoring import plan_scores, scoring
+from teachers.store import Row
 from teachers.teacher import Teacher
+from teachers.work import work_files
 from teachers.worker import run_teacher
 
 BATCH = 2
@@ -45,9 +46,12 @@ def main(folder: Path) -> None:
     )
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
     store = str(folder / "store")
-    work = wanted_pairs(str(folder / "candidates"), teacher, stored_keys(store))
+    work = str(folder / "work")
+    plan_scores(str(folder / "candidates"), teacher, store, work, BATCH)
     task = replace(scoring(ScoreConfig()), run=Slowly(str(folder)))
-    run_teacher("tiny", teacher, task, work, BATCH, store, str(folder / "notes"))
+    if work_files(work):
+        for _ in run_teacher("tiny", teacher, task, work, BATCH, store, str(folder / "notes")):
+            pass
     worker = int((folder / "worker").read_text())
     deadline = time.monotonic() + 15
     while psutil.pid_exists(worker) and time.monotonic() < deadline:

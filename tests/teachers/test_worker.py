@@ -11,9 +11,10 @@ import pytest
 
 from teachers.config import SimilarityTeacher
 from teachers.records import PAIR_SCORES, read_rows
-from teachers.store import Row, content_key, stored_keys
+from teachers.store import Row, content_key, open_store
 from teachers.teacher import Teacher, TeacherError
-from teachers.worker import Task, run_teacher
+from teachers.work import work_files, write_work
+from teachers.worker import Task, Worker, run_teacher
 from tests.tiny_models import make_student
 
 pytestmark = pytest.mark.slow
@@ -68,13 +69,27 @@ def _store(tmp_path: Path, teacher: SimilarityTeacher, faults: dict[int, str]) -
         {"key": f"row {number:02}", "folder": str(tmp_path), "fault": faults.get(number)}
         for number in range(NUM_ROWS)
     ]
-    task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
     store = str(tmp_path / "store")
-    missing = [row for row in work if row["key"] not in stored_keys(store)]
-    run_teacher("tiny", teacher, task, missing, BATCH, store, str(tmp_path / "notes"))
+    before = _stored_keys(tmp_path)
+    assert _do(tmp_path, teacher, work) == NUM_ROWS - len(before)
     rows = read_rows(store)
     assert len(rows) == len({row["key"] for row in rows}) == NUM_ROWS
     return {row["key"]: row["error"] for row in rows}
+
+
+def _do(tmp_path: Path, teacher: SimilarityTeacher, work: list[Row]) -> int:
+    """Has the rows of `work` done that are not stored; how many were made."""
+    stored = _stored_keys(tmp_path)
+    missing = [row for row in work if row["key"] not in stored]
+    uri = {name: str(tmp_path / name) for name in ("work", "store", "notes")}
+    write_work(uri["work"], missing, _WANTED, BATCH)
+    task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
+    return sum(run_teacher("tiny", teacher, task, uri["work"], BATCH, uri["store"], uri["notes"]))
+
+
+def _stored_keys(tmp_path: Path) -> set[str]:
+    stored = open_store(str(tmp_path / "store"))
+    return set() if stored is None else set(stored.to_table(["key"])["key"].to_pylist())
 
 
 def _asked(tmp_path: Path) -> Counter[str]:
@@ -116,7 +131,7 @@ def test_an_engine_that_fails_at_row_after_row_ends_the_job_and_keeps_what_is_do
 ) -> None:
     with pytest.raises(TeacherError, match=r"teachers\.tiny: its engine failed at \d rows in a row.*CUDA"):
         _store(tmp_path, teacher, dict.fromkeys(range(BATCH, NUM_ROWS), "engine"))
-    assert stored_keys(str(tmp_path / "store")) == {f"row {number:02}" for number in range(BATCH)}
+    assert _stored_keys(tmp_path) == {f"row {number:02}" for number in range(BATCH)}
     asked = _asked(tmp_path)
     _store(tmp_path, teacher, {})
     assert all(_asked(tmp_path)[f"row {number:02}"] == asked[f"row {number:02}"] for number in range(BATCH))
@@ -138,12 +153,27 @@ def test_a_file_that_was_cut_off_is_made_again(
     first.write_bytes(first.read_bytes()[:-20])  # the footer is written last
     (tmp_path / "asked").unlink()
     work = [{"key": key, "folder": str(tmp_path), "fault": None} for key in sorted(lost)]
-    missing = [row for row in work if row["key"] not in stored_keys(str(tmp_path / "store"))]
-    assert {row["key"] for row in missing} == lost
-    task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
-    run_teacher("tiny", teacher, task, missing, BATCH, str(tmp_path / "store"), str(tmp_path / "notes"))
+    assert lost.isdisjoint(_stored_keys(tmp_path))
+    assert _do(tmp_path, teacher, work) == len(lost)
     assert set(_asked(tmp_path)) == lost
-    assert len(stored_keys(str(tmp_path / "store"))) == NUM_ROWS
+    assert len(_stored_keys(tmp_path)) == NUM_ROWS
+
+
+def test_a_batch_that_is_stored_is_not_made_again_with_the_rest_of_its_file(
+    ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
+) -> None:
+    work = [{"key": f"row {number:02}", "folder": str(tmp_path), "fault": None} for number in range(NUM_ROWS)]
+    uri = {name: str(tmp_path / name) for name in ("work", "store", "notes")}
+    # All batches in one file, as of a long job: a node that is lost after the first of them.
+    write_work(uri["work"], work, _WANTED, NUM_ROWS)
+    task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
+    worker = Worker("tiny", teacher, task, BATCH, uri["store"], uri["notes"])
+    (tmp_path / "store").mkdir()
+    write_work(str(tmp_path / "first"), work[:BATCH], _WANTED, BATCH)
+    worker(pa.table({"file": work_files(str(tmp_path / "first"))}))
+    assert sum(run_teacher("tiny", teacher, task, uri["work"], BATCH, uri["store"], uri["notes"])) == NUM_ROWS
+    assert max(_asked(tmp_path).values()) == 1
+    assert len(_stored_keys(tmp_path)) == NUM_ROWS
 
 
 def test_the_key_of_a_text_is_its_own() -> None:

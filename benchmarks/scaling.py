@@ -1,0 +1,260 @@
+"""What a job of N training contexts takes, stage by stage, and whether its memory grows with N.
+
+    python benchmarks/scaling.py [--quick] [--models packaged] [--largest 100000] [--folder FOLDER]
+
+Two small jobs are run and a line is put through each stage's seconds; with it, a job four times as large as
+the second one is foretold, then run. Meanwhile a watcher notes the largest private memory of every kind of
+process, and of Ray's object store. Tiny models of random weights do for this, the conversations are real;
+`--models packaged` takes those of configs/local.yaml, and fewer rows. The last line is JSON: seconds taken by
+seconds foretold, and memory in the largest job by that in the smallest.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+GROWTH = 4  # of the job that is foretold
+STAGES = (
+    "examples",
+    "generate",
+    "neighbours",
+    "candidates",
+    "score",
+    "targets",
+    "train",
+    "index",
+    "evaluate",
+)
+
+
+@dataclass
+class Job:
+    """A job that was run."""
+
+    contexts: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+    memory_mb: dict[str, float] = field(default_factory=dict)
+    """Kind of process -> the largest private memory of one."""
+    object_store_mb: float = 0.0
+    """The most of Ray's object store that one process had in use."""
+    disk_mb: dict[str, float] = field(default_factory=dict)
+    """Dataset -> size of its files."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a smaller job, under 5 minutes")
+    parser.add_argument("--models", choices=("tiny", "packaged"), default="tiny")
+    parser.add_argument(
+        "--folder", type=Path, help="keeps the jobs here; those that are there are not run again"
+    )
+    parser.add_argument(
+        "--largest", type=int, default=0, help="one more job of so many contexts, for its memory"
+    )
+    options = parser.parse_args()
+    first = {"tiny": 250 if options.quick else 1250, "packaged": 100}[options.models]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.folder or Path(scratch)
+        settings = (tiny if options.models == "tiny" else packaged)(folder)
+        jobs = [run(folder, settings, contexts) for contexts in (first, 2 * first)]
+        size = 2 * GROWTH * first
+        foretold = {stage: at(size, jobs, stage) for stage in STAGES}
+        print(f"{size} contexts, foretold: {sum(foretold.values()):.0f} s", flush=True)
+        jobs.append(run(folder, settings, size))
+        show_seconds(jobs, foretold)
+        if options.largest:
+            jobs.append(run(folder, settings, options.largest))
+        show_memory(jobs)
+    small, large = jobs[0], jobs[-1]
+    others = {kind for kind in large.memory_mb if kind != "driver" and kind in small.memory_mb}
+    summary = {
+        "seconds_by_foretold": round(sum(jobs[2].seconds.values()) / sum(foretold.values()), 3),
+        "driver_memory_growth": round(large.memory_mb["driver"] / small.memory_mb["driver"], 3),
+        "other_memory_growth": round(
+            max(large.memory_mb[kind] / small.memory_mb[kind] for kind in others), 3
+        ),
+        "rows_growth": large.contexts / small.contexts,
+    }
+    print(json.dumps(summary))
+
+
+def tiny(folder: Path) -> dict[str, Any]:
+    """A config of models that cost next to nothing; all contexts are seen by the teachers."""
+    sys.path.insert(0, str(ROOT))
+    from tests.tiny_models import CORPUS, make_student, make_teacher
+
+    words = sorted({word for text in CORPUS for word in text.split()})
+    models = {name: str(folder / name) for name in ("chat", "retriever", "encoder")}
+    if not Path(models["encoder"]).exists():
+        make_teacher(folder / "chat", chat=True, seed=1)
+        make_student(folder / "retriever", words)
+        make_student(folder / "encoder", words)
+    return {
+        "examples": {"conversations": "chitchat-dataset"},
+        "teachers": {
+            "chat": {
+                "model": models["chat"],
+                "dtype": "float32",
+                "max_model_tokens": 512,
+                "max_sane_loss": 50,
+            },
+            "retriever": {
+                "kind": "similarity",
+                "model": models["retriever"],
+                "num_cpus": 1,
+                "max_tokens": 64,
+            },
+        },
+        "finetune": {"epochs": 0},
+        "generate": {"samples": 1, "max_tokens": 8, "batch_size": 64},
+        "score": {"batch_size": 64},
+        "candidates": {
+            "generated_per_teacher": 1,
+            "retrieved": 1,
+            "random": 1,
+            "retriever": models["encoder"],
+        },
+        "student": {"model": models["encoder"], "precision": "fp32", "epochs": 1, "max_tokens": 32},
+    }
+
+
+def packaged(folder: Path) -> dict[str, Any]:
+    """The models of configs/local.yaml but the slowest."""
+    settings: dict[str, Any] = yaml.safe_load((ROOT / "configs/local.yaml").read_text())
+    settings["teachers"].pop("gemma3")
+    return {**settings, "finetune": {"epochs": 0}}
+
+
+def run(folder: Path, settings: dict[str, Any], contexts: int) -> Job:
+    """The job of so many contexts, run now or before."""
+    place = folder / f"{contexts}"
+    file = place / "measured.json"
+    if file.is_file():
+        return Job(**json.loads(file.read_text()))
+    place.mkdir(parents=True, exist_ok=True)
+    examples = {**settings["examples"], "max_train": contexts}
+    generate = {**settings.get("generate", {}), "contexts": contexts}
+    config = {**settings, "examples": examples, "generate": generate}
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    command = [sys.executable, "jobs/distill.py", "--config", str(place / "config.yaml")]
+    begin = time.monotonic()
+    with (place / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--run", str(place / "run"), "--store", str(place / "store")],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        watcher = Watcher(process)
+        if process.wait():
+            raise SystemExit(f"the job failed: {place / 'log'}")
+    markers = {stage: json.loads((place / "run/stages" / f"{stage}.json").read_text()) for stage in STAGES}
+    job = Job(
+        contexts,
+        {stage: marker["seconds"] for stage, marker in markers.items()},
+        {stage: marker["counts"] for stage, marker in markers.items()},
+        watcher.memory_mb,
+        watcher.object_store_mb,
+        {part.name: megabytes(part) for part in sorted((place / "run").iterdir()) if part.is_dir()},
+    )
+    print(f"{contexts} contexts: {time.monotonic() - begin:.0f} s", flush=True)
+    file.write_text(json.dumps(vars(job)))
+    return job
+
+
+class Watcher(threading.Thread):
+    """Notes the memory of a job's processes until it ends."""
+
+    def __init__(self, job: subprocess.Popen[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.memory_mb: dict[str, float] = {}
+        self.object_store_mb = 0.0
+        self._job = job
+        self.start()
+
+    def run(self) -> None:
+        while self._job.poll() is None:
+            with suppress(psutil.NoSuchProcess):
+                driver = psutil.Process(self._job.pid)
+                self._note("driver", driver)
+                for process in driver.children(recursive=True):
+                    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                        self._note(kind_of(process), process)
+            time.sleep(0.5)
+
+    def _note(self, kind: str, process: psutil.Process) -> None:
+        # Private pages: not those of files, which the system takes back, nor of the object store.
+        sizes = status_mb(process.pid)
+        self.memory_mb[kind] = max(self.memory_mb.get(kind, 0), sizes.get("RssAnon", 0))
+        self.object_store_mb = max(self.object_store_mb, sizes.get("RssShmem", 0))
+
+
+def kind_of(process: psutil.Process) -> str:
+    """What a process is, as Ray names it; workers of several tasks in a row are "ray worker"."""
+    name = " ".join(process.cmdline()[:1]) or process.name()
+    if name.startswith("ray::"):
+        kind = name.removeprefix("ray::").split(".")[0]
+        known = ("Worker", "Embedder", "TrainController", "RayTrainWorker")
+        return next((f"{word}" for word in known if word in kind), "other of Ray's workers")
+    return "raylet" if name.endswith("raylet") else "EngineCore" if "EngineCore" in name else "Ray itself"
+
+
+def status_mb(pid: int) -> dict[str, float]:
+    """RssAnon and the like, as Linux counts them."""
+    with suppress(OSError):
+        lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        return {words[0].rstrip(":"): int(words[1]) / 1024 for words in lines if words[0].startswith("Rss")}
+    return {}
+
+
+def megabytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
+
+
+def at(contexts: int, jobs: list[Job], stage: str) -> float:
+    """Seconds of a stage by the line through two jobs."""
+    (one, some), (two, more) = ((job.contexts, job.seconds[stage]) for job in jobs)
+    slope = max(0.0, (more - some) / (two - one))
+    return max(more, more + slope * (contexts - two))
+
+
+def show_seconds(jobs: list[Job], foretold: dict[str, float]) -> None:
+    table = Table("stage", *(f"{job.contexts} contexts, s" for job in jobs), "foretold, s", "error")
+    for stage in STAGES:
+        took = jobs[2].seconds[stage]
+        error = f"{(took - foretold[stage]) / foretold[stage]:+.0%}" if foretold[stage] else ""
+        table.add_row(stage, *(f"{job.seconds[stage]:.1f}" for job in jobs), f"{foretold[stage]:.1f}", error)
+    took, said = sum(jobs[2].seconds.values()), sum(foretold.values())
+    totals = (f"{sum(job.seconds.values()):.1f}" for job in jobs)
+    table.add_row("together", *totals, f"{said:.1f}", f"{(took - said) / said:+.0%}")
+    Console(width=120).print(table)
+
+
+def show_memory(jobs: list[Job]) -> None:
+    table = Table("private memory of one process, MB", *(f"{job.contexts} contexts" for job in jobs))
+    kinds = sorted({kind for job in jobs for kind in job.memory_mb})
+    for kind in kinds:
+        table.add_row(kind, *(f"{job.memory_mb.get(kind, 0):.0f}" for job in jobs))
+    table.add_row("object store, in use by one process", *(f"{job.object_store_mb:.0f}" for job in jobs))
+    for dataset in jobs[-1].disk_mb:
+        table.add_row(f"on disk: {dataset}", *(f"{job.disk_mb.get(dataset, 0):.1f}" for job in jobs))
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()
