@@ -73,7 +73,8 @@ def main() -> None:
         settings = (tiny if options.models == "tiny" else packaged)(folder)
         jobs = [run(folder, settings, contexts) for contexts in (first, 2 * first)]
         size = 2 * GROWTH * first
-        foretold = {stage: at(size, jobs, stage) for stage in STAGES}
+        costs = {stage: line(jobs, stage) for stage in STAGES}
+        foretold = {stage: fixed + slope * size for stage, (fixed, slope) in costs.items()}
         print(f"{size} contexts, foretold: {sum(foretold.values()):.0f} s", flush=True)
         jobs.append(run(folder, settings, size))
         show_seconds(jobs, foretold)
@@ -226,22 +227,24 @@ def megabytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
 
 
-def at(contexts: int, jobs: list[Job], stage: str) -> float:
-    """Seconds of a stage by the line through two jobs."""
-    (one, some), (two, more) = ((job.contexts, job.seconds[stage]) for job in jobs)
+def line(jobs: list[Job], stage: str) -> tuple[float, float]:
+    """What a stage costs by the line through two jobs: seconds at all, and seconds a context."""
+    (one, some), (two, more) = ((job.contexts, job.seconds[stage]) for job in jobs[:2])
     slope = max(0.0, (more - some) / (two - one))
-    return max(more, more + slope * (contexts - two))
+    return max(0.0, more - slope * two), slope
 
 
 def show_seconds(jobs: list[Job], foretold: dict[str, float]) -> None:
-    table = Table("stage", *(f"{job.contexts} contexts, s" for job in jobs), "foretold, s", "error")
+    table = Table(
+        "stage", "fixed, s", "s by 1,000 contexts", f"{jobs[2].contexts} contexts, s", "foretold", "error"
+    )
     for stage in STAGES:
-        took = jobs[2].seconds[stage]
-        error = f"{(took - foretold[stage]) / foretold[stage]:+.0%}" if foretold[stage] else ""
-        table.add_row(stage, *(f"{job.seconds[stage]:.1f}" for job in jobs), f"{foretold[stage]:.1f}", error)
+        fixed, slope = line(jobs, stage)
+        took, said = jobs[2].seconds[stage], foretold[stage]
+        figures = (f"{fixed:.1f}", f"{1000 * slope:.2f}", f"{took:.1f}", f"{said:.1f}")
+        table.add_row(stage, *figures, f"{(took - said) / said:+.0%}" if said else "")
     took, said = sum(jobs[2].seconds.values()), sum(foretold.values())
-    totals = (f"{sum(job.seconds.values()):.1f}" for job in jobs)
-    table.add_row("together", *totals, f"{said:.1f}", f"{(took - said) / said:+.0%}")
+    table.add_row("together", "", "", f"{took:.1f}", f"{said:.1f}", f"{(took - said) / said:+.0%}")
     Console(width=120).print(table)
 
 
