@@ -1,5 +1,6 @@
 """A sweep's file, in W&B's format, as `wandb sweep` reads it: the part of it that Ray Tune follows, too."""
 
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,6 +12,7 @@ from jobs.comparison_config import SHARED_KEYS
 from jobs.config import ConfigError, JobConfig
 
 _BRANCHES = ("targets.", "student.")
+_VALIDATED = ("mrr", "hits@1/20", "loss", "context_terms", "response_terms", "flops")
 Method = Literal["grid", "random", "bayes"]
 
 
@@ -37,6 +39,8 @@ class Parameter(BaseModel):
         said = [self.value is not None, self.values is not None, self.min is not None or self.max is not None]
         if sum(said) != 1:
             raise ValueError("wanted is one of `value`, `values`, or `min` and `max`")
+        if self.values and len(set(map(repr, self.values))) < len(self.values):
+            raise ValueError("values has one of them twice")
         if said[2]:
             if self.min is None or self.max is None or self.min >= self.max:
                 raise ValueError("min has to be below max")
@@ -60,7 +64,46 @@ class Metric(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
-    goal: Literal["maximize", "minimize"] = "maximize"
+    goal: Literal["maximize", "minimize"]
+
+
+class EarlyTermination(BaseModel):
+    """The validations, by number, at which a trial goes on only if it is among the best 1/`eta` of those that
+    came so far."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    type: Literal["hyperband"]
+    min_iter: int | None = Field(None, ge=1)
+    """The first of them; the next is `eta` times as late, and so on without an end."""
+    max_iter: int | None = Field(None, ge=1)
+    """With `s`: the last of them is 1/`eta` of it, the one before 1/`eta` of that."""
+    s: int | None = Field(None, ge=1)
+    """With `max_iter`: how many there are."""
+    eta: float = Field(3, gt=1)
+    """The default is W&B's."""
+    strict: Literal[False] = False
+    """W&B's strict mode is not followed."""
+
+    @model_validator(mode="after")
+    def _has_a_first(self) -> Self:
+        if (self.max_iter is None) != (self.s is None) or (self.min_iter is None) == (self.max_iter is None):
+            raise ValueError("wanted is `min_iter`, or `max_iter` with `s`")
+        if self.first < 1:
+            raise ValueError(f"max_iter / eta ** s is {self.first:.2g}, which is before the first validation")
+        return self
+
+    @property
+    def first(self) -> float:
+        """The first validation at which trials are stopped."""
+        if self.max_iter is None or self.s is None:
+            return float(self.min_iter or 1)
+        return float(self.max_iter / self.eta**self.s)
+
+    @property
+    def last(self) -> float | None:
+        """The last one, if there is a last."""
+        return None if self.max_iter is None else self.max_iter / self.eta
 
 
 class SweepConfig(BaseModel):
@@ -75,14 +118,14 @@ class SweepConfig(BaseModel):
     metric: Metric
     run_cap: int = Field(10, ge=1)
     """Trials, where the method is not `grid`."""
-    early_terminate: dict[str, Any] | None = None
-    """Any: trials that lag behind at a validation are stopped (ASHA)."""
+    early_terminate: EarlyTermination | None = None
+    """Where given, trials that lag behind are stopped."""
     parameters: dict[str, Parameter] = Field(min_length=1)
 
     @field_validator("metric")
     @classmethod
     def _is_of_the_validation(cls, metric: Metric) -> Metric:
-        if not metric.name.startswith("train/validation_"):
+        if metric.name not in {f"train/validation_{name}" for name in _VALIDATED}:
             raise ValueError(f"{metric.name!r} is none of the validation's: train/validation_mrr, for one")
         return metric
 
@@ -96,6 +139,12 @@ class SweepConfig(BaseModel):
                     f"parameters.{key}: wanted are keys of targets and student, which ask no teacher"
                 )
         return self
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the same settings may be drawn twice."""
+        drawn = self.parameters.values()
+        return self.method != "grid" and all(one.min is None or one.is_whole for one in drawn)
 
     @property
     def num_trials(self) -> int:
@@ -122,6 +171,8 @@ def read_sweep(file: Path, config: JobConfig) -> SweepConfig:
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"--sweep {file}: " + (f"{where}: {message}" if where else message)) from None
+    if sweep.method == "bayes" and find_spec("optuna") is None:
+        raise ConfigError(f"--sweep {file}: method: bayes needs Optuna, of the extra `sweep`")
     for key, parameter in sweep.parameters.items():
         ends = [parameter.min, parameter.max] if parameter.min is not None else [parameter.value]
         for value in parameter.values or ends:
