@@ -205,10 +205,7 @@ def targets(job: Job) -> None:
 def train(job: Job) -> dict[str, Any]:
     """The student learns from the targets; what the best one reached."""
     config = job.config.student
-    # The same training goes on with other resources.
-    key = key_of(job.keys["targets"], config.model_dump(exclude=set(RESOURCES)))
-
-    reports = TrainingReports(job.run, ("train", key, "history.jsonl"), job.tracker)
+    key, reports = training_reports(job)
 
     def work() -> dict[str, Any]:
         job.run.make_folder("train", key)
@@ -235,6 +232,12 @@ def train(job: Job) -> dict[str, Any]:
     if "warning" in counts:
         print(f"warning: {counts['warning']}", flush=True)
     return counts
+
+
+def training_reports(job: Job) -> tuple[str, TrainingReports]:
+    """The key of the student's training, which goes on with other resources, and its reports."""
+    key = key_of(job.keys["targets"], job.config.student.model_dump(exclude=set(RESOURCES)))
+    return key, TrainingReports(job.run, ("train", key, "history.jsonl"), job.tracker)
 
 
 def index(job: Job) -> None:

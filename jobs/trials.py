@@ -6,12 +6,14 @@ with other settings, and reports its validations.
 
 import time
 from functools import partial
+from math import ceil
 from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
@@ -21,9 +23,11 @@ from jobs.ladder import branch, make_targets
 from jobs.run_directory import key_of
 from jobs.sweep_config import Parameter, SweepConfig
 from jobs.tracking import Tracker
-from teachers.records import absolute
+from teachers.records import absolute, read_rows
 
 _SEED = 0
+_NO_LAST = 1e9
+"""Validations that no training has."""
 _WAITING = {"CPU": 0.01}
 """Of a trial's own process, which waits for its training; Ray Tune wants a resource to be named."""
 
@@ -31,10 +35,20 @@ _WAITING = {"CPU": 0.01}
 class _Validations(TuneReportCallback):
     """Hands the reports that have a validation to Ray Tune; runs on Ray Train's controller."""
 
+    def __init__(self, every_steps: int) -> None:
+        super().__init__()
+        self._every_steps = every_steps
+
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        validated = {f"train/{name}": value for name, value in metrics[0].items()}
-        if any(name.startswith("train/validation_") for name in validated):
-            super().after_report(run_context, [validated], checkpoint)
+        for validation in _validations(metrics[:1], self._every_steps):
+            super().after_report(run_context, [validation], None)
+
+    def wait(self) -> None:
+        """Until Ray Tune has taken all: a report that the trial's own process made before that would fill the
+        place that the last of these needs, and the trial would hang.
+        """
+        while not self._training_actor_item_queue.empty():
+            time.sleep(0.1)
 
 
 class _Lines(tune.Callback):
@@ -44,8 +58,13 @@ class _Lines(tune.Callback):
         self._sweep, self._ended = sweep, 0
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        score = trial.last_result.get(self._sweep.metric.name)
-        self._say(trial, "no validation" if score is None else f"{self._sweep.metric.name} {score:.4f}")
+        scores = trial.metric_analysis.get(self._sweep.metric.name)
+        if scores is None:
+            self._say(trial, "no validation")
+            return
+        best = scores["max" if self._sweep.metric.goal == "maximize" else "min"]
+        early = "" if trial.last_result.get("trained") else ", stopped early"
+        self._say(trial, f"{self._sweep.metric.name} {best:.4f}{early}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._say(trial, "failed")
@@ -59,16 +78,22 @@ class _Lines(tune.Callback):
 def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
     """All trials, best first: `trial`, `changes`, `score` (None where there was none), `validations`,
     `stopped` (early), `error`. A student that was trained before with the same settings costs nothing.
+
+    Raises:
+        ValueError: there are no validation examples to judge them by.
     """
+    if not any(row["split"] == "validation" for row in read_rows(base.run.at("examples"))):
+        raise ValueError("examples: there are none for validation, by which trials are judged")
     training = base.config.student
     needed = training.num_workers * training.cpus_per_worker + 1  # one reads the data
+    # Trials of the same settings share a folder: the second is to find there what the first has done.
+    at_once = 1 if sweep.may_repeat else max(1, int(ray.cluster_resources().get("CPU", 0) // needed))
     tuner = tune.Tuner(
         tune.with_resources(partial(_trial, base=base, group=sweep.name), _WAITING),
         param_space={key: _space(parameter, sweep) for key, parameter in sweep.parameters.items()},
         tune_config=tune.TuneConfig(
             num_samples=1 if sweep.method == "grid" else sweep.run_cap,
-            max_concurrent_trials=max(1, int(ray.cluster_resources().get("CPU", 0) // needed)),
-            search_alg=_searcher(sweep),
+            search_alg=_searcher(sweep, at_once),
             scheduler=_scheduler(sweep),
         ),
         run_config=tune.RunConfig(
@@ -97,13 +122,29 @@ def _trial(changes: dict[str, Any], base: Job, group: str) -> None:
     job = branch(base, config, "trials", key_of(changes))
     folder = job.run.uri if "://" not in job.run.uri else "."
     job.tracker = Tracker(config.tracking.project, folder, config.model_dump(mode="json"), group)
-    job.training_callbacks = [_Validations()]
     make_targets(job)
+    # What an earlier attempt has done, so that trials are compared by all of their validations.
+    every_steps = config.student.checkpoint_every_steps
+    for validation in _validations(stages.training_reports(job)[1].lines(), every_steps):
+        tune.report(validation)
+    callback = _Validations(every_steps)
+    job.training_callbacks = [callback]
     reached = stages.train(job)
+    callback.wait()
     job.tracker.finish()
-    # Of the best checkpoint; all there is to tell where the student was trained before.
+    # Of the best checkpoint. It is no further validation, and has no number.
     best = {f"train/{name}": value for name, value in reached.items() if name.startswith("validation_")}
     tune.report({**best, "trained": True})
+
+
+def _validations(reports: list[dict[str, Any]], every_steps: int) -> list[dict[str, Any]]:
+    """Those reports that have a validation, with its `validation` number, from 1."""
+    return [
+        {f"train/{name}": value for name, value in report.items()}
+        | {"validation": ceil(report["step"] / every_steps)}
+        for report in reports
+        if any(name.startswith("validation_") for name in report)
+    ]
 
 
 def _space(parameter: Parameter, sweep: SweepConfig) -> Any:
@@ -118,21 +159,38 @@ def _space(parameter: Parameter, sweep: SweepConfig) -> Any:
     return draw(parameter.min, parameter.max)
 
 
-def _searcher(sweep: SweepConfig) -> Any:
-    """Draws the same again when the same sweep is run again."""
-    if sweep.method == "bayes":
-        mode = "max" if sweep.metric.goal == "maximize" else "min"
-        return OptunaSearch(metric=sweep.metric.name, mode=mode, seed=_SEED)
-    return BasicVariantGenerator(random_state=_SEED)
+def _searcher(sweep: SweepConfig, at_once: int) -> Any:
+    """Draws the same again when the same sweep is run again; `at_once` trials may run side by side.
+
+    (Tune's `max_concurrent_trials` holds for some searchers and not for others.)
+    """
+    if sweep.method != "bayes":
+        return BasicVariantGenerator(max_concurrent=at_once, random_state=_SEED)
+    import optuna  # of the extra `sweep`
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    mode = "max" if sweep.metric.goal == "maximize" else "min"
+    # By itself it draws the first ten at random, and so the whole of a small sweep.
+    sampler = optuna.samplers.TPESampler(n_startup_trials=max(2, min(10, sweep.run_cap // 3)), seed=_SEED)
+    search = OptunaSearch(metric=sweep.metric.name, mode=mode, sampler=sampler)
+    return ConcurrencyLimiter(search, max_concurrent=at_once)
 
 
 def _scheduler(sweep: SweepConfig) -> Any:
-    """Stops trials that lag behind, if the sweep says so (ASHA, Li et al. 2020)."""
-    if sweep.early_terminate is None:
+    """Stops trials that lag behind, if the sweep says so (ASHA, Li et al. 2020), and none for being long."""
+    stopping = sweep.early_terminate
+    if stopping is None:
         return None
-    mode = "max" if sweep.metric.goal == "maximize" else "min"
+    # Half a step above the last, so that rounding does not lose it.
+    last = _NO_LAST if stopping.last is None else stopping.last * stopping.eta**0.5
     return ASHAScheduler(
-        metric=sweep.metric.name, mode=mode, grace_period=int(sweep.early_terminate.get("min_iter", 1))
+        time_attr="validation",
+        metric=sweep.metric.name,
+        mode="max" if sweep.metric.goal == "maximize" else "min",
+        grace_period=stopping.first,
+        max_t=max(last, stopping.first),
+        reduction_factor=stopping.eta,
+        stop_last_trials=False,
     )
 
 
@@ -146,7 +204,7 @@ def _ended(result: tune.Result, sweep: SweepConfig) -> dict[str, Any]:
         "trial": key_of(result.config),
         "changes": result.config,
         "score": best,
-        "validations": len(scores),
+        "validations": 0 if curve is None or "validation" not in curve else int(curve["validation"].max()),
         "stopped": result.error is None and not (result.metrics or {}).get("trained", False),
         "error": None if result.error is None else str(result.error).strip().splitlines()[-1],
     }

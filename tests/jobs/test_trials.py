@@ -1,0 +1,87 @@
+"""Trials by Ray Tune on a base run of toys: one that lags is stopped, and a killed sweep goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from jobs.sweep_config import SweepConfig
+from jobs.trials import run_trials
+from tests.jobs.trials_base import NUM_STEPS, base_job
+
+pytestmark = pytest.mark.slow
+GRID: dict[str, Any] = {
+    "method": "grid",
+    "metric": {"name": "train/validation_loss", "goal": "minimize"},
+    # The larger similarities are, the larger is the loss of random weights: by far.
+    "parameters": {"student.similarity_scale": {"values": [1.0, 100.0]}},
+}
+
+
+def training_processes() -> list[str]:
+    names = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            names.append(" ".join(process.cmdline()))
+    return [name for name in names if "RayTrainWorker" in name or "TrainController" in name]
+
+
+def trained(folder: Path) -> dict[Path, int]:
+    """When each student was trained."""
+    return {marker: marker.stat().st_mtime_ns for marker in folder.glob("base/trials/*/stages/train.json")}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_trial_that_lags_is_stopped_early_and_its_processes_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopping = {"type": "hyperband", "min_iter": 1}
+    best, lagging = run_trials(base_job(tmp_path), SweepConfig(**GRID, early_terminate=stopping))
+    assert best["changes"] == {"student.similarity_scale": 1.0}
+    assert (best["stopped"], best["validations"], best["error"]) == (False, NUM_STEPS, None)
+    assert (lagging["stopped"], lagging["validations"], lagging["error"]) == (True, 1, None)
+    assert lagging["score"] > best["score"]
+    assert len(trained(tmp_path)) == 1
+    said = capsys.readouterr().out
+    assert f"trial 1 of 2: train/validation_loss {best['score']:.4f} · --student.similarity_scale 1" in said
+    assert f"trial 2 of 2: train/validation_loss {lagging['score']:.4f}, stopped early · --student" in said
+    deadline = time.monotonic() + 30
+    while training_processes() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert training_processes() == []
+
+
+@pytest.mark.faults
+def test_a_killed_sweep_goes_on_with_the_trials_that_are_left(tmp_path: Path) -> None:
+    base_job(tmp_path)
+    command = [sys.executable, "-m", "tests.jobs.trials_base", str(tmp_path), yaml.safe_dump(GRID)]
+    first = subprocess.Popen(command)
+    try:
+        deadline = time.monotonic() + 240
+        while not trained(tmp_path) and time.monotonic() < deadline:
+            assert first.poll() is None
+            time.sleep(0.05)
+        its_own = psutil.Process(first.pid).children(recursive=True)
+    finally:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    # Two of Ray's own processes outlive a raylet that was not stopped.
+    for process in psutil.wait_procs(its_own, timeout=10)[1]:
+        process.kill()
+    before = trained(tmp_path)
+    assert len(before) == 1
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert again.returncode == 0, again.stderr[-4000:]
+    after = trained(tmp_path)
+    assert len(after) == 2 and before.items() < after.items()
+    trials = json.loads(again.stdout.splitlines()[-1])
+    assert [(trial["validations"], trial["stopped"]) for trial in trials] == [(NUM_STEPS, False)] * 2
