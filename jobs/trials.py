@@ -82,7 +82,7 @@ def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
     Raises:
         ValueError: there are no validation examples to judge them by.
     """
-    if not any(row["split"] == "validation" for row in read_rows(base.run.at("examples"))):
+    if not read_rows(base.run.at("examples"), "validation"):
         raise ValueError("examples: there are none for validation, by which trials are judged")
     training = base.config.student
     needed = training.num_workers * training.cpus_per_worker + 1  # one reads the data
