@@ -94,7 +94,7 @@ def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
         tune_config=tune.TuneConfig(
             num_samples=1 if sweep.method == "grid" else sweep.run_cap,
             search_alg=_searcher(sweep, at_once),
-            scheduler=_scheduler(sweep),
+            scheduler=scheduler(sweep),
         ),
         run_config=tune.RunConfig(
             name=f"tune-{int(time.time())}",
@@ -176,7 +176,7 @@ def _searcher(sweep: SweepConfig, at_once: int) -> Any:
     return ConcurrencyLimiter(search, max_concurrent=at_once)
 
 
-def _scheduler(sweep: SweepConfig) -> Any:
+def scheduler(sweep: SweepConfig) -> Any:
     """Stops trials that lag behind, if the sweep says so (ASHA, Li et al. 2020), and none for being long."""
     stopping = sweep.early_terminate
     if stopping is None:

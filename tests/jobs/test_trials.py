@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -15,10 +16,9 @@ import pytest
 import yaml
 
 from jobs.sweep_config import SweepConfig
-from jobs.trials import run_trials
+from jobs.trials import run_trials, scheduler
 from tests.jobs.trials_base import NUM_STEPS, base_job
 
-pytestmark = pytest.mark.slow
 GRID: dict[str, Any] = {
     "method": "grid",
     "metric": {"name": "train/validation_loss", "goal": "minimize"},
@@ -40,6 +40,31 @@ def trained(folder: Path) -> dict[Path, int]:
     return {marker: marker.stat().st_mtime_ns for marker in folder.glob("base/trials/*/stages/train.json")}
 
 
+def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() -> None:
+    # At the third and the ninth, by the best third of those that came there.
+    stopping = {"type": "hyperband", "max_iter": 27, "s": 2}
+    asha = scheduler(SweepConfig(**GRID, early_terminate=stopping))
+
+    def is_stopped(name: str, validation: int, loss: float) -> bool:
+        result = {"validation": validation, "train/validation_loss": loss}
+        return bool(asha.on_trial_result(None, trials[name], result) == "STOP")
+
+    trials = {name: SimpleNamespace(trial_id=name) for name in ("first", "second", "third", "fourth")}
+    for trial in trials.values():
+        asha.on_trial_add(None, trial)
+    assert not any(is_stopped("first", number, 1.0) for number in range(1, 301))
+    assert [is_stopped("second", number, 2.0) for number in (1, 2, 3)] == [False, False, True]
+    assert [is_stopped("third", number, loss) for number, loss in ((3, 0.5), (8, 2.0), (9, 2.0))] == [
+        False,
+        False,
+        True,
+    ]
+    assert not any(is_stopped("fourth", number, loss) for number, loss in ((3, 0.4), (9, 0.4), (27, 9.0)))
+    # What a trained student ends with is no validation.
+    assert asha.on_trial_result(None, trials["fourth"], {"train/validation_loss": 9.0}) == "CONTINUE"
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_trial_that_lags_is_stopped_early_and_its_processes_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -60,6 +85,7 @@ def test_a_trial_that_lags_is_stopped_early_and_its_processes_end(
     assert training_processes() == []
 
 
+@pytest.mark.slow
 @pytest.mark.faults
 def test_a_killed_sweep_goes_on_with_the_trials_that_are_left(tmp_path: Path) -> None:
     base_job(tmp_path)
