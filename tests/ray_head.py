@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,10 @@ from typing import Any
 
 import httpx
 import psutil
+import yaml
 
 from serve.ingress import free_port
+from tests.process_nodes import HEAD_ENVIRONMENT, autoscaling_config
 
 REPOSITORY = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -37,10 +39,11 @@ class RayHead:
 
     def add_node(self, num_cpus: int, labels: str) -> subprocess.Popen[bytes]:
         """Another node on this machine, once the head knows it; `labels` are KEY=VALUE, by commas."""
-        address = f"127.0.0.1:{self.port}"
-        node = self._start(f"--address {address} --num-cpus {num_cpus} --labels {labels}")
-        known = len(self.nodes)
-        wait(lambda: self.num_alive() == known)
+        address, known = f"127.0.0.1:{self.port}", self.alive()
+        # Any port: the agent's default is one for all of a machine.
+        agent = "--dashboard-agent-listen-port 0"
+        node = self._start(f"--address {address} --num-cpus {num_cpus} --labels {labels} {agent}")
+        wait(lambda: self.alive() - known)
         return node
 
     def kill_node(self, node: subprocess.Popen[bytes]) -> None:
@@ -48,14 +51,14 @@ class RayHead:
         _kill(node)
         self.nodes.remove(node)
 
-    def processes(self) -> list[psutil.Process]:
-        """Of all nodes."""
-        return [
-            process
-            for node in self.nodes
-            if psutil.pid_exists(node.pid)
-            for process in psutil.Process(node.pid).children(recursive=True)
-        ]
+    def command_lines(self, *nodes: subprocess.Popen[bytes]) -> list[str]:
+        """Of the processes of these nodes, or of all."""
+        lines = []
+        for node in nodes or self.nodes:
+            for process in _below(node):
+                with suppress(psutil.NoSuchProcess):
+                    lines.append(" ".join(process.cmdline()))
+        return lines
 
     def _start(self, options: str) -> subprocess.Popen[bytes]:
         with (self.folder / "log").open("a") as log:
@@ -69,30 +72,43 @@ class RayHead:
         self.nodes.append(node)
         return node
 
-    def num_alive(self) -> int:
-        """Nodes that the head knows to be alive."""
+    def alive(self) -> set[str]:
+        """Ids of the nodes that the head takes to be alive; of a lost one it learns after some seconds."""
         headers = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
         found = httpx.get(f"{self.dashboard}/nodes?view=summary", headers=headers, trust_env=False).json()
-        return sum(node["raylet"]["state"] == "ALIVE" for node in found["data"]["summary"])
+        raylets = [node["raylet"] for node in found["data"]["summary"]]
+        return {raylet["nodeId"] for raylet in raylets if raylet["state"] == "ALIVE"}
 
 
 @contextmanager
-def ray_head(options: str = "--num-cpus 4", **environment: str) -> Iterator[RayHead]:
-    """A head node, of four logical CPUs if not told otherwise; nothing is left when the body ends."""
+def ray_head(
+    options: str = "--num-cpus 4", node_types: dict[str, Any] | None = None, **environment: str
+) -> Iterator[RayHead]:
+    """A head node, of four logical CPUs if not told otherwise; nothing is left when the body ends.
+
+    With `node_types`, as in cluster.yaml, Ray's autoscaler starts such nodes on this machine.
+    """
     # Not pytest's folder: the paths of Ray's sockets may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="rj-", dir="/tmp"))
-    gcs, dashboard, metrics = free_port(), free_port(), free_port()
+    gcs, dashboard, agent, metrics = (free_port() for _ in range(4))
     # The variables of the tests' own Ray name its sockets and ports.
     settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     settings |= {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
     settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 64, **environment}
+    if node_types is not None:
+        config = autoscaling_config(f"127.0.0.1:{gcs}", node_types)
+        (folder / "autoscaling.yaml").write_text(yaml.safe_dump(config))
+        options += f" --autoscaling-config {folder}/autoscaling.yaml"
+        settings |= HEAD_ENVIRONMENT
     head = RayHead(folder, gcs, f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}", settings)
     try:
         head._start(
             f"--head --port {gcs} --dashboard-port {dashboard} --metrics-export-port {metrics} "
-            f"--temp-dir {folder}/ray {options}"
+            f"--dashboard-agent-listen-port {agent} --temp-dir {folder}/ray {options}"
         )
         wait(lambda: httpx.get(head.dashboard, trust_env=False).status_code)
+        # It starts the jobs. Where it does not get its port, it says so in a log only.
+        wait(lambda: httpx.get(f"http://127.0.0.1:{agent}", trust_env=False).status_code)
         yield head
     finally:
         for node in reversed(head.nodes):
@@ -101,20 +117,28 @@ def ray_head(options: str = "--num-cpus 4", **environment: str) -> Iterator[RayH
 
 
 def _end(node: subprocess.Popen[bytes]) -> None:
+    processes = _below(node)  # the autoscaler's nodes do not end with it
     node.terminate()
     with suppress(subprocess.TimeoutExpired):
         node.wait(timeout=30)
-    _kill(node)
+    _kill(node, processes)
 
 
-def _kill(node: subprocess.Popen[bytes]) -> None:
-    processes = psutil.Process(node.pid).children(recursive=True) if psutil.pid_exists(node.pid) else []
-    for process in processes:
+def _kill(node: subprocess.Popen[bytes], processes: Sequence[psutil.Process] = ()) -> None:
+    for process in (*processes, *_below(node)):
         with suppress(psutil.NoSuchProcess):
             process.kill()
     with suppress(ProcessLookupError):  # where nothing of it is left
         os.killpg(node.pid, signal.SIGKILL)
     node.wait()
+
+
+def _below(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The processes that the node has started, and those that they have."""
+    with suppress(psutil.NoSuchProcess):
+        found: list[psutil.Process] = psutil.Process(node.pid).children(recursive=True)
+        return found
+    return []
 
 
 def wait(until: Callable[[], Any], seconds: float = 120) -> Any:

@@ -2,15 +2,17 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector
 
 from teachers.records import open_uri
-from tests.ray_head import BIN, REPOSITORY, RayHead
+from tests.ray_head import BIN, REPOSITORY, RayHead, wait
 
 
 def run_job(job: str, config: Path, *arguments: str) -> str:
@@ -59,8 +61,14 @@ class Submitted:
         """Exit status of `ray job submit`, once the job has ended."""
         return self._client.wait(420)
 
-    def is_over(self) -> bool:
-        return self._client.poll() is not None
+    def wait(self, until: Callable[[], Any], seconds: float = 400) -> Any:
+        """What `until` returns once that is true, before the job has ended."""
+        try:
+            found = wait(lambda: self._client.poll() is not None or until(), seconds)
+        except AssertionError:
+            raise AssertionError(f"not in {seconds:g} s: {self.said()}") from None
+        assert self._client.poll() is None, self.said()
+        return found
 
 
 def stored_rows(store: str) -> list[str]:
