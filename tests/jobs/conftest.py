@@ -66,6 +66,16 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def retriever_alone(config: Path) -> Path:
+    """The same job without the teacher whose engines take a minute to start."""
+    settings = yaml.safe_load(config.read_text())
+    del settings["teachers"]["chat"]
+    file = config.parent / "retriever-alone.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return file
+
+
+@pytest.fixture(scope="session")
 def run(config: Path) -> Path:
     """The run directory of a finished job."""
     location = config.parent / "run"

@@ -1,5 +1,6 @@
 """A job on several nodes, of which some are lost; its run directory and store in a bucket of S3's kind."""
 
+import json
 import subprocess
 import sys
 import time
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from pyarrow.fs import FileSelector
 
 from serve.ingress import free_port
 from teachers.records import open_uri
 from tests.jobs.running import Submitted, stored_rows
 from tests.ray_head import RayHead, ray_head, wait
 
-pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.weights]
+pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.weights, pytest.mark.timeout(1200)]
 NAME = "rejoinder"
 TEACHERS = [
     "--teachers.chat.replicas=2",
@@ -26,6 +28,14 @@ TEACHERS = [
     "--finetune.epochs=0",
     "--generate.contexts=30",
     "--score.batch_size=1",
+]
+CHECKPOINT_EVERY = 4
+NUM_STEPS = 3 * (60 // 8)  # epochs of 60 contexts, 8 in a step
+TRAINING = [
+    '--student.node_labels={"role": "trainer"}',
+    "--student.epochs=3",
+    "--student.report_every_steps=1",  # Ray Train takes one every two seconds: there is a middle
+    f"--student.checkpoint_every_steps={CHECKPOINT_EVERY}",
 ]
 
 
@@ -87,8 +97,7 @@ def test_a_lost_node_of_teachers_costs_no_row_and_repeats_none(
         "--until=score",
         upload=False,
     )
-    wait(lambda: job.is_over() or len(stored_rows(bucket.uri("store/pairs"))) > 0, 300)
-    assert not job.is_over(), job.said()
+    job.wait(lambda: stored_rows(bucket.uri("store/pairs")))
     before, killed = len(stored_rows(bucket.uri("store/pairs"))), time.monotonic()
     head.kill_node(nodes[0])
     assert job.end() == 0, job.said()
@@ -100,3 +109,46 @@ def test_a_lost_node_of_teachers_costs_no_row_and_repeats_none(
     print(job.said())
     assert len(set(found)) > before
     assert len(found) == len(set(found))
+
+
+def trains(head: RayHead, node: subprocess.Popen[bytes]) -> bool:
+    """Whether a training worker runs on the node."""
+    return any("RayTrainWorker" in line for line in head.command_lines(node))
+
+
+def reported_steps(run: str) -> list[int]:
+    """Of the student's training so far."""
+    filesystem, path = open_uri(run)
+    for file in filesystem.get_file_info(FileSelector(f"{path}/train", allow_not_found=True, recursive=True)):
+        if file.base_name == "history.jsonl":
+            lines = filesystem.open_input_stream(file.path).read().decode().splitlines()
+            return [json.loads(line)["step"] for line in lines]
+    return []
+
+
+def test_a_lost_training_node_costs_the_steps_since_the_last_checkpoint(
+    head: RayHead, bucket: Bucket, retriever_alone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of the two that train; another comes for it, as an autoscaler would have it."""
+    nodes = [head.add_node(1, "role=trainer") for _ in range(2)]
+    run, uri = bucket.uri("trained"), f"s3://{NAME}/trained"
+    job = Submitted(head, "trained", retriever_alone, uri, *TRAINING, "--until=train", upload=False)
+    job.wait(lambda: len(reported_steps(run)) > CHECKPOINT_EVERY + 1)
+    assert all(trains(head, node) for node in nodes)
+    killed = time.monotonic()
+    head.kill_node(nodes[0])
+    new = head.add_node(1, "role=trainer")
+    job.wait(lambda: trains(head, new))
+    before = reported_steps(run)
+    # Steps that are taken again replace the lost ones.
+    job.wait(lambda: reported_steps(run) != before)
+    took, went_on = time.monotonic() - killed, reported_steps(run)[-1]
+    assert job.end() == 0, job.said()
+    with capsys.disabled():
+        print(
+            f"\none of two training nodes killed at step {before[-1]} of {NUM_STEPS}: "
+            f"step {went_on} {took:.0f} s later, {before[-1] - went_on + 1} steps repeated"
+        )
+    print(job.said())
+    assert went_on - 1 in range(CHECKPOINT_EVERY, before[-1] + 1, CHECKPOINT_EVERY)
+    assert reported_steps(run) == [*range(1, NUM_STEPS + 1)]
