@@ -54,6 +54,8 @@ def use_haproxy() -> None:
         # HAProxy hears of a replica's end in a tenth of a second; the default waits 30 s for balancers that
         # it has not told.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": 1,
+        # After five seconds, the default, a busy machine's HAProxy that was about to start is killed.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": 60,
     }
     os.environ.update({name: str(value) for name, value in settings.items()})
 

@@ -245,7 +245,7 @@ def run_teacher(
             batch_format="pyarrow",
             num_cpus=config.num_cpus,
             num_gpus=config.num_gpus or None,
-            compute=_pool(config),
+            compute=_pool(config, len(files)),
             label_selector=config.node_labels or None,
             accelerator_type=config.accelerator_type,
         )
@@ -266,7 +266,12 @@ def sanity_line(notes_uri: str) -> str | None:
     return line
 
 
-def _pool(config: TeacherConfig) -> ray.data.ActorPoolStrategy:
+def _pool(config: TeacherConfig, num_files: int) -> ray.data.ActorPoolStrategy:
+    """All replicas that there is work for are asked for at once, with their labels: so an autoscaler brings
+    nodes for them. Left to grow, Ray Data asks for more CPUs or GPUs of any kind."""
     if isinstance(config.replicas, int):
         return ray.data.ActorPoolStrategy(size=config.replicas)
-    return ray.data.ActorPoolStrategy(min_size=config.at_least(), max_size=config.replicas[1])
+    least, most = config.at_least(), config.replicas[1]
+    return ray.data.ActorPoolStrategy(
+        min_size=least, max_size=most, initial_size=min(most, max(least, num_files))
+    )

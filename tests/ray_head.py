@@ -141,7 +141,7 @@ def _below(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return []
 
 
-def wait(until: Callable[[], Any], seconds: float = 120) -> Any:
+def wait(until: Callable[[], Any], seconds: float = 300) -> Any:
     """What `until` returns once that is true."""
     deadline = time.monotonic() + seconds
     while True:

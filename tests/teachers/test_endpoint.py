@@ -31,7 +31,7 @@ from tests.tiny_models import make_teacher
 TOLERANCE_NATS_PER_TOKEN = 1e-3
 KEY = "sk-test-5f1c9a"
 KEY_ENV = "REJOINDER_TEST_KEY"
-SERVER_STARTS_IN_S = 120
+SERVER_STARTS_IN_S = 400
 CONTEXT: list[Message] = [{"role": "user", "content": "hey how are you doing today?"}]
 CONFIG = GenerateConfig(max_tokens=12)
 
