@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -89,8 +90,12 @@ def _files(folder: Path) -> int:
 
 def _engines(worker: int) -> list[psutil.Process]:
     """The engine process below the worker, which renames itself a while after it is started."""
-    children = psutil.Process(worker).children()
-    return [child for child in children if "EngineCore" in " ".join([child.name(), *child.cmdline()])]
+    found = []
+    for child in psutil.Process(worker).children():
+        with suppress(psutil.NoSuchProcess):  # one that has just ended
+            if "EngineCore" in " ".join([child.name(), *child.cmdline()]):
+                found.append(child)
+    return found
 
 
 def _wait_until_gone(processes: list[psutil.Process]) -> None:
