@@ -28,7 +28,8 @@ from rich.table import Table
 
 ROOT = Path(__file__).parents[1]
 GROWTH = 4  # of the job that is foretold
-STAGES = (
+QUICK_STAGES = 7  # up to the training
+STAGES = [
     "examples",
     "generate",
     "neighbours",
@@ -38,7 +39,7 @@ STAGES = (
     "train",
     "index",
     "evaluate",
-)
+]
 
 
 @dataclass
@@ -71,6 +72,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         settings = (tiny if options.models == "tiny" else packaged)(folder)
+        if options.quick:  # no engine to wait for, and no index
+            settings["teachers"] = {
+                name: teacher for name, teacher in settings["teachers"].items() if "kind" in teacher
+            }
+            del STAGES[QUICK_STAGES:]
         jobs = [run(folder, settings, contexts) for contexts in (first, 2 * first)]
         size = 2 * GROWTH * first
         costs = {stage: line(jobs, stage) for stage in STAGES}
@@ -156,7 +162,7 @@ def run(folder: Path, settings: dict[str, Any], contexts: int) -> Job:
     begin = time.monotonic()
     with (place / "log").open("w") as log:
         process = subprocess.Popen(
-            [*command, "--run", str(place / "run"), "--store", str(place / "store")],
+            [*command, "--run", str(place / "run"), "--store", str(place / "store"), "--until", STAGES[-1]],
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,
