@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-# Beyond it DuckDB works on disk. Joins of 20 million keys ran with half of it.
+# Beyond it DuckDB works on disk. Joins of 6 million keys ran with half of it.
 _MEMORY = "1GB"
 _ROWS_AT_A_TIME = 2048
 _ROWS_IN_AN_INSERT = 20_000

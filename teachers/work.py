@@ -11,7 +11,7 @@ from teachers.records import open_uri
 from teachers.store import Row
 
 # The first files hold one batch each, so that all actors get some at once. Later ones hold more: of a million
-# batches there are four thousand files, for Ray keeps a kilobyte or two of each in memory.
+# batches there are four thousand files, for Ray keeps something of each in memory.
 _FILES_OF_AS_MANY = 500
 
 
