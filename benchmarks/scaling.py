@@ -26,20 +26,11 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from jobs.config import STAGES as JOB_STAGES
+
 ROOT = Path(__file__).parents[1]
 GROWTH = 4  # of the job that is foretold
-QUICK_STAGES = 7  # up to the training
-STAGES = [
-    "examples",
-    "generate",
-    "neighbours",
-    "candidates",
-    "score",
-    "targets",
-    "train",
-    "index",
-    "evaluate",
-]
+STAGES: list[str] = [stage for stage in JOB_STAGES if stage != "finetune"]
 
 
 @dataclass
@@ -76,7 +67,7 @@ def main() -> None:
             settings["teachers"] = {
                 name: teacher for name, teacher in settings["teachers"].items() if "kind" in teacher
             }
-            del STAGES[QUICK_STAGES:]
+            del STAGES[STAGES.index("index") :]
         jobs = [run(folder, settings, contexts) for contexts in (first, 2 * first)]
         size = 2 * GROWTH * first
         costs = {stage: line(jobs, stage) for stage in STAGES}
