@@ -206,8 +206,12 @@ def parse_as(
 
 
 def _teachers_as_json(overrides: list[str]) -> list[str]:
-    """`--teachers.NAME.KEY VALUE` as the JSON that pydantic-settings wants for a mapping's entry."""
+    """`--teachers.NAME.KEY VALUE` as the JSON that pydantic-settings wants for a mapping.
+
+    All in one, for of two mappings of one teacher it takes the last one alone.
+    """
     rewritten: list[str] = []
+    teachers: dict[str, dict[str, Any]] = {}
     rest = [part for word in overrides for part in (word.split("=", 1) if word.startswith("--") else [word])]
     while rest:
         word = rest.pop(0)
@@ -216,11 +220,10 @@ def _teachers_as_json(overrides: list[str]) -> list[str]:
             continue
         try:
             _, name, key = word.split(".", 2)
-            value = yaml.safe_load(rest.pop(0))
+            teachers.setdefault(name, {})[key] = yaml.safe_load(rest.pop(0))
         except (ValueError, IndexError):
             raise ConfigError(f"{word}: wanted is --teachers.NAME.KEY VALUE") from None
-        rewritten += ["--teachers", json.dumps({name: {key: value}})]
-    return rewritten
+    return rewritten + (["--teachers", json.dumps(teachers)] if teachers else [])
 
 
 def _read(path: Path) -> dict[str, Any]:

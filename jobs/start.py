@@ -22,7 +22,7 @@ def started(config: JobConfig, location: str) -> "Iterator[tuple[RunDirectory, T
     Raises:
         ConfigError: what the config names is missing, or the cluster too small.
     """
-    _quieten_libraries()
+    _set_up_libraries()
     from jobs.checks import check_inputs
 
     check_inputs(config)
@@ -54,9 +54,13 @@ def trial_name() -> str | None:
     return f"{sweep}-{run}" if sweep and run else None
 
 
-def _quieten_libraries() -> None:
+def _set_up_libraries() -> None:
     """Nothing is fetched that the config did not name, and libraries' chatter stays in their log files."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Processes that wait for a node bring one with their labels. Ray Data would ask beside them for a node
+    # of any kind that holds a whole pool, where most of what there is is in use: more than all never is.
+    for resource in ("CPU", "GPU", "MEMORY", "OBJECT_STORE_MEMORY"):
+        os.environ.setdefault(f"RAY_DATA_DEFAULT_CLUSTER_SCALING_UP_{resource}_UTIL_THRESHOLD", "2")

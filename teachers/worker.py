@@ -268,10 +268,6 @@ def sanity_line(notes_uri: str) -> str | None:
 
 def _pool(config: TeacherConfig, num_files: int) -> ray.data.ActorPoolStrategy:
     """All replicas that there is work for are asked for at once, with their labels: so an autoscaler brings
-    nodes for them. Left to grow, Ray Data asks for more CPUs or GPUs of any kind."""
-    if isinstance(config.replicas, int):
-        return ray.data.ActorPoolStrategy(size=config.replicas)
-    least, most = config.at_least(), config.replicas[1]
-    return ray.data.ActorPoolStrategy(
-        min_size=least, max_size=most, initial_size=min(most, max(least, num_files))
-    )
+    nodes for them. A pool that may shrink gives up those that wait for a node, since none is there yet."""
+    most = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
+    return ray.data.ActorPoolStrategy(size=min(most, max(config.at_least(), num_files)))

@@ -34,7 +34,8 @@ def autoscaling_config(gcs_address: str, node_types: dict[str, Any]) -> dict[str
         **_NOTHING,
         "cluster_name": "processes",
         "max_workers": sum(node_type["max_workers"] for node_type in node_types.values()),
-        "idle_timeout_minutes": 0.1,
+        # A node counts as idle until the process for an actor has started, which takes half of this here.
+        "idle_timeout_minutes": 0.3,
         "provider": {
             "type": "external",
             "module": f"{__name__}.{ProcessNodes.__name__}",

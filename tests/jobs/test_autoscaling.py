@@ -57,6 +57,10 @@ class Nodes:
         """Numbers of nodes."""
         return [count for _, count, _, during in self.changes if during == stage]
 
+    def processes(self, stage: str) -> list[int]:
+        """Numbers of teachers' processes."""
+        return [count for _, _, count, during in self.changes if during == stage]
+
     def _watch(self) -> None:
         began = time.monotonic()
         while not self._ended.wait(0.5):
@@ -90,4 +94,5 @@ def test_teachers_nodes_come_for_their_work_and_leave_after_it(
     assert nodes.changes[0][1] == 0
     # All three are asked for at once; on a slow machine the work may end before the last one is there.
     assert max(nodes.in_stage("score")) > 1
+    assert max(nodes.processes("score")) > 1
     assert nodes.in_stage("train")[-1] == 0

@@ -17,11 +17,10 @@ LOCAL = ["--config", "configs/local.yaml"]
 
 
 def test_options_override_the_file() -> None:
-    config, options = parse(
-        [*LOCAL, "--student.learning_rate", "3e-5", "--teachers.gemma3.replicas=2", "--until", "score"]
-    )
+    several = ["--teachers.gemma3.replicas=2", "--teachers.gemma3.num_cpus", "3"]
+    config, options = parse([*LOCAL, "--student.learning_rate", "3e-5", *several, "--until", "score"])
     assert config.student.learning_rate == 3e-5
-    assert config.teachers["gemma3"].replicas == 2
+    assert (config.teachers["gemma3"].replicas, config.teachers["gemma3"].num_cpus) == (2, 3)
     assert config.teachers["smollm2"].replicas == 1
     assert options.until == "score"
 
