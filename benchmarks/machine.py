@@ -1,17 +1,29 @@
 """What the machine can do, for the benchmarks to be measured against."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 
-def matrix_rate() -> float:
-    """Floating-point operations per second of a large bfloat16 matrix product, the best of several."""
-    size = 2048
-    one, other = torch.randn(size, size).bfloat16(), torch.randn(size, size).bfloat16()
-    best = 0.0
-    for _ in range(20):
-        start = time.perf_counter()
-        one @ other
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best
+def matrix_rate(size: int = 2048, dtype: torch.dtype = torch.bfloat16) -> float:
+    """Floating-point operations per second of a large matrix product, the best of several."""
+    one, other = (torch.randn(size, size, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / min(timed(lambda: one @ other) for _ in range(20))
+
+
+def copy_rate(size: int = 2**30) -> float:
+    """Bytes per second that are read and written where a buffer is copied, the best of several."""
+    source = torch.zeros(size, dtype=torch.uint8)
+    target = torch.empty_like(source)
+    return 2 * size / min(timed(lambda: target.copy_(source)) for _ in range(10))
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds that the work takes, on a GPU until it is done."""
+    begin = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin

@@ -1,12 +1,13 @@
 """What a job of N training contexts takes, stage by stage, and whether its memory grows with N.
 
-    python benchmarks/scaling.py [--quick] [--models packaged] [--largest 100000] [--folder FOLDER]
+    python benchmarks/scaling.py [--quick] [--models tiny] [--largest 100000] [--folder FOLDER]
 
 Two small jobs are run and a line is put through each stage's seconds; with it, a job four times as large as
 the second one is foretold, then run. Meanwhile a watcher notes the largest private memory of every kind of
 process, and of Ray's object store. Tiny models of random weights do for this, the conversations are real;
-`--models packaged` takes those of configs/local.yaml, and fewer rows. The last line is JSON: seconds taken by
-seconds foretold, and memory in the largest job by that in the smallest.
+`--models retriever` leaves out the engine, which takes the longest, and `--models packaged` takes those of
+configs/local.yaml, and fewer rows. The last line is JSON: seconds taken by seconds foretold, and memory in
+the largest job by that in the smallest.
 """
 
 import argparse
@@ -50,8 +51,12 @@ class Job:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smaller job, under 5 minutes")
-    parser.add_argument("--models", choices=("tiny", "packaged"), default="tiny")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="smaller jobs of a retriever alone until training, under 5 minutes",
+    )
+    parser.add_argument("--models", choices=("tiny", "retriever", "packaged"), default="tiny")
     parser.add_argument(
         "--folder", type=Path, help="keeps the jobs here; those that are there are not run again"
     )
@@ -59,14 +64,13 @@ def main() -> None:
         "--largest", type=int, default=0, help="one more job of so many contexts, for its memory"
     )
     options = parser.parse_args()
-    first = {"tiny": 250 if options.quick else 1250, "packaged": 100}[options.models]
+    first = 250 if options.quick else 100 if options.models == "packaged" else 1250
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
-        settings = (tiny if options.models == "tiny" else packaged)(folder)
-        if options.quick:  # no engine to wait for, and no index
-            settings["teachers"] = {
-                name: teacher for name, teacher in settings["teachers"].items() if "kind" in teacher
-            }
+        settings = (packaged if options.models == "packaged" else tiny)(folder)
+        if options.quick or options.models == "retriever":
+            del settings["teachers"]["chat"]
+        if options.quick:
             del STAGES[STAGES.index("index") :]
         jobs = [run(folder, settings, contexts) for contexts in (first, 2 * first)]
         size = 2 * GROWTH * first

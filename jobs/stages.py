@@ -167,6 +167,7 @@ def candidates(job: Job) -> None:
         key_of(job.keys["neighbours"], job.keys["generate"], config.model_dump(exclude={"retriever"})),
         lambda: write_candidates(
             job.run.at("examples"),
+            job.run.at("contexts"),
             {name: job.run.at("responses", name) for name in writers},
             job.run.at("neighbours"),
             job.run.at("candidates"),

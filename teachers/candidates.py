@@ -24,12 +24,14 @@ _REPLIES_AT_A_TIME = 65_536
 
 def write_candidates(
     examples_uri: str,
+    contexts_uri: str,
     responses_uris: dict[str, str],
     neighbours_uri: str,
     output_uri: str,
     config: CandidatesConfig,
 ) -> Counter[str]:
-    """Writes CANDIDATES; `responses_uris` maps a teacher's name to its RESPONSES. Returns counts by source.
+    """Writes CANDIDATES and returns counts by source. Teachers see the training contexts at `contexts_uri`;
+    `responses_uris` maps the name of one that wrote to its RESPONSES.
 
     Training contexts get gold + generated + retrieved + random; the first `evaluation_contexts` test
     and `validation_contexts` validation contexts gold + 19 random replies of their split, on which teachers
@@ -38,7 +40,7 @@ def write_candidates(
     counts: Counter[str] = Counter()
 
     def rows() -> Iterator[dict[str, Any]]:
-        for row in _candidate_rows(examples_uri, responses_uris, neighbours_uri, config):
+        for row in _candidate_rows(examples_uri, contexts_uri, responses_uris, neighbours_uri, config):
             counts.update(candidate["source"] for candidate in row["candidates"])
             counts["training contexts"] += row["split"] == "train"
             counts["contexts for teachers"] += row["for_teachers"]
@@ -49,23 +51,27 @@ def write_candidates(
 
 
 def _candidate_rows(
-    examples_uri: str, responses_uris: dict[str, str], neighbours_uri: str, config: CandidatesConfig
+    examples_uri: str,
+    contexts_uri: str,
+    responses_uris: dict[str, str],
+    neighbours_uri: str,
+    config: CandidatesConfig,
 ) -> Iterator[dict[str, Any]]:
-    neighbours = Beside(neighbours_uri)
+    seen, neighbours = Beside(contexts_uri), Beside(neighbours_uri)
     generated = {teacher: Beside(uri) for teacher, uri in responses_uris.items()}
     with replies_of(examples_uri) as replies:
         for example in Rows(examples_uri, "train"):
             example_id = example["example_id"]
             candidates = _Candidates(example["reply"])
-            written = {teacher: of.of(example_id) for teacher, of in generated.items()}
-            for teacher, row in written.items():
+            for teacher, written in generated.items():
+                row = written.of(example_id)
                 responses = row["responses"] if row else []
                 candidates.add(responses[: config.generated_per_teacher], "generated", teacher)
             nearest = neighbours.of(example_id)
             candidates.add(nearest["replies"][: config.retrieved] if nearest else [], "retrieved")
             candidates.add_random(replies, config.random, f"{config.seed} {example_id}")
-            yield _row(example, candidates, for_teachers=any(written.values()))
-    for beside in (neighbours, *generated.values()):
+            yield _row(example, candidates, for_teachers=seen.of(example_id) is not None)
+    for beside in (seen, neighbours, *generated.values()):
         beside.end()
     for split, limit in (("test", config.evaluation_contexts), ("validation", config.validation_contexts)):
         yield from _ranked(read_rows(examples_uri, split), limit, config.seed)

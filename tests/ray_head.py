@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,20 +112,13 @@ def ray_head(
         yield head
     finally:
         for node in reversed(head.nodes):
-            _end(node)
+            _kill(node)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _end(node: subprocess.Popen[bytes]) -> None:
-    processes = _below(node)  # the autoscaler's nodes do not end with it
-    node.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        node.wait(timeout=30)
-    _kill(node, processes)
-
-
-def _kill(node: subprocess.Popen[bytes], processes: Sequence[psutil.Process] = ()) -> None:
-    for process in (*processes, *_below(node)):
+def _kill(node: subprocess.Popen[bytes]) -> None:
+    """As when a machine is lost, which takes no time; those that the autoscaler started on it go, too."""
+    for process in _below(node):
         with suppress(psutil.NoSuchProcess):
             process.kill()
     with suppress(ProcessLookupError):  # where nothing of it is left

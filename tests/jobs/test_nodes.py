@@ -30,10 +30,10 @@ TEACHERS = [
     "--score.batch_size=1",
 ]
 CHECKPOINT_EVERY = 4
-NUM_STEPS = 3 * (60 // 8)  # epochs of 60 contexts, 8 in a step
+NUM_STEPS = 2 * (60 // 8)  # epochs of 60 contexts, 8 in a step
 TRAINING = [
     '--student.node_labels={"role": "trainer"}',
-    "--student.epochs=3",
+    "--student.epochs=2",
     "--student.report_every_steps=1",  # Ray Train takes one every two seconds: there is a middle
     f"--student.checkpoint_every_steps={CHECKPOINT_EVERY}",
 ]
