@@ -19,13 +19,16 @@ import numpy as np
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+# These files read the run of the tiny job, which takes minutes.
+_READ_THE_RUN = {f"tests/jobs/test_{name}.py" for name in ("compare", "distill", "export", "sweep")}
+
 
 class ByWhatTheyShare(LoadScopeScheduling):
     """A file's tests go to one process, and so do all that read the tiny job's run."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder, _, _ = nodeid.partition("/test_")
-        return folder if folder == "tests/jobs" else nodeid.partition("::")[0]
+        file = nodeid.partition("::")[0]
+        return "the tiny job's run" if file in _READ_THE_RUN else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByWhatTheyShare:
