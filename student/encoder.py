@@ -149,8 +149,10 @@ def texts_to_vectors_of_each(
     """What `texts_to_vectors` gives for each encoder, by the same actors: starting them takes the longest."""
     distinct = {side: list(dict.fromkeys(found)) for side, found in texts.items()}
     blocks = [block for number in range(len(sources)) for block in _blocks(number, distinct)]
-    # Half of the CPUs, for Ray Data reads and writes with the others.
-    num_actors = min(len(blocks), max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
+    done, total = 0, len(sources) * sum(map(len, distinct.values()))
+    # Half of the CPUs, for Ray Data reads and writes with the others; but one takes as long to start as some
+    # hundreds of texts take it.
+    num_actors = min(-(-total // _TEXTS_PER_BLOCK), max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
     embedded = ray.data.from_arrow(blocks).map_batches(
         Embedder,
         fn_constructor_args=(list(sources),),
@@ -158,7 +160,6 @@ def texts_to_vectors_of_each(
         compute=ray.data.ActorPoolStrategy(size=num_actors),
     )
     placed = [{side: _Placed(len(distinct[side])) for side in texts} for _ in sources]
-    done, total = 0, len(sources) * sum(map(len, distinct.values()))
     for batch in embedded.iter_batches(batch_size=None):
         columns = (batch[name] for name in ("encoder", "side", "rows", "vectors"))
         for number, side, rows, vectors in zip(*columns, strict=True):
