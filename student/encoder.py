@@ -12,7 +12,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,18 +20,20 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
-from sentence_transformers import SentenceTransformer, SparseEncoder
-from sentence_transformers.base.modules import Router
 
 from student.config import Kind, Precision
 from student.precision import mixed_precision
 from teachers.records import local_folder
 
+# Importing it takes half of what a job takes to start, so that the functions that compute do.
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer, SparseEncoder
+
 # Small enough for progress to be seen and for every actor to get some.
 _TEXTS_PER_BLOCK = 512
 Side = Literal["context", "response"]
 TASKS: dict[Side, str] = {"context": "query", "response": "document"}
-Encoder: TypeAlias = SentenceTransformer | SparseEncoder
+Encoder: TypeAlias = "SentenceTransformer | SparseEncoder"
 Vectors: TypeAlias = NDArray[np.float32] | csr_matrix
 """[N, D], dense and of length one, or sparse."""
 
@@ -57,6 +59,8 @@ def load_encoder(source: EncoderSource) -> Encoder:
     Raises:
         ValueError: the model cannot be an encoder of this kind.
     """
+    from sentence_transformers import SentenceTransformer, SparseEncoder
+
     with tempfile.TemporaryDirectory(prefix="rejoinder-encoder-") as scratch:
         name = source.model
         folder = str(local_folder(name, Path(scratch))) if "://" in name else name
@@ -89,6 +93,8 @@ def prompt_of(encoder: Encoder, side: Side) -> str | None:
 
 def embed_texts(encoder: Encoder, texts: Sequence[str], side: Side, batch_size: int = 64) -> Vectors:
     """The texts as vectors [N, D]: dense ones of length one, or sparse ones."""
+    from sentence_transformers import SparseEncoder
+
     encode = encoder.encode_query if side == "context" else encoder.encode_document
     if isinstance(encoder, SparseEncoder):
         found = encode(list(texts), batch_size=batch_size, show_progress_bar=False).coalesce().cpu()
@@ -223,6 +229,8 @@ def student_hash(folder: str) -> str:
 
 def has_routes(encoder: Encoder) -> bool:
     """Whether contexts and responses take different ways through the encoder."""
+    from sentence_transformers.base.modules import Router
+
     return isinstance(encoder[0], Router)
 
 
@@ -231,6 +239,8 @@ def separate_encoders(encoder: Encoder) -> Encoder:
 
     One that has a route for each already is returned as it is.
     """
+    from sentence_transformers.base.modules import Router
+
     if has_routes(encoder):
         return encoder
     query, document = ([deepcopy(module) for module in encoder.children()] for _ in range(2))

@@ -16,7 +16,6 @@ import ray.train
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from student.checkpoints import resume, save
 from student.config import FinetuneConfig
@@ -130,6 +129,8 @@ class StepLanguageModel(torch.nn.Module):
 
     def __init__(self, folder: str) -> None:
         super().__init__()
+        from transformers import AutoModelForCausalLM  # takes seconds, which no other stage should wait for
+
         self.model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
         self.model.get_input_embeddings().weight.requires_grad_(False)
 
@@ -238,6 +239,8 @@ def _loss(engine: Any, group: list[Known], config: FinetuneConfig) -> Tensor:
 
 def _write_model(model_folder: str, weights: dict[str, Tensor], folder: Path) -> None:
     """The model with its tokenizer, in the precision in which it came."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     model = AutoModelForCausalLM.from_pretrained(model_folder, dtype="auto")
     names = {name.removeprefix("model."): weight for name, weight in weights.items()}
     missing = model.load_state_dict(names, strict=False)  # without what is frozen

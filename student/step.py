@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from sentence_transformers import SparseEncoder
 from torch import Tensor
 from torch.nn import functional
 
@@ -33,13 +32,16 @@ class StepEncoder(torch.nn.Module):
     """The module that DeepSpeed trains: tokens of either side to vectors."""
 
     def __init__(self, encoder: Encoder) -> None:
+        from sentence_transformers import SparseEncoder
+
         super().__init__()
         self.encoder = encoder
+        self._is_sparse = isinstance(encoder, SparseEncoder)
 
     def forward(self, features: dict[str, Any], side: Side) -> Tensor:
         """Vectors [M, D] in float32 (bf16 would round cosines to 3 digits), of length one if dense."""
         found = self.encoder(dict(features), task=TASKS[side])["sentence_embedding"].float()
-        return found if isinstance(self.encoder, SparseEncoder) else functional.normalize(found, dim=1)
+        return found if self._is_sparse else functional.normalize(found, dim=1)
 
 
 @dataclass

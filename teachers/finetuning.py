@@ -5,8 +5,6 @@ from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import Any
 
-from transformers import AutoTokenizer
-
 from teachers.config import VllmTeacher
 from teachers.packaged import model_folder
 from teachers.prompts import PromptFormat
@@ -38,6 +36,8 @@ def write_sequences(
     Raises:
         ValueError: no sequence is left.
     """
+    from transformers import AutoTokenizer  # takes seconds, which no other stage should wait for
+
     tokenizer = AutoTokenizer.from_pretrained(model_folder(teacher.model))
     format = PromptFormat(name, tokenizer, max_tokens)
     counts: Counter[str] = Counter()
