@@ -13,8 +13,12 @@ def is_joined() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def connect() -> None:
-    """Joins the cluster that is there, or starts one on this machine."""
+def connect(stops_trainings: bool = False) -> None:
+    """Joins the cluster that is there, or starts one on this machine.
+
+    Where trainings are stopped from outside, Ray Train frees what they had reserved only if it can ask the
+    dashboard's server which are dead: without one a sweep soon waits for CPUs that nobody uses.
+    """
     if is_joined():
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
@@ -24,7 +28,7 @@ def connect() -> None:
         # write need one, also on a machine of two cores.
         ray.init(
             num_cpus=max(4, os.cpu_count() or 1),
-            include_dashboard=False,
+            include_dashboard=stops_trainings,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def started(config: JobConfig, location: str) -> "Iterator[tuple[RunDirectory, Tracker]]":
+def started(
+    config: JobConfig, location: str, stops_trainings: bool = False
+) -> "Iterator[tuple[RunDirectory, Tracker]]":
     """The run directory and the tracker of a job, on a Ray cluster that can do what the config asks for.
 
-    `location` is a URI, a path or a name under runs/.
+    `location` is a URI, a path or a name under runs/; for `stops_trainings` see `jobs.cluster.connect`.
 
     Raises:
         ConfigError: what the config names is missing, or the cluster too small.
@@ -35,7 +37,7 @@ def started(config: JobConfig, location: str) -> "Iterator[tuple[RunDirectory, T
     from jobs.tracking import Tracker
 
     run = RunDirectory(location if "/" in location else str(Path("runs") / location))
-    connect()
+    connect(stops_trainings)
     try:
         check_resources(config)
         resolved = config.model_dump(mode="json")

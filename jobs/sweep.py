@@ -30,7 +30,8 @@ def run_sweep(arguments: list[str]) -> int:
     parser.add_argument("--sweep", default="configs/sweep.yaml", type=Path)
     config, options = parse_as(JobConfig, parser, arguments)
     sweep = read_sweep(options.sweep, config)
-    with started(config, options.run or f"sweep-{options.config.stem}") as (run, tracker):
+    name = options.run or f"sweep-{options.config.stem}"
+    with started(config, name, stops_trainings=sweep.early_terminate is not None) as (run, tracker):
         from jobs.ladder import teachers_work
         from jobs.run_directory import key_of
         from jobs.sweep_page import write_report

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 import yaml
 
 from jobs.sweep_config import SweepConfig
-from jobs.trials import run_trials, scheduler
+from jobs.trials import scheduler
 from tests.jobs.trials_base import NUM_STEPS, base_job
 
 GRID: dict[str, Any] = {
@@ -25,14 +24,6 @@ GRID: dict[str, Any] = {
     # The larger similarities are, the larger is the loss of random weights: by far.
     "parameters": {"student.similarity_scale": {"values": [1.0, 100.0]}},
 }
-
-
-def training_processes() -> list[str]:
-    names = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            names.append(" ".join(process.cmdline()))
-    return [name for name in names if "RayTrainWorker" in name or "TrainController" in name]
 
 
 def trained(folder: Path) -> dict[Path, int]:
@@ -65,32 +56,38 @@ def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_trial_that_lags_is_stopped_early_and_its_processes_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    stopping = {"type": "hyperband", "min_iter": 1}
-    best, lagging = run_trials(base_job(tmp_path), SweepConfig(**GRID, early_terminate=stopping))
+def test_a_trial_that_lags_is_stopped_early_and_leaves_nothing_reserved(tmp_path: Path) -> None:
+    done = sweep(tmp_path, {**GRID, "early_terminate": {"type": "hyperband", "min_iter": 1}})
+    found = json.loads(done.splitlines()[-1])
+    best, lagging = found["trials"]
     assert best["changes"] == {"student.similarity_scale": 1.0}
     assert (best["stopped"], best["validations"], best["error"]) == (False, NUM_STEPS, None)
     assert (lagging["stopped"], lagging["validations"], lagging["error"]) == (True, 1, None)
     assert lagging["score"] > best["score"]
     assert len(trained(tmp_path)) == 1
-    said = capsys.readouterr().out
-    assert f"trial 1 of 2: train/validation_loss {best['score']:.4f} · --student.similarity_scale 1" in said
-    assert f"trial 2 of 2: train/validation_loss {lagging['score']:.4f}, stopped early · --student" in said
-    deadline = time.monotonic() + 30
-    while training_processes() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert training_processes() == []
+    assert f"trial 1 of 2: train/validation_loss {best['score']:.4f} · --student.similarity_scale 1" in done
+    assert f"trial 2 of 2: train/validation_loss {lagging['score']:.4f}, stopped early · --student" in done
+    # What it had reserved the next trial would wait for.
+    assert found["CPUs left reserved"] == 0
+
+
+def command(folder: Path, of: dict[str, Any]) -> list[str]:
+    """Runs a sweep in a process, and on a Ray, of its own."""
+    return [sys.executable, "-m", "tests.jobs.trials_base", str(folder), yaml.safe_dump(of)]
+
+
+def sweep(folder: Path, of: dict[str, Any]) -> str:
+    """What it printed."""
+    done = subprocess.run(command(folder, of), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.faults
 def test_a_killed_sweep_goes_on_with_the_trials_that_are_left(tmp_path: Path) -> None:
     base_job(tmp_path)
-    command = [sys.executable, "-m", "tests.jobs.trials_base", str(tmp_path), yaml.safe_dump(GRID)]
-    first = subprocess.Popen(command)
+    first = subprocess.Popen(command(tmp_path, GRID))
     try:
         deadline = time.monotonic() + 240
         while not trained(tmp_path) and time.monotonic() < deadline:
@@ -105,9 +102,7 @@ def test_a_killed_sweep_goes_on_with_the_trials_that_are_left(tmp_path: Path) ->
         process.kill()
     before = trained(tmp_path)
     assert len(before) == 1
-    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0, again.stderr[-4000:]
+    trials = json.loads(sweep(tmp_path, GRID).splitlines()[-1])["trials"]
     after = trained(tmp_path)
     assert len(after) == 2 and before.items() < after.items()
-    trials = json.loads(again.stdout.splitlines()[-1])
     assert [(trial["validations"], trial["stopped"]) for trial in trials] == [(NUM_STEPS, False)] * 2

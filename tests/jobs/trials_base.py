@@ -5,11 +5,13 @@ python -m tests.jobs.trials_base FOLDER SWEEP runs a sweep on it: for a test tha
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import ray
 import yaml
 
+from jobs.cluster import connect
 from jobs.config import parse
 from jobs.job import Job
 from jobs.run_directory import RunDirectory
@@ -44,8 +46,18 @@ def base_job(folder: Path) -> Job:
     return job
 
 
+def left_reserved(seconds: float) -> float:
+    """CPUs that are not free, once all are or the time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left: float = ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0)
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.2)
+
+
 if __name__ == "__main__":
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
+    connect(stops_trainings=True)
     trials = run_trials(base_job(Path(sys.argv[1])), SweepConfig(**yaml.safe_load(sys.argv[2])))
-    print(json.dumps(trials))
+    print(json.dumps({"trials": trials, "CPUs left reserved": left_reserved(60)}))
     ray.shutdown()
