@@ -52,7 +52,7 @@ class _Teacher(Section):
     node_labels: dict[str, str] = {}
     """Labels of the nodes that it may run on, such as `{"ray.io/market-type": "spot"}`."""
     replicas: int | tuple[int, int] = 1
-    """Replicas that work side by side; a range such as [0, 8] grows and shrinks with the work."""
+    """Replicas that work side by side; of a range such as [0, 8] as many as there is work for."""
     batch_timeout_s: float = Field(600, gt=0)
     """A batch that takes longer counts as hung: the replica is replaced and the batch tried row by row."""
 

@@ -268,6 +268,6 @@ def sanity_line(notes_uri: str) -> str | None:
 
 def _pool(config: TeacherConfig, num_files: int) -> ray.data.ActorPoolStrategy:
     """All replicas that there is work for are asked for at once, with their labels: so an autoscaler brings
-    nodes for them. A pool that may shrink gives up those that wait for a node, since none is there yet."""
+    nodes for them. A pool that may shrink could give up those that wait: its share is of what is there."""
     most = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
     return ray.data.ActorPoolStrategy(size=min(most, max(config.at_least(), num_files)))

@@ -34,7 +34,7 @@ def autoscaling_config(gcs_address: str, node_types: dict[str, Any]) -> dict[str
         **_NOTHING,
         "cluster_name": "processes",
         "max_workers": sum(node_type["max_workers"] for node_type in node_types.values()),
-        # A node counts as idle until the process for an actor has started, which takes half of this here.
+        # So that a node is not taken away while a busy machine still starts what it came for.
         "idle_timeout_minutes": 0.3,
         "provider": {
             "type": "external",

@@ -56,7 +56,9 @@ def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() 
 
 
 @pytest.mark.slow
-def test_a_trial_that_lags_is_stopped_early_and_leaves_nothing_reserved(tmp_path: Path) -> None:
+def test_a_trial_that_lags_is_stopped_early_and_its_processes_and_what_it_reserved_are_gone(
+    tmp_path: Path,
+) -> None:
     done = sweep(tmp_path, {**GRID, "early_terminate": {"type": "hyperband", "min_iter": 1}})
     found = json.loads(done.splitlines()[-1])
     best, lagging = found["trials"]
@@ -68,7 +70,7 @@ def test_a_trial_that_lags_is_stopped_early_and_leaves_nothing_reserved(tmp_path
     assert f"trial 1 of 2: train/validation_loss {best['score']:.4f} · --student.similarity_scale 1" in done
     assert f"trial 2 of 2: train/validation_loss {lagging['score']:.4f}, stopped early · --student" in done
     # What it had reserved the next trial would wait for.
-    assert found["CPUs left reserved"] == 0
+    assert found["left over"] == {"processes": [], "CPUs": 0}
 
 
 def command(folder: Path, of: dict[str, Any]) -> list[str]:

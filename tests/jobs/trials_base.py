@@ -1,13 +1,16 @@
 """A base run for trials without teachers: toy targets that a tiny encoder learns within a second.
 
-python -m tests.jobs.trials_base FOLDER SWEEP runs a sweep on it: for a test that kills it.
+python -m tests.jobs.trials_base FOLDER SWEEP runs a sweep on it: for tests of killed and stopped ones.
 """
 
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import psutil
 import ray
 import yaml
 
@@ -46,18 +49,27 @@ def base_job(folder: Path) -> Job:
     return job
 
 
-def left_reserved(seconds: float) -> float:
-    """CPUs that are not free, once all are or the time is over."""
+def left_over(seconds: float) -> dict[str, Any]:
+    """Processes of trainings, and CPUs that are not free, once there is neither or the time is over."""
     deadline = time.monotonic() + seconds
     while True:
-        left: float = ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0)
-        if not left or time.monotonic() > deadline:
-            return left
+        reserved = ray.cluster_resources()["CPU"] - ray.available_resources().get("CPU", 0)
+        processes = _training_processes()
+        if not (reserved or processes) or time.monotonic() > deadline:
+            return {"processes": processes, "CPUs": reserved}
         time.sleep(0.2)
+
+
+def _training_processes() -> list[str]:
+    names = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            names.append(" ".join(process.cmdline()))
+    return [name for name in names if "RayTrainWorker" in name or "TrainController" in name]
 
 
 if __name__ == "__main__":
     connect(stops_trainings=True)
     trials = run_trials(base_job(Path(sys.argv[1])), SweepConfig(**yaml.safe_load(sys.argv[2])))
-    print(json.dumps({"trials": trials, "CPUs left reserved": left_reserved(60)}))
+    print(json.dumps({"trials": trials, "left over": left_over(60)}))
     ray.shutdown()
