@@ -5,7 +5,7 @@ import os
 
 import ray
 
-from serve.ingress import use_haproxy
+from serve.ingress import free_port, use_haproxy
 
 
 def is_joined() -> bool:
@@ -24,11 +24,16 @@ def connect(stops_trainings: bool = False) -> None:
     else:
         _keep_freed_memory()
         use_haproxy()
+        dashboard_port = free_port() if stops_trainings else None
+        if dashboard_port:
+            # Ray Train would look for it among all clusters of this machine, and give up where there are two.
+            os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{dashboard_port}"
         # Ray's CPUs are bookkeeping: beside the two training workers or an engine, the tasks that read and
         # write need one, also on a machine of two cores.
         ray.init(
             num_cpus=max(4, os.cpu_count() or 1),
             include_dashboard=stops_trainings,
+            dashboard_port=dashboard_port,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )

@@ -76,7 +76,8 @@ def stored_rows(store: str) -> list[str]:
     filesystem, path = open_uri(store)
     found: list[str] = []
     for file in filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=True)):
-        if file.extension == "parquet":
+        # What is not yet whole has a name with a dot before it, and goes when it is.
+        if file.extension == "parquet" and not file.base_name.startswith("."):
             with suppress(pa.ArrowInvalid):  # it is being written
                 keys = pq.read_table(file.path, columns=["key"], filesystem=filesystem)["key"].to_pylist()
                 found += [f"{Path(file.path).parent.name}/{key}" for key in keys]

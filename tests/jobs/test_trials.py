@@ -56,6 +56,7 @@ def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")  # one that the sweep's own Ray must not be taken for
 def test_a_trial_that_lags_is_stopped_early_and_its_processes_and_what_it_reserved_are_gone(
     tmp_path: Path,
 ) -> None:

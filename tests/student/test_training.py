@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,16 @@ def test_the_best_checkpoint_becomes_the_student(unbroken: Training, tiny_encode
     assert np.abs(changed).max() > 1e-3
 
 
+def training_workers() -> list[psutil.Process]:
+    """Of this test's Ray."""
+    workers = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "RayTrainWorker" in " ".join(process.cmdline()[:1]):
+                workers.append(process)
+    return workers
+
+
 def kill_a_worker_after(training: Training, step: int) -> threading.Thread:
     """Ends one training worker of this test's Ray by SIGKILL once `step` is reported."""
 
@@ -143,9 +154,7 @@ def kill_a_worker_after(training: Training, step: int) -> threading.Thread:
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
             if any(line["step"] >= step for line in training.reports.read()):
-                own = psutil.Process().children(recursive=True)
-                workers = [process for process in own if "RayTrainWorker" in " ".join(process.cmdline()[:1])]
-                os.kill(workers[-1].pid, signal.SIGKILL)
+                os.kill(training_workers()[-1].pid, signal.SIGKILL)
                 training.killed = True
                 return
             time.sleep(0.05)
