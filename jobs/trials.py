@@ -85,7 +85,7 @@ def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
     if not read_rows(base.run.at("examples"), "validation"):
         raise ValueError("examples: there are none for validation, by which trials are judged")
     training = base.config.student
-    needed = training.num_workers * training.cpus_per_worker + 1  # one reads the data
+    needed = training.num_workers * training.cpus_per_worker + 1  # for what runs beside them
     # Trials of the same settings share a folder: the second is to find there what the first has done.
     at_once = 1 if sweep.may_repeat else max(1, int(ray.cluster_resources().get("CPU", 0) // needed))
     tuner = tune.Tuner(

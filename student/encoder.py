@@ -145,34 +145,52 @@ def _cell(value: Any) -> NDArray[Any]:
 def texts_to_vectors(
     texts: Mapping[Side, Sequence[str]], source: EncoderSource, tally: Tally
 ) -> dict[Side, Vectors]:
-    """The vectors [N, D] of each side's texts, in their order, by Ray Data actors; a repeat costs nothing."""
+    """The vectors [N, D] of each side's texts, in their order; a repeat costs nothing.
+
+    By Ray Data actors, of which one takes as long to start as hundreds of texts take it: so few are embedded
+    by this process.
+    """
     return texts_to_vectors_of_each(texts, [source], tally)[0]
 
 
 def texts_to_vectors_of_each(
     texts: Mapping[Side, Sequence[str]], sources: Sequence[EncoderSource], tally: Tally
 ) -> list[dict[Side, Vectors]]:
-    """What `texts_to_vectors` gives for each encoder, by the same actors: starting them takes the longest."""
+    """What `texts_to_vectors` gives for each encoder, by the same actors."""
     distinct = {side: list(dict.fromkeys(found)) for side, found in texts.items()}
     blocks = [block for number in range(len(sources)) for block in _blocks(number, distinct)]
     done, total = 0, len(sources) * sum(map(len, distinct.values()))
-    # Half of the CPUs, for Ray Data reads and writes with the others; but one takes as long to start as some
-    # hundreds of texts take it.
-    num_actors = min(-(-total // _TEXTS_PER_BLOCK), max(1, int(ray.cluster_resources().get("CPU", 1)) // 2))
-    embedded = ray.data.from_arrow(blocks).map_batches(
-        Embedder,
-        fn_constructor_args=(list(sources),),
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=num_actors),
-    )
+    embedded = _embedded_here if total <= _TEXTS_PER_BLOCK else _embedded_by_actors
     placed = [{side: _Placed(len(distinct[side])) for side in texts} for _ in sources]
-    for batch in embedded.iter_batches(batch_size=None):
+    for batch in embedded(blocks, sources):
         columns = (batch[name] for name in ("encoder", "side", "rows", "vectors"))
         for number, side, rows, vectors in zip(*columns, strict=True):
             placed[number][side].put(rows, vectors)
             done += len(rows)
         tally(done, total)
     return [{side: found[side].of(texts[side], distinct[side]) for side in texts} for found in placed]
+
+
+def _embedded_here(blocks: Sequence[pa.Table], sources: Sequence[EncoderSource]) -> Iterator[dict[str, Any]]:
+    """What `Embedder` makes of the blocks."""
+    embedder = Embedder(sources)
+    for block in blocks:
+        yield embedder({name: block[name].to_numpy() for name in block.column_names})
+
+
+def _embedded_by_actors(
+    blocks: Sequence[pa.Table], sources: Sequence[EncoderSource]
+) -> Iterator[dict[str, Any]]:
+    """The same by Ray Data, in any order: it reads and writes with half of the CPUs."""
+    half_of_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
+    num_actors = min(-(-sum(map(len, blocks)) // _TEXTS_PER_BLOCK), half_of_cpus)
+    embedded = ray.data.from_arrow(list(blocks)).map_batches(
+        Embedder,
+        fn_constructor_args=(list(sources),),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(size=num_actors),
+    )
+    yield from embedded.iter_batches(batch_size=None)
 
 
 def _blocks(number: int, texts: Mapping[Side, list[str]]) -> Iterator[pa.Table]:

@@ -22,8 +22,8 @@ from student.config import FinetuneConfig
 from student.engine import start_engine
 from student.errors import memory_advice
 from student.precision import mixed_precision
-from student.trainer import Means, fit, publish, training_rows, windows
-from teachers.records import read_rows
+from student.trainer import Means, fit, num_training_rows, publish, windows
+from teachers.records import absolute, read_rows
 
 _WINDOW_STEPS = 64  # that are shuffled together
 _VALIDATION_SEQUENCES = 100
@@ -50,10 +50,7 @@ def train_language_model(
     Raises:
         ValueError: there is nothing to train on, the loss is no longer a number, memory does not suffice.
     """
-    rows = training_rows(sequences_uri)
-    num_sequences = rows.count()
-    if num_sequences == 0:
-        raise ValueError(f"{sequences_uri}: no training rows")
+    num_sequences = num_training_rows(sequences_uri)
     held_out = read_rows(sequences_uri, "validation")
     per_step = min(config.sequences_per_step, num_sequences)
     num_steps = config.epochs * (num_sequences // per_step)
@@ -61,12 +58,12 @@ def train_language_model(
         train_loop_per_worker,
         {
             "finetune": config.model_copy(update={"sequences_per_step": per_step}).model_dump(),
+            "sequences": absolute(sequences_uri),
             "model_folder": model_folder,
             "steps_per_epoch": num_sequences // per_step,
             "num_steps": num_steps - num_steps % config.accumulation_steps,
             "validation": held_out[:_VALIDATION_SEQUENCES],
         },
-        rows,
         config,
         storage_uri,
         run_name,
@@ -106,7 +103,8 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
         before = _mean_loss(engine, validation, config)
         ray.train.report({"step": 0, "steps": num_steps, "loss": before, "validation_loss": before})
     means = Means(config.sequences_per_step)
-    for step, sequences in _steps(config, loop["steps_per_epoch"], state.step, num_steps, means):
+    steps = _steps(loop["sequences"], config, loop["steps_per_epoch"], state.step, num_steps, means)
+    for step, sequences in steps:
         with memory_advice(_LESS_MEMORY):
             loss = _train_step(engine, sequences, config, completes=step % config.accumulation_steps == 0)
         means.add({"loss": loss})
@@ -152,7 +150,12 @@ Known = tuple[list[int], int]
 
 
 def _steps(
-    config: FinetuneConfig, steps_per_epoch: int, steps_done: int, num_steps: int, means: Means
+    sequences_uri: str,
+    config: FinetuneConfig,
+    steps_per_epoch: int,
+    steps_done: int,
+    num_steps: int,
+    means: Means,
 ) -> Iterator[tuple[int, list[Known]]]:
     """The steps after the first `steps_done`, numbered from 1, the same on every worker.
 
@@ -162,7 +165,7 @@ def _steps(
     step = 0
     for epoch in range(config.epochs):
         begin, in_epoch = time.monotonic(), 0
-        for number, rows in enumerate(windows(_WINDOW_STEPS * config.sequences_per_step)):
+        for number, rows in enumerate(windows(sequences_uri, _WINDOW_STEPS * config.sequences_per_step)):
             rows = random.Random(f"{config.seed} {epoch} {number}").sample(rows, len(rows))
             for first in range(0, len(rows) - config.sequences_per_step + 1, config.sequences_per_step):
                 if in_epoch == steps_per_epoch or step == num_steps:

@@ -1,22 +1,20 @@
-"""Ray Train around a training loop: rows to workers, checkpoints kept, the best one published."""
+"""Ray Train around a training loop: rows for the workers, checkpoints kept, the best one published."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import pyarrow.fs
-import ray.data
 import ray.train
-from ray.data import ExecutionOptions
-from ray.data.expressions import col
 from ray.train.torch import TorchConfig, TorchTrainer
 from torch import Tensor
 
 from student.checkpoints import MODEL_FOLDER
 from student.config import TrainingConfig
 from student.errors import NoSecondTry, TrainingError, in_one_line
-from teachers.records import absolute, open_uri
+from teachers.records import Rows, absolute, open_uri
 
 Found = tuple[ray.train.Checkpoint, dict[str, Any]]
 """A checkpoint and what was reported with it."""
@@ -25,7 +23,6 @@ Found = tuple[ray.train.Checkpoint, dict[str, Any]]
 def fit(
     loop: Callable[[dict[str, Any]], dict[str, Any]],
     loop_config: dict[str, Any],
-    rows: ray.data.Dataset,
     config: TrainingConfig,
     storage_uri: str,
     run_name: str,
@@ -58,11 +55,6 @@ def fit(
             checkpoint_config=score,
             callbacks=[*callbacks, NoSecondTry()],
         ),
-        datasets={"train": rows},
-        # Every worker reads all rows, always in the same order.
-        dataset_config=ray.train.DataConfig(
-            datasets_to_split=[], execution_options=ExecutionOptions(preserve_order=True)
-        ),
     )
     with in_one_line(f"{storage_uri}/{run_name}", less_memory):
         result = trainer.fit()
@@ -70,17 +62,23 @@ def fit(
     return result.best_checkpoints or [], result.return_value or {}
 
 
-def windows(size: int) -> Iterator[list[dict[str, Any]]]:
-    """On a worker: all training rows in the order in which they were written, `size` at a time."""
-    for table in ray.train.get_dataset_shard("train").iter_batches(batch_size=size, batch_format="pyarrow"):
-        yield table.to_pylist()
+def windows(uri: str, size: int) -> Iterator[list[dict[str, Any]]]:
+    """All training rows in the order in which they were written, `size` at a time.
+
+    Every worker reads them all (see `student.batches`), from the dataset itself: to have Ray Data hand them
+    out would start eight more processes.
+    """
+    rows = iter(Rows(uri, "train"))
+    while window := list(islice(rows, size)):
+        yield window
 
 
-def training_rows(uri: str) -> ray.data.Dataset:
-    """The rows of the training split in the order in which they were written."""
-    rows = ray.data.read_parquet(absolute(uri)).filter(expr=col("split") == "train")
-    rows.context.execution_options.preserve_order = True
-    return rows.materialize()
+def num_training_rows(uri: str) -> int:
+    """Raises ValueError where there is none."""
+    found = sum(len(batch) for batch in Rows(uri, "train").batches(["split"]))
+    if found == 0:
+        raise ValueError(f"{uri}: no training rows")
+    return found
 
 
 def publish(checkpoint: ray.train.Checkpoint, output_uri: str) -> None:

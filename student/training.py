@@ -21,9 +21,9 @@ from student.errors import memory_advice
 from student.packaged import resolve_model
 from student.sparsity import SparsityController, activity, fold_thresholds, missed_budget
 from student.step import StepEncoder, train_step
-from student.trainer import Means, fit, publish, training_rows, windows
+from student.trainer import Means, fit, num_training_rows, publish, windows
 from student.validation import ValidationSet, set_training, validate, validation_set
-from teachers.records import read_rows
+from teachers.records import absolute, read_rows
 
 _LESS_MEMORY = "lower student.texts_per_forward, or set student.gradient_cache"
 
@@ -48,10 +48,7 @@ def train_student(
     Raises:
         ValueError: there is nothing to train on, the loss is no longer a number, memory does not suffice.
     """
-    rows = training_rows(targets_uri)
-    num_contexts = rows.count()
-    if num_contexts == 0:
-        raise ValueError(f"{targets_uri}: no training rows")
+    num_contexts = num_training_rows(targets_uri)
     contexts_per_step = min(config.contexts_per_step, num_contexts)
     student = config.model_copy(
         update={"model": resolve_model(config.model), "contexts_per_step": contexts_per_step}
@@ -62,11 +59,11 @@ def train_student(
         train_loop_per_worker,
         {
             "student": student.model_dump(),
+            "targets": absolute(targets_uri),
             "steps_per_epoch": num_contexts // contexts_per_step,
             "num_steps": num_steps - num_steps % config.accumulation_steps,
             "validation": asdict(held_out) if held_out else None,
         },
-        rows,
         config,
         storage_uri,
         run_name,
@@ -117,7 +114,8 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
 
     metrics: dict[str, Any] = {}
     means = Means(config.contexts_per_step)
-    for step, batch in step_batches(config, loop["steps_per_epoch"], state.step, num_steps, means):
+    steps = step_batches(loop["targets"], config, loop["steps_per_epoch"], state.step, num_steps, means)
+    for step, batch in steps:
         if config.early_stopping and state.validations_without_gain >= config.early_stopping:
             break
         with memory_advice(_LESS_MEMORY):
@@ -157,12 +155,17 @@ def build_model(config: StudentConfig) -> StepEncoder:
 
 
 def step_batches(
-    config: StudentConfig, steps_per_epoch: int, steps_done: int, num_steps: int, means: Means
+    targets_uri: str,
+    config: StudentConfig,
+    steps_per_epoch: int,
+    steps_done: int,
+    num_steps: int,
+    means: Means,
 ) -> Iterator[tuple[int, StepBatch]]:
     """The steps after the first `steps_done`, numbered from 1; `means` learns how long they took to come."""
     for epoch in range(steps_done // steps_per_epoch, config.epochs):
         first = max(0, steps_done - epoch * steps_per_epoch)
-        batches = epoch_batches(windows, epoch, first, config)
+        batches = epoch_batches(partial(windows, targets_uri), epoch, first, config)
         for step in range(
             epoch * steps_per_epoch + first + 1, min((epoch + 1) * steps_per_epoch, num_steps) + 1
         ):

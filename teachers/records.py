@@ -190,13 +190,15 @@ class Rows:
         for batch in self.batches():
             yield from batch.to_pylist()
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows as Arrow has them, some hundreds at a time."""
+    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows, or some columns of them, as Arrow has them, some hundreds at a time."""
         filesystem, path = open_uri(self.uri)
         for file in _parquet_files(filesystem, path):
             with filesystem.open_input_file(file) as stream:
                 # Not pre-buffered, which keeps what was read until the whole file is.
-                for batch in pq.ParquetFile(stream, pre_buffer=False).iter_batches(_ROWS_AT_A_TIME):
+                for batch in pq.ParquetFile(stream, pre_buffer=False).iter_batches(
+                    _ROWS_AT_A_TIME, columns=columns
+                ):
                     if self._split is not None:
                         batch = batch.filter(pc.equal(batch["split"], self._split))
                     yield batch

@@ -8,6 +8,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("WANDB_MODE", "offline")
 # Ray Train takes a worker's report at each look: every 2 s, where tiny students take many steps a second.
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
+os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # as on every machine of its own, see jobs.cluster
 # Replicas have the environment that Ray was started with.
 ADMIN_KEY = os.environ["REJOINDER_ADMIN_KEY"] = "for tests"
 

@@ -23,7 +23,6 @@ JOB = [
     "--teachers.retriever.replicas=[0, 3]",
     '--teachers.retriever.node_labels={"role": "teacher"}',
     "--score.batch_size=1",
-    "--student.num_workers=1",
     '--student.node_labels={"role": "head"}',
     "--student.epochs=2",
     "--until=train",

@@ -61,7 +61,6 @@ def compare_config(run: Path, config: Path) -> Path:
     """The tiny job and one more teacher; what the others made lies in the store of `run`."""
     settings = yaml.safe_load(config.read_text())
     settings["teachers"]["another"] = {**settings["teachers"]["retriever"], "context_turns": 1}
-    settings["student"]["num_workers"] = 1
     settings["evaluate"] = {"contexts": 30}
     settings["compare"] = {
         "seeds": [1],

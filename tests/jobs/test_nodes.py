@@ -19,23 +19,19 @@ from tests.ray_head import RayHead, ray_head, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.weights, pytest.mark.timeout(1200)]
 NAME = "rejoinder"
-TEACHERS = [
-    "--teachers.chat.replicas=2",
-    "--teachers.chat.num_cpus=1",
-    '--teachers.chat.node_labels={"role": "teacher"}',
-    "--teachers.retriever.replicas=2",
-    '--teachers.retriever.node_labels={"role": "teacher"}',
-    "--finetune.epochs=0",
-    "--generate.contexts=30",
-    "--score.batch_size=1",
-]
 CHECKPOINT_EVERY = 4
 NUM_STEPS = 2 * (60 // 8)  # epochs of 60 contexts, 8 in a step
-TRAINING = [
+JOB = [
+    "--teachers.retriever.replicas=2",
+    '--teachers.retriever.node_labels={"role": "teacher"}',
+    "--score.batch_size=1",
+    "--student.num_workers=2",
     '--student.node_labels={"role": "trainer"}',
     "--student.epochs=2",
     "--student.report_every_steps=1",  # Ray Train takes one every two seconds: there is a middle
     f"--student.checkpoint_every_steps={CHECKPOINT_EVERY}",
+    f"--store=s3://{NAME}/store",
+    "--until=train",
 ]
 
 
@@ -83,34 +79,6 @@ def head(bucket: Bucket) -> Iterator[RayHead]:
         yield head
 
 
-def test_a_lost_node_of_teachers_costs_no_row_and_repeats_none(
-    head: RayHead, bucket: Bucket, config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    nodes = [head.add_node(2, "role=teacher") for _ in range(2)]
-    job = Submitted(
-        head,
-        "teachers",
-        config,
-        f"s3://{NAME}/run",
-        *TEACHERS,
-        f"--store=s3://{NAME}/store",
-        "--until=score",
-        upload=False,
-    )
-    job.wait(lambda: stored_rows(bucket.uri("store/pairs")))
-    before, killed = len(stored_rows(bucket.uri("store/pairs"))), time.monotonic()
-    head.kill_node(nodes[0])
-    assert job.end() == 0, job.said()
-    took = time.monotonic() - killed
-    found = stored_rows(bucket.uri("store/pairs"))
-    with capsys.disabled():
-        twice = len(found) - len(set(found))
-        print(f"\none of two nodes killed at {before} pairs: {len(found)} {took:.0f} s later, {twice} twice")
-    print(job.said())
-    assert len(set(found)) > before
-    assert len(found) == len(set(found))
-
-
 def trains(head: RayHead, node: subprocess.Popen[bytes]) -> bool:
     """Whether a training worker runs on the node."""
     return any("RayTrainWorker" in line for line in head.command_lines(node))
@@ -126,17 +94,33 @@ def reported_steps(run: str) -> list[int]:
     return []
 
 
-def test_a_lost_training_node_costs_the_steps_since_the_last_checkpoint(
+def test_lost_nodes_cost_no_row_of_teachers_and_the_steps_since_the_last_checkpoint(
     head: RayHead, bucket: Bucket, retriever_alone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of the two that train; another comes for it, as an autoscaler would have it."""
-    nodes = [head.add_node(1, "role=trainer") for _ in range(2)]
-    run, uri = bucket.uri("trained"), f"s3://{NAME}/trained"
-    job = Submitted(head, "trained", retriever_alone, uri, *TRAINING, "--until=train", upload=False)
+    """Of two nodes of teachers one in mid-score; in mid-training one of two, for which another comes."""
+    teachers, trainers = (
+        [head.add_node(num_cpus, f"role={role}") for _ in range(2)]
+        for num_cpus, role in ((1, "teacher"), (1, "trainer"))
+    )
+    run, store = bucket.uri("run"), bucket.uri("store/pairs")
+    job = Submitted(head, "lost", retriever_alone, f"s3://{NAME}/run", *JOB, upload=False)
+
+    job.wait(lambda: stored_rows(store))
+    at_kill, killed = len(stored_rows(store)), time.monotonic()
+    head.kill_node(teachers[0])
+    job.wait(lambda: "targets: " in job.said())
+    took = time.monotonic() - killed
+    found = stored_rows(store)
+    with capsys.disabled():
+        twice = len(found) - len(set(found))
+        print(f"\none of two nodes killed at {at_kill} pairs: {len(found)} {took:.0f} s later, {twice} twice")
+    assert len(set(found)) > at_kill
+    assert len(found) == len(set(found))
+
     job.wait(lambda: len(reported_steps(run)) > CHECKPOINT_EVERY + 1)
-    assert all(trains(head, node) for node in nodes)
+    assert all(trains(head, node) for node in trainers)
     killed = time.monotonic()
-    head.kill_node(nodes[0])
+    head.kill_node(trainers[0])
     new = head.add_node(1, "role=trainer")
     job.wait(lambda: trains(head, new))
     before = reported_steps(run)
@@ -146,7 +130,7 @@ def test_a_lost_training_node_costs_the_steps_since_the_last_checkpoint(
     assert job.end() == 0, job.said()
     with capsys.disabled():
         print(
-            f"\none of two training nodes killed at step {before[-1]} of {NUM_STEPS}: "
+            f"one of two training nodes killed at step {before[-1]} of {NUM_STEPS}: "
             f"step {went_on} {took:.0f} s later, {before[-1] - went_on + 1} steps repeated"
         )
     print(job.said())

@@ -145,7 +145,7 @@ def test_trials_train_on_what_the_teachers_made_and_ask_nothing(run: Path, confi
     store = run.parent / "store"
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*.parquet")}
     location = run.parent / "sweep"
-    options = ["--sweep", str(file), "--run", str(location), "--student.num_workers=1"]
+    options = ["--sweep", str(file), "--run", str(location)]
     output = run_job("sweep", config, *options)
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.parquet")} == before
     asked = [line for line in output.splitlines() if " to do, " in line]

@@ -55,42 +55,27 @@ def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() 
     assert asha.on_trial_result(None, trials["fourth"], {"train/validation_loss": 9.0}) == "CONTINUE"
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("ray_cluster")  # one that the sweep's own Ray must not be taken for
-def test_a_trial_that_lags_is_stopped_early_and_its_processes_and_what_it_reserved_are_gone(
-    tmp_path: Path,
-) -> None:
-    done = sweep(tmp_path, {**GRID, "early_terminate": {"type": "hyperband", "min_iter": 1}})
-    found = json.loads(done.splitlines()[-1])
-    best, lagging = found["trials"]
-    assert best["changes"] == {"student.similarity_scale": 1.0}
-    assert (best["stopped"], best["validations"], best["error"]) == (False, NUM_STEPS, None)
-    assert (lagging["stopped"], lagging["validations"], lagging["error"]) == (True, 1, None)
-    assert lagging["score"] > best["score"]
-    assert len(trained(tmp_path)) == 1
-    assert f"trial 1 of 2: train/validation_loss {best['score']:.4f} · --student.similarity_scale 1" in done
-    assert f"trial 2 of 2: train/validation_loss {lagging['score']:.4f}, stopped early · --student" in done
-    # What it had reserved the next trial would wait for.
-    assert found["left over"] == {"processes": [], "CPUs": 0}
+def command(folder: Path) -> list[str]:
+    """Runs the sweep in a process, and on a Ray, of its own."""
+    settings = {**GRID, "early_terminate": {"type": "hyperband", "min_iter": 1}}
+    return [sys.executable, "-m", "tests.jobs.trials_base", str(folder), yaml.safe_dump(settings)]
 
 
-def command(folder: Path, of: dict[str, Any]) -> list[str]:
-    """Runs a sweep in a process, and on a Ray, of its own."""
-    return [sys.executable, "-m", "tests.jobs.trials_base", str(folder), yaml.safe_dump(of)]
-
-
-def sweep(folder: Path, of: dict[str, Any]) -> str:
+def sweep(folder: Path) -> str:
     """What it printed."""
-    done = subprocess.run(command(folder, of), capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command(folder), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-4000:]
     return done.stdout
 
 
 @pytest.mark.slow
 @pytest.mark.faults
-def test_a_killed_sweep_goes_on_with_the_trials_that_are_left(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("ray_cluster")  # one that the sweep's own Ray must not be taken for
+def test_a_killed_sweep_goes_on_and_stops_the_trial_that_lags_of_which_nothing_is_left(
+    tmp_path: Path,
+) -> None:
     base_job(tmp_path)
-    first = subprocess.Popen(command(tmp_path, GRID))
+    first = subprocess.Popen(command(tmp_path))
     try:
         deadline = time.monotonic() + 240
         while not trained(tmp_path) and time.monotonic() < deadline:
@@ -105,7 +90,15 @@ def test_a_killed_sweep_goes_on_with_the_trials_that_are_left(tmp_path: Path) ->
         process.kill()
     before = trained(tmp_path)
     assert len(before) == 1
-    trials = json.loads(sweep(tmp_path, GRID).splitlines()[-1])["trials"]
-    after = trained(tmp_path)
-    assert len(after) == 2 and before.items() < after.items()
-    assert [(trial["validations"], trial["stopped"]) for trial in trials] == [(NUM_STEPS, False)] * 2
+    done = sweep(tmp_path)
+    found = json.loads(done.splitlines()[-1])
+    best, lagging = found["trials"]
+    assert best["changes"] == {"student.similarity_scale": 1.0}
+    assert (best["stopped"], best["validations"], best["error"]) == (False, NUM_STEPS, None)
+    assert (lagging["stopped"], lagging["validations"], lagging["error"]) == (True, 1, None)
+    assert lagging["score"] > best["score"]
+    assert trained(tmp_path) == before
+    assert f"trial 1 of 2: train/validation_loss {best['score']:.4f} · --student.similarity_scale 1" in done
+    assert f"trial 2 of 2: train/validation_loss {lagging['score']:.4f}, stopped early · --student" in done
+    # What it had reserved the next trial would wait for.
+    assert found["left over"] == {"processes": [], "CPUs": 0}

@@ -5,13 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from student.config import Kind
 from student.encoder import (
     EncoderSource,
     embed_texts,
     load_encoder,
     student_hash,
-    texts_to_vectors,
+    texts_to_vectors_of_each,
 )
 from student.packaged import resolve_model
 from student.text import context_text
@@ -40,18 +39,22 @@ def test_sparse_vectors_have_a_weight_above_zero_for_each_active_term(tiny_spars
     assert (vectors.data > 0).all()
 
 
-@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("number", [600, 60])  # by actors, and by this process
 def test_vectors_come_in_the_order_of_their_texts(
-    kind: Kind, tiny_encoder: Path, tiny_sparse_encoder: Path, ray_cluster: None
+    number: int, tiny_encoder: Path, tiny_sparse_encoder: Path, ray_cluster: None
 ) -> None:
-    source = EncoderSource(str(tiny_encoder if kind == "dense" else tiny_sparse_encoder), kind, 16, "fp32")
-    distinct = [f"w{i} w{j}" for i in range(30) for j in range(20)]  # more than a block of texts
+    sources = [
+        EncoderSource(str(tiny_encoder), "dense", 16, "fp32"),
+        EncoderSource(str(tiny_sparse_encoder), "sparse", 16, "fp32"),
+    ]
+    distinct = [f"w{i % 30} w{i // 30}" for i in range(number)]
     texts = [*distinct[::-1], *distinct[:3]]
     tally: list[tuple[int, int]] = []
-    found = texts_to_vectors({"context": texts}, source, lambda *counts: tally.append(counts))["context"]
-    expected = embed_texts(load_encoder(source), texts, "context")
-    assert abs(found - expected).max() < 1e-4
-    assert tally[-1] == (600, 600)
+    found = texts_to_vectors_of_each({"context": texts}, sources, lambda *counts: tally.append(counts))
+    for source, vectors in zip(sources, found, strict=True):
+        expected = embed_texts(load_encoder(source), texts, "context")
+        assert abs(vectors["context"] - expected).max() < 1e-4
+    assert tally[-1] == (2 * number, 2 * number)
 
 
 def test_a_model_of_the_other_kind_is_refused(tiny_encoder: Path, tiny_sparse_encoder: Path) -> None:

@@ -1,34 +1,60 @@
 """Workers whose process breaks, hangs or is killed: every row is stored once, the bad one with its error."""
 
+import json
 import os
 import signal
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from teachers.config import SimilarityTeacher
+from teachers.config import EndpointTeacher
 from teachers.records import PAIR_SCORES, read_rows
 from teachers.store import Row, content_key, open_store
 from teachers.teacher import Teacher, TeacherError
 from teachers.work import work_files, write_work
 from teachers.worker import Task, Worker, run_teacher
-from tests.tiny_models import make_student
 
 pytestmark = pytest.mark.slow
 NUM_ROWS, BATCH = 12, 4
 _WANTED = pa.schema([("key", pa.string()), ("folder", pa.string()), ("fault", pa.string())])
 
 
+class _Says(BaseHTTPRequestHandler):
+    """Answers what a teacher is asked before it is used."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        answer = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "fine"}}]}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
 @pytest.fixture(scope="module")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> SimilarityTeacher:
-    """The lightest real teacher, for faults that the task forces."""
-    folder = make_student(tmp_path_factory.mktemp("retriever") / "model", ["hello", "you"])
-    return SimilarityTeacher(
-        kind="similarity", model=str(folder), num_cpus=1, max_tokens=16, batch_timeout_s=5
-    )
+def teacher() -> Iterator[EndpointTeacher]:
+    """The teacher whose process starts fastest, for faults that the task forces."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Says) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield EndpointTeacher(
+            kind="endpoint",
+            base_url=f"http://127.0.0.1:{server.server_port}/v1",
+            model="tiny",
+            num_cpus=1,
+            batch_timeout_s=5,
+        )
+        server.shutdown()
 
 
 def _run(teacher: Teacher, rows: list[Row]) -> list[Row]:
@@ -63,7 +89,7 @@ def _aside(row: Row, error: str) -> list[Row]:
     return [_row(row, error)]
 
 
-def _store(tmp_path: Path, teacher: SimilarityTeacher, faults: dict[int, str]) -> dict[str, str | None]:
+def _store(tmp_path: Path, teacher: EndpointTeacher, faults: dict[int, str]) -> dict[str, str | None]:
     """Has NUM_ROWS rows done, of which some have a fault; key -> error of what is stored then."""
     work = [
         {"key": f"row {number:02}", "folder": str(tmp_path), "fault": faults.get(number)}
@@ -77,7 +103,7 @@ def _store(tmp_path: Path, teacher: SimilarityTeacher, faults: dict[int, str]) -
     return {row["key"]: row["error"] for row in rows}
 
 
-def _do(tmp_path: Path, teacher: SimilarityTeacher, work: list[Row]) -> int:
+def _do(tmp_path: Path, teacher: EndpointTeacher, work: list[Row]) -> int:
     """Has the rows of `work` done that are not stored; how many were made."""
     stored = _stored_keys(tmp_path)
     missing = [row for row in work if row["key"] not in stored]
@@ -98,7 +124,7 @@ def _asked(tmp_path: Path) -> Counter[str]:
 
 @pytest.mark.faults
 def test_rows_that_break_the_engine_are_set_aside_alone(
-    ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
 ) -> None:
     refused = dict.fromkeys((0, 1, 2), "refused")  # however many, the engine is not at fault
     stored = _store(tmp_path, teacher, {**refused, 5: "hangs", 6: "engine", 10: "killed"})
@@ -118,7 +144,7 @@ def test_rows_that_break_the_engine_are_set_aside_alone(
 
 
 def test_a_killed_worker_costs_its_batch_and_no_row(
-    ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
 ) -> None:
     stored = _store(tmp_path, teacher, {5: "killed once"})
     assert set(stored.values()) == {None}
@@ -127,7 +153,7 @@ def test_a_killed_worker_costs_its_batch_and_no_row(
 
 @pytest.mark.faults
 def test_an_engine_that_fails_at_row_after_row_ends_the_job_and_keeps_what_is_done(
-    ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
 ) -> None:
     with pytest.raises(TeacherError, match=r"teachers\.tiny: its engine failed at \d rows in a row.*CUDA"):
         _store(tmp_path, teacher, dict.fromkeys(range(BATCH, NUM_ROWS), "engine"))
@@ -138,14 +164,14 @@ def test_an_engine_that_fails_at_row_after_row_ends_the_job_and_keeps_what_is_do
 
 
 def test_a_teacher_at_fault_ends_the_job_at_once(
-    ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
 ) -> None:
     with pytest.raises(TeacherError, match=r"teachers\.tiny: the key is wrong"):
         _store(tmp_path, teacher, {0: "key"})
 
 
 def test_a_file_that_was_cut_off_is_made_again(
-    ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
 ) -> None:
     _store(tmp_path, teacher, {})
     first = min((tmp_path / "store").glob("*.parquet"))
@@ -160,7 +186,7 @@ def test_a_file_that_was_cut_off_is_made_again(
 
 
 def test_a_batch_that_is_stored_is_not_made_again_with_the_rest_of_its_file(
-    ray_cluster: None, tmp_path: Path, teacher: SimilarityTeacher
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
 ) -> None:
     work = [{"key": f"row {number:02}", "folder": str(tmp_path), "fault": None} for number in range(NUM_ROWS)]
     uri = {name: str(tmp_path / name) for name in ("work", "store", "notes")}
