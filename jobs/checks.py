@@ -8,6 +8,7 @@ import ray
 
 from jobs.cluster import is_joined
 from jobs.config import ConfigError, JobConfig
+from jobs.search_config import SearchConfig
 from student.config import TrainingConfig
 from student.packaged import resolve_model
 from teachers.candidates import RANKED_CANDIDATES
@@ -15,25 +16,35 @@ from teachers.config import EndpointTeacher
 from teachers.conversations import check_source
 from teachers.filters import filters
 from teachers.packaged import check_model
+from teachers.rewriting import read_prompt
 
 
 def check_inputs(config: JobConfig) -> None:
-    """Raises ConfigError where conversations or weights that the config names are missing."""
+    """Raises ConfigError where data or weights that the config names are missing."""
+    _check_teachers(config)
+    _check("student.model", lambda: resolve_model(config.student.model))
+    if isinstance(config, SearchConfig):
+        _check("documents.corpus", lambda: check_source(config.documents.corpus))
+        _check("questions.conversations", lambda: check_source(config.questions.conversations))
+        _check("rewriting.prompt", lambda: read_prompt(config.rewriting))
+        return
     _check("examples.conversations", lambda: check_source(config.examples.conversations))
+    filters(config.filters)
+    _check("candidates.retriever", lambda: resolve_model(config.candidates.retriever))
+    if config.examples.max_test < RANKED_CANDIDATES:
+        raise ConfigError(
+            f"examples.max_test: {config.examples.max_test} test replies are fewer than the "
+            f"{RANKED_CANDIDATES} candidates of hits@1/{RANKED_CANDIDATES}"
+        )
+
+
+def _check_teachers(config: JobConfig) -> None:
     for name, teacher in config.teachers.items():
         if isinstance(teacher, EndpointTeacher):
             if teacher.tokenizer is not None:
                 _check(f"teachers.{name}.tokenizer", partial(check_model, teacher.tokenizer))
         else:
             _check(f"teachers.{name}.model", partial(check_model, teacher.model))
-    filters(config.filters)
-    _check("candidates.retriever", lambda: resolve_model(config.candidates.retriever))
-    _check("student.model", lambda: resolve_model(config.student.model))
-    if config.examples.max_test < RANKED_CANDIDATES:
-        raise ConfigError(
-            f"examples.max_test: {config.examples.max_test} test replies are fewer than the "
-            f"{RANKED_CANDIDATES} candidates of hits@1/{RANKED_CANDIDATES}"
-        )
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,24 @@ def print_ladder(tables: Iterable[dict[str, Any]]) -> None:
         _console().print(table)
 
 
+def print_search(run: RunDirectory, found: dict[str, Any]) -> None:
+    """Writes and prints every way to search with its measures and 95 % intervals."""
+    run.write_json(found, "report", "search.json")
+    table = Table(
+        title=f"{found['questions']} test questions, {found['documents']} documents, 95 % intervals"
+    )
+    table.add_column("system")
+    metrics = list(next(iter(found["systems"].values())))
+    for metric in metrics:
+        table.add_column(metric)
+    for system, values in found["systems"].items():
+        cells = (
+            f"{(v := values[metric])['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for metric in metrics
+        )
+        table.add_row(system, *cells)
+    _console().print(table)
+
+
 def print_timings(run: RunDirectory, stages: list[str]) -> None:
     """One line: what each stage took when it was done."""
     seconds = {stage: run.read_json("stages", f"{stage}.json")["seconds"] for stage in stages}

@@ -180,3 +180,26 @@ class StudentConfig(TrainingConfig):
         if self.encoders == "frozen_responses" and sparsity.response_terms is not None:
             raise ValueError("sparsity.response_terms: the response encoder is frozen")
         return self
+
+
+class PoolsConfig(BaseModel):
+    """The documents that a question's student learns from."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    depth: int = Field(1000, ge=1)
+    """Documents that each teacher finds; all teachers score what any of them found."""
+    negatives: int = Field(16, ge=1)
+    """Drawn from the pool for each question, beside its relevant documents (DiSCo: 16)."""
+    first_rank: int = Field(11, ge=1)
+    """The best rank, by the teachers' mean, that is drawn (DiSCo: 11)."""
+    last_rank: int = Field(960, ge=1)
+    """The last one (DiSCo: 960)."""
+    seed: int = 0
+    """Seed of the draw."""
+
+    @model_validator(mode="after")
+    def _window(self) -> Self:
+        if self.last_rank < self.first_rank:
+            raise ValueError(f"last_rank = {self.last_rank} is before first_rank = {self.first_rank}")
+        return self

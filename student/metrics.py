@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import ir_measures
 import numpy as np
-from ir_measures import RR, R, nDCG
+from ir_measures import AP, RR, R, nDCG
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -22,6 +22,15 @@ _AMONG_ALL = {
 }
 _AMONG_CANDIDATES = {"hits@1/20": R @ 1, "mrr": RR}
 
+# TREC CAsT's and DiSCo's.
+_SEARCH = {
+    "ndcg@3": nDCG @ 3,
+    "mrr": RR @ DEPTH,
+    "recall@10": R @ 10,
+    "recall@100": R @ 100,
+    "map": AP @ DEPTH,
+}
+
 Qrels = Mapping[str, Mapping[str, int]]
 Run = Mapping[str, Mapping[str, float]]
 
@@ -29,6 +38,11 @@ Run = Mapping[str, Mapping[str, float]]
 def rank_metrics(qrels: Qrels, run: Run) -> dict[str, NDArray[np.float64]]:
     """`mrr`, `recall@1/10/100` and `ndcg@10` [Q] of a run: query -> document -> score."""
     return _by_query(_AMONG_ALL, qrels, run)
+
+
+def search_metrics(qrels: Qrels, run: Run) -> dict[str, NDArray[np.float64]]:
+    """`ndcg@3`, `mrr`, `recall@10/100` and `map` [Q] of a run; a query of which it knows nothing has 0."""
+    return _by_query(_SEARCH, qrels, run)
 
 
 def candidate_metrics(qrels: Qrels, run: Run) -> dict[str, NDArray[np.float64]]:

@@ -40,6 +40,50 @@ class ExamplesConfig(Section):
     """Seed of every random choice here."""
 
 
+class DocumentsConfig(Section):
+    """A corpus in, documents out."""
+
+    corpus: str
+    """JSON Lines or Parquet with `doc_id`, `text` and perhaps `title` (path, s3:// or gs://)."""
+    max_characters: int = Field(4000, ge=16)
+    """Longer documents are cut at a word; an encoder reads some hundreds of tokens."""
+
+
+class QuestionsConfig(Section):
+    """Conversations that end with a question in, questions out."""
+
+    conversations: str
+    """JSON Lines or Parquet with `messages`, whose last turn is the user's; `positives`, `ignore` (document
+    ids), `query_rewrite`, `id` and `conversation_id` where there are any."""
+    qrels: str | None = None
+    """TREC's judgements of these questions; they count beside `positives`."""
+    max_characters: int = Field(2000, ge=16)
+    """Longer turns are cut at a word."""
+    validation_share: float = Field(0.1, ge=0, lt=1)
+    """Share of conversations, not of questions."""
+    test_share: float = Field(0.2, ge=0, le=1)
+    """Share of conversations; 1 trains on none of them."""
+    seed: int = 0
+    """Seed of the split."""
+
+
+class RewritingConfig(Section):
+    """What teachers search with in place of a conversation."""
+
+    prompt: str = "configs/rewriting/few_shot.txt"
+    """File of the request to the teachers that write; `{conversation}` stands for the turns so far."""
+    max_tokens: int = Field(64, ge=1)
+    """Of a rewrite, which is cut there."""
+    temperature: float = Field(0.1, gt=0)
+    """Sampling temperature."""
+    batch_size: int = Field(256, ge=1)
+    """Questions in one engine call, and the most that a crash repeats."""
+    human: bool = True
+    """People's rewrites (`query_rewrite`), where there are any, are a teacher's, too."""
+    seed: int = 0
+    """Seed of the sampling."""
+
+
 class _Teacher(Section):
     """What every kind of teacher needs to run; none of it changes what the teacher says."""
 

@@ -48,18 +48,24 @@ def check_source(source: str) -> None:
 
 
 def read(source: str) -> Iterator[tuple[str, Any]]:
-    """Yields (row name, raw row); a row that cannot be parsed is yielded as an Exception."""
-    if source == CHITCHAT:
-        yield from _read_chitchat()
-        return
+    """Yields (row name, raw row) of conversations; a row that cannot be parsed is yielded as an Exception."""
+    return _read_chitchat() if source == CHITCHAT else read_files(source, "messages")
+
+
+def read_files(source: str, column: str) -> Iterator[tuple[str, Any]]:
+    """Likewise of JSON Lines, also gzipped, or Parquet, of one file or of a folder.
+
+    Raises:
+        ValueError: a Parquet file has no such column.
+    """
     filesystem, path = open_uri(source)
     for file in _files(filesystem, path):
         name = Path(file).name
         if file.endswith(".parquet"):
             with filesystem.open_input_file(file) as stream:
                 parquet = pq.ParquetFile(stream)
-                if "messages" not in parquet.schema_arrow.names:
-                    raise ValueError(f"{file} has no column `messages`")
+                if column not in parquet.schema_arrow.names:
+                    raise ValueError(f"{file} has no column `{column}`")
                 rows = (row for batch in parquet.iter_batches(1024) for row in batch.to_pylist())
                 for number, row in enumerate(rows):
                     yield f"{name}:{number}", row

@@ -65,7 +65,7 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
             cleaned = clean(raw, config.max_characters)
         except ValueError as error:
             counts["conversations rejected"] += 1
-            rejected.write({"origin": name, "row": _as_text(raw), "reason": str(error)})
+            rejected.write({"origin": name, "row": as_text(raw), "reason": str(error)})
             continue
         counts.update(cleaned.dropped)
         if len(cleaned.messages) < 2:
@@ -97,10 +97,15 @@ def split_of(conversation_id: str, senders: Collection[str], config: ExamplesCon
     held_out = [_position(f"{config.seed}:sender:{name}") < config.held_out_senders for name in senders]
     if any(held_out):
         return "test_by_sender" if all(held_out) else None
-    position = _position(f"{config.seed}:{conversation_id}")
-    if position < config.test_share:
+    return split_by(f"{config.seed}:{conversation_id}", config.validation_share, config.test_share)
+
+
+def split_by(name: str, validation_share: float, test_share: float) -> str:
+    """`train`, `validation` or `test`: always the same for a name."""
+    position = _position(name)
+    if position < test_share:
         return "test"
-    return "validation" if position < config.test_share + config.validation_share else "train"
+    return "validation" if position < test_share + validation_share else "train"
 
 
 def _position(name: str) -> float:
@@ -173,5 +178,6 @@ def _chosen(database: duckdb.DuckDBPyConnection) -> Iterator[Row]:
         }
 
 
-def _as_text(raw: object) -> str:
+def as_text(raw: object) -> str:
+    """A row that was rejected, as REJECTED keeps it."""
     return json.dumps(raw, default=str, ensure_ascii=True)[:2000]

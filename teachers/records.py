@@ -25,6 +25,27 @@ MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SPLITS = ("train", "validation", "test", "test_by_sender")
 SOURCES = ("gold", "generated", "retrieved", "random")
 
+# Writes: teachers.documents. Reads: all of search. A document has one row, in the corpus's order.
+DOCUMENTS = pa.schema([("doc_id", pa.string()), ("text", pa.string())])
+
+# Writes: teachers.questions. Reads: all of search.
+# No conversation is in two splits. A search for a question leaves out the documents in `ignored`.
+QUESTIONS = pa.schema(
+    [
+        ("question_id", pa.string()),
+        ("conversation_id", pa.string()),
+        ("split", pa.string()),
+        ("context", pa.list_(MESSAGE)),  # oldest turn first; the last one is the question
+        ("rewrite", pa.string()),  # a person's, as a query that stands alone; null where there is none
+        ("positives", pa.list_(pa.string())),  # relevant documents
+        ("ignored", pa.list_(pa.string())),
+    ]
+)
+
+# Writes: teachers.rewriting, one dataset per teacher. Reads: student.pools.
+# The query that a teacher would search with, in the order of QUESTIONS.
+REWRITES = pa.schema([("question_id", pa.string()), ("query", pa.string())])
+
 # Writes: teachers.conversations. Reads: teachers.examples.
 CONVERSATIONS = pa.schema([("conversation_id", pa.string()), ("messages", pa.list_(MESSAGE))])
 
@@ -205,16 +226,16 @@ class Rows:
 
 
 class Beside:
-    """Rows of a dataset that go with some rows of another, by `example_id` and in the same order."""
+    """Rows of a dataset that go with some rows of another, by the ids in `column` and in the same order."""
 
-    def __init__(self, uri: str) -> None:
-        self._uri, self._rows = uri, iter(Rows(uri))
+    def __init__(self, uri: str, column: str = "example_id") -> None:
+        self._uri, self._column, self._rows = uri, column, iter(Rows(uri))
         self._next = next(self._rows, None)
 
-    def of(self, example_id: str) -> dict[str, Any] | None:
+    def of(self, own_id: str) -> dict[str, Any] | None:
         """The row that goes with this one of the other dataset; None where there is none."""
         row = self._next
-        if row is None or row["example_id"] != example_id:
+        if row is None or row[self._column] != own_id:
             return None
         self._next = next(self._rows, None)
         return row
@@ -222,7 +243,7 @@ class Beside:
     def end(self) -> None:
         """Raises ValueError where a row is left: it is of another example, or in another order."""
         if self._next is not None:
-            raise ValueError(f"{self._uri}: {self._next['example_id']} is no example, or out of order")
+            raise ValueError(f"{self._uri}: {self._next[self._column]} is of no other row, or out of order")
 
 
 def _parquet_files(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:

@@ -1,0 +1,52 @@
+"""Conversational search (DiSCo): documents and questions in, a student that searches without rewriting out.
+
+python jobs/search.py --config configs/search.yaml [--student.learning_rate 3e-5 …]
+"""
+
+import sys
+
+from jobs.config import ConfigError
+from jobs.search_config import parse_search
+from jobs.start import started
+
+
+def main() -> int:
+    """Runs the stages that are missing. Exit status 2: the user's config or data is wrong."""
+    try:
+        return run_search(sys.argv[1:])
+    except (ConfigError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run_search(arguments: list[str]) -> int:
+    """See `main`.
+
+    Raises:
+        ConfigError, ValueError: the config or the data is wrong.
+    """
+    config, options = parse_search(arguments)
+    with started(config, options.run or options.config.stem) as (run, tracker):
+        from jobs import search_stages
+        from jobs.job import Job
+        from jobs.report import print_search, print_timings
+        from jobs.stages import train
+
+        job = Job(config, run, tracker)
+        for stage in (
+            search_stages.documents,
+            search_stages.questions,
+            search_stages.rewrite,
+            search_stages.vectors,
+            search_stages.pools,
+            search_stages.targets,
+        ):
+            stage(job, config)
+        train(job)
+        print_search(run, search_stages.evaluate(job, config))
+        print_timings(run, list(job.keys))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""The stages of a search job, in order (DiSCo): documents and questions to a student that searches."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jobs.job import Job
+from jobs.run_directory import key_of
+from jobs.search_config import SearchConfig
+from jobs.stages import embedding
+from jobs.teaching import generate_samples
+from student.document_search import (
+    bm25_runs,
+    encoder_runs,
+    held_out_questions,
+    mean_run,
+    measure_run,
+    student_queries,
+)
+from student.document_vectors import read_vectors, write_vectors
+from student.encoder import EncoderSource
+from student.packaged import resolve_model
+from student.pools import write_pooled_candidates
+from student.statistics import interval
+from teachers.config import Writer, writes
+from teachers.documents import write_documents
+from teachers.generation import StoredSamples
+from teachers.questions import write_questions, write_validation_examples
+from teachers.records import Rows
+from teachers.rewriting import (
+    HUMAN,
+    Requests,
+    as_generation,
+    read_prompt,
+    write_human_rewrites,
+    write_rewrites,
+)
+from teachers.store import samples_uri
+from teachers.targets import write_targets
+from teachers.trec import Judgement, write_qrels, write_run, write_topics
+
+
+def documents(job: Job, config: SearchConfig) -> None:
+    """The corpus becomes documents, each once."""
+    job.once(
+        "documents",
+        key_of(config.documents.model_dump()),
+        lambda: write_documents(
+            job.run.at("documents"), job.run.at("rejected", "documents"), config.documents
+        ),
+    )
+
+
+def questions(job: Job, config: SearchConfig) -> None:
+    """Conversations that end with a question, split by conversation."""
+
+    def work() -> dict[str, Any]:
+        counts = write_questions(
+            job.run.at("documents"),
+            job.run.at("questions"),
+            job.run.at("rejected", "questions"),
+            config.questions,
+        )
+        write_validation_examples(job.run.at("questions"), job.run.at("documents"), job.run.at("examples"))
+        return counts
+
+    job.once("questions", key_of(job.keys["documents"], config.questions.model_dump()), work)
+
+
+def rewrite(job: Job, config: SearchConfig) -> None:
+    """Each teacher rewrites every question so that it stands alone; people's rewrites stand beside."""
+    uri, prompt, generation = (
+        job.run.at("questions"),
+        read_prompt(config.rewriting),
+        as_generation(config.rewriting),
+    )
+    writers: dict[str, Writer] = {name: teacher for name, teacher in job.teachers.items() if writes(teacher)}
+    requests = Requests(uri, prompt)
+    folders = {name: samples_uri(job.store, teacher, generation) for name, teacher in writers.items()}
+
+    def work() -> dict[str, Any]:
+        generate_samples(job.run, job.store, writers, requests, generation)
+        counts: dict[str, Any] = {}
+        for name, teacher in writers.items():
+            samples = StoredSamples(folders[name], requests, teacher, generation)
+            counts[name] = write_rewrites(uri, samples, job.run.at("rewrites", name))
+            write_topics(
+                job.run.at("runs", f"{name}.topics.tsv"),
+                ((row["question_id"], row["query"]) for row in Rows(job.run.at("rewrites", name))),
+            )
+        counts[HUMAN] = write_human_rewrites(uri, job.run.at("rewrites", HUMAN))
+        return counts
+
+    key = key_of(job.keys["questions"], prompt, folders, {n: t.system_prompt for n, t in writers.items()})
+    job.once("rewrite", key, work)
+
+
+def vectors(job: Job, config: SearchConfig) -> None:
+    """The documents' vectors, by the encoder that stays as it is: whatever is trained, they do not change."""
+    encoder = retriever(config)
+    job.once(
+        "vectors",
+        key_of(job.keys["documents"], config.student.model, config.student.kind, config.student.max_tokens),
+        lambda: embedding(
+            lambda tally: write_vectors(job.run.at("documents"), job.run.at("vectors"), encoder, tally)
+        ),
+    )
+
+
+def pools(job: Job, config: SearchConfig) -> None:
+    """What the teachers find becomes each training question's candidates, which all of them score."""
+    scores = {name: job.run.at("scores", name) for name in rewrites(job, config)}
+
+    def work() -> dict[str, Any]:
+        with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
+            found = read_vectors(job.run.at("vectors"), Path(scratch))
+            return embedding(
+                lambda tally: write_pooled_candidates(
+                    job.run.at("questions"),
+                    job.run.at("documents"),
+                    rewrites(job, config),
+                    found,
+                    retriever(config),
+                    job.run.at("candidates"),
+                    scores,
+                    config.pools,
+                    tally,
+                )
+            )
+
+    job.once(
+        "pools",
+        key_of(job.keys["vectors"], job.keys["rewrite"], list(scores), config.pools.model_dump()),
+        work,
+    )
+
+
+def targets(job: Job, config: SearchConfig) -> None:
+    """The teachers' scores become one target distribution for each question."""
+    scores = {name: job.run.at("scores", name) for name in rewrites(job, config)}
+    counts = job.once(
+        "targets",
+        key_of(job.keys["pools"], config.targets.model_dump()),
+        lambda: write_targets(job.run.at("candidates"), scores, job.run.at("targets"), config.targets),
+    )
+    if "warning" in counts:
+        print(f"warning: {counts['warning']}", flush=True)
+
+
+def evaluate(job: Job, config: SearchConfig) -> dict[str, Any]:
+    """Every way to search, on the test questions; runs and judgements in TREC's format."""
+
+    def work() -> dict[str, Any]:
+        asked = held_out_questions(job.run.at("questions"), "test", rewrites(job, config))
+        doc_ids = [row["doc_id"] for row in Rows(job.run.at("documents"))]
+        frozen = retriever(config)
+        student = EncoderSource(job.run.at("student"), frozen.kind, frozen.max_tokens, frozen.precision)
+        own = {"student": student_queries(job.run.at("questions"), "test", config.student.context_turns)}
+        with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
+            found = read_vectors(job.run.at("vectors"), Path(scratch))
+            ways = {
+                **asked.asked,
+                **{f"{name}'s rewrite": of for name, of in asked.rewrites.items() if name != HUMAN},
+            }
+            runs = {
+                f"BM25, {way}": run for way, run in bm25_runs(job.run.at("documents"), asked, ways).items()
+            }
+            by_encoder = embedding(lambda tally: encoder_runs(doc_ids, found, asked, ways, frozen, tally))
+            runs |= {f"retriever, {way}": run for way, run in by_encoder.items()}
+            if len(asked.rewrites) > 1:
+                runs["retriever, teachers' mean"] = embedding(
+                    lambda tally: mean_run(doc_ids, found, asked, frozen, config.pools.depth, tally)
+                )
+            runs |= embedding(lambda tally: encoder_runs(doc_ids, found, asked, own, student, tally))
+        write_qrels(
+            job.run.at("runs", "qrels.txt"),
+            (Judgement(query, doc, grade) for query, of in asked.qrels.items() for doc, grade in of.items()),
+        )
+        measured = {}
+        for name, run in runs.items():
+            file = "".join(character if character.isalnum() else "-" for character in name)
+            write_run(job.run.at("runs", f"{file}.trec"), run, file)
+            groups = [asked.conversation_ids[question] for question in asked.qrels]
+            measured[name] = {
+                metric: vars(interval(values[None], groups))
+                for metric, values in measure_run(asked, run).items()
+            }
+        return {"questions": len(asked.qrels), "documents": len(doc_ids), "systems": measured}
+
+    return job.once("evaluate", key_of(job.keys["train"], job.keys["pools"]), work)
+
+
+def rewrites(job: Job, config: SearchConfig) -> dict[str, str]:
+    """Teacher -> where its REWRITES lie."""
+    uris = {name: job.run.at("rewrites", name) for name in job.teachers}
+    human = job.run.at("rewrites", HUMAN)
+    if config.rewriting.human and any(True for _ in Rows(human)):
+        uris[HUMAN] = human
+    return uris
+
+
+def retriever(config: SearchConfig) -> EncoderSource:
+    """The student before its training."""
+    student = config.student
+    return EncoderSource(resolve_model(student.model), student.kind, student.max_tokens, student.precision)

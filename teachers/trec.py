@@ -1,0 +1,107 @@
+"""TREC's files: relevance judgements (qrels), runs and topics, for other people's tools and from them.
+
+Columns are separated by spaces or tabs; lines that are empty are passed over.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from teachers.records import open_uri
+
+
+class Judgement(NamedTuple):
+    """A line of qrels: a document's relevance to a query, 0 or below for none."""
+
+    query_id: str
+    doc_id: str
+    relevance: int
+
+
+class Ranked(NamedTuple):
+    """A line of a run: a document that was found for a query."""
+
+    query_id: str
+    doc_id: str
+    rank: int
+    score: float
+    tag: str
+    """The run's name."""
+
+
+def read_qrels(uri: str) -> Iterator[Judgement]:
+    """Raises ValueError where a line is not `query 0 document relevance`; names file and line."""
+    for place, words in _lines(uri, 4):
+        try:
+            yield Judgement(words[0], words[2], int(words[3]))
+        except ValueError:
+            raise ValueError(f"{place}: relevance {words[3]!r} is not a whole number") from None
+
+
+def read_run(uri: str) -> Iterator[Ranked]:
+    """Raises ValueError where a line is not `query Q0 document rank score tag`; names file and line."""
+    for place, words in _lines(uri, 6):
+        try:
+            yield Ranked(words[0], words[2], int(words[3]), float(words[4]), words[5])
+        except ValueError:
+            raise ValueError(f"{place}: rank {words[3]!r} or score {words[4]!r} is not a number") from None
+
+
+def read_topics(uri: str) -> Iterator[tuple[str, str]]:
+    """(id, query) of each line, the id before the first tab.
+
+    Raises:
+        ValueError: a line has no tab; names file and line.
+    """
+    for number, line in enumerate(_text(uri).splitlines(), start=1):
+        if line.strip():
+            query_id, tab, query = line.partition("\t")
+            if not tab or not query_id.strip():
+                raise ValueError(f"{uri}:{number}: wanted is an id, a tab and a query")
+            yield query_id.strip(), query.strip()
+
+
+def write_qrels(uri: str, judgements: Iterable[Judgement]) -> None:
+    """Replaces the file."""
+    _write(uri, (f"{query_id} 0 {doc_id} {relevance}" for query_id, doc_id, relevance in judgements))
+
+
+def write_run(uri: str, run: Mapping[str, Mapping[str, float]], tag: str) -> None:
+    """Replaces the file by query -> document -> score: best first, by document where scores tie."""
+    lines = (
+        f"{query_id} Q0 {doc_id} {rank} {score:.9g} {tag}"
+        for query_id, scores in run.items()
+        for rank, (doc_id, score) in enumerate(
+            sorted(scores.items(), key=lambda found: (-found[1], found[0])), start=1
+        )
+    )
+    _write(uri, lines)
+
+
+def write_topics(uri: str, topics: Iterable[tuple[str, str]]) -> None:
+    """Replaces the file by (id, query)."""
+    _write(uri, (f"{query_id}\t{' '.join(query.split())}" for query_id, query in topics))
+
+
+def _lines(uri: str, num_words: int) -> Iterator[tuple[str, list[str]]]:
+    """(file and line, its words) of each line."""
+    for number, line in enumerate(_text(uri).splitlines(), start=1):
+        if words := line.split():
+            if len(words) != num_words:
+                raise ValueError(f"{uri}:{number}: {len(words)} columns, {num_words} are wanted")
+            yield f"{uri}:{number}", words
+
+
+def _text(uri: str) -> str:
+    filesystem, path = open_uri(uri)
+    try:
+        with filesystem.open_input_stream(path) as stream:  # decompressed where its name says so
+            return str(stream.read().decode())
+    except FileNotFoundError:
+        raise ValueError(f"{uri!r} does not exist") from None
+
+
+def _write(uri: str, lines: Iterable[str]) -> None:
+    filesystem, path = open_uri(uri)
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+    with filesystem.open_output_stream(path, compression=None) as stream:
+        stream.write("".join(f"{line}\n" for line in lines).encode())
