@@ -43,8 +43,10 @@ def run_search(arguments: list[str]) -> int:
         ):
             stage(job, config)
         train(job)
+        search_stages.index(job, config)
         print_search(run, search_stages.evaluate(job, config))
         print_timings(run, list(job.keys))
+    print(f"search it: make serve RUN={options.run or options.config.stem}   (then POST /search)")
     return 0
 
 

@@ -9,7 +9,7 @@ from student.config import PoolsConfig
 from teachers.config import DocumentsConfig, QuestionsConfig, RewritingConfig, writes
 
 # Of a job's sections, those that search has no use for.
-_OTHERS = ("examples", "finetune", "generate", "filters", "candidates", "score", "index", "evaluate")
+_OTHERS = ("examples", "finetune", "generate", "filters", "candidates", "score", "evaluate")
 
 
 class SearchConfig(JobConfig):

@@ -1,14 +1,18 @@
 """The stages of a search job, in order (DiSCo): documents and questions to a student that searches."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from jobs.job import Job
 from jobs.run_directory import key_of
 from jobs.search_config import SearchConfig
 from jobs.stages import embedding
 from jobs.teaching import generate_samples
+from serve.index import write_version
 from student.document_search import (
     bm25_runs,
     encoder_runs,
@@ -26,7 +30,7 @@ from teachers.config import Writer, writes
 from teachers.documents import write_documents
 from teachers.generation import StoredSamples
 from teachers.questions import write_questions, write_validation_examples
-from teachers.records import Rows
+from teachers.records import RESPONSE_SET, Rows
 from teachers.rewriting import (
     HUMAN,
     Requests,
@@ -154,7 +158,7 @@ def evaluate(job: Job, config: SearchConfig) -> dict[str, Any]:
         asked = held_out_questions(job.run.at("questions"), "test", rewrites(job, config))
         doc_ids = [row["doc_id"] for row in Rows(job.run.at("documents"))]
         frozen = retriever(config)
-        student = EncoderSource(job.run.at("student"), frozen.kind, frozen.max_tokens, frozen.precision)
+        student = trained(job, config)
         own = {"student": student_queries(job.run.at("questions"), "test", config.student.context_turns)}
         with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
             found = read_vectors(job.run.at("vectors"), Path(scratch))
@@ -190,6 +194,24 @@ def evaluate(job: Job, config: SearchConfig) -> dict[str, Any]:
     return job.once("evaluate", key_of(job.keys["train"], job.keys["pools"]), work)
 
 
+def index(job: Job, config: SearchConfig) -> None:
+    """The documents and their vectors, as they are, with the student that searches them now."""
+
+    def work() -> dict[str, Any]:
+        rows = (
+            {"response_id": row["doc_id"], "text": row["text"], "source": "gold", "teacher": None}
+            for row in Rows(job.run.at("documents"))
+        )
+        responses = pa.Table.from_pylist(list(rows), schema=RESPONSE_SET)
+        with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
+            found = read_vectors(job.run.at("vectors"), Path(scratch))
+            turns = config.student.context_turns
+            version = write_version(responses, found, trained(job, config), job.run.uri, config.index, turns)
+        return {"version": version, "documents": len(responses)}
+
+    job.once("index", key_of(job.keys["train"], job.keys["vectors"], config.index.model_dump()), work)
+
+
 def rewrites(job: Job, config: SearchConfig) -> dict[str, str]:
     """Teacher -> where its REWRITES lie."""
     uris = {name: job.run.at("rewrites", name) for name in job.teachers}
@@ -203,3 +225,8 @@ def retriever(config: SearchConfig) -> EncoderSource:
     """The student before its training."""
     student = config.student
     return EncoderSource(resolve_model(student.model), student.kind, student.max_tokens, student.precision)
+
+
+def trained(job: Job, config: SearchConfig) -> EncoderSource:
+    """The student after it."""
+    return replace(retriever(config), model=job.run.at("student"))

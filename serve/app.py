@@ -23,9 +23,10 @@ from serve.fallback import Fallback, FallbackError
 from serve.gate import Gate, route_of
 from serve.index import load_index
 from serve.metrics import ReplicaMetrics
-from serve.responder import Responder
+from serve.responder import SOURCES, Responder
 from serve.schemas import (
     ChangeRequest,
+    FoundDocument,
     Question,
     ReloadRequest,
     RespondAnswer,
@@ -33,6 +34,8 @@ from serve.schemas import (
     ResponseAnswer,
     ScoreAnswer,
     ScoreRequest,
+    SearchAnswer,
+    SearchRequest,
 )
 from serve.versions import check_version, current_version, local_version, make_current, versions
 
@@ -142,6 +145,22 @@ class ResponderReplica:
         """The best responses to the conversation; no answer, and why, where none is good enough."""
         answer, _ = await self._answer("/respond", request)
         return answer
+
+    @app.post("/search")
+    async def search(self, request: SearchRequest) -> SearchAnswer:
+        """What is nearest to the conversation, whatever its score: the documents of a search job."""
+        responder = self._responder
+        messages = [message.model_dump() for message in request.messages]
+        try:
+            found = responder.respond(messages, request.k, frozenset(SOURCES), diversity=0)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+        self._metrics.answered("/search", "answered", found.timings)
+        documents = [
+            FoundDocument(doc_id=response.response_id, text=response.text, score=response.score)
+            for response in found.responses
+        ]
+        return SearchAnswer(documents=documents, version=responder.version)
 
     @app.post("/score")
     async def score(self, request: ScoreRequest) -> ScoreAnswer:

@@ -68,6 +68,30 @@ class RespondAnswer(BaseModel):
     version: str
 
 
+class SearchRequest(BaseModel):
+    """`POST /search`: a conversation that ends with a question."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    k: int = Field(default=10, ge=1, le=MAX_K)
+
+
+class FoundDocument(BaseModel):
+    """One document and its inner product with the conversation."""
+
+    doc_id: str
+    text: str
+    score: float
+
+
+class SearchAnswer(BaseModel):
+    """The best documents, best first."""
+
+    documents: list[FoundDocument]
+    version: str
+
+
 class ScoreRequest(BaseModel):
     """`POST /score`: texts to be scored as responses to a conversation."""
 
