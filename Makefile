@@ -21,7 +21,7 @@ endif
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: setup distill compare results sweep serve export test faults lint format constraints clean
+.PHONY: setup distill search compare results sweep serve export test faults lint format constraints clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,11 @@ $(STAMP): pyproject.toml constraints.txt | $(UV)
 # The main job: conversations to a served retriever. ARGS="--student.learning_rate 3e-5" changes a key.
 distill: $(STAMP)
 	.venv/bin/python jobs/distill.py --config $(CONFIG) $(ARGS)
+
+# Conversational search: documents and questions to a student that searches without rewriting.
+search: CONFIG = configs/search.yaml
+search: $(STAMP)
+	.venv/bin/python jobs/search.py --config $(CONFIG) $(ARGS)
 
 # Does it pay? Trains and measures a ladder of systems; CONFIG is another config with a `compare` section.
 compare: CONFIG = configs/bench.yaml

@@ -44,7 +44,8 @@ class DocumentsConfig(Section):
     """A corpus in, documents out."""
 
     corpus: str
-    """JSON Lines or Parquet with `doc_id`, `text` and perhaps `title` (path, s3:// or gs://)."""
+    """JSON Lines or Parquet with `doc_id`, `text` and perhaps `title` (path, s3:// or gs://), or
+    `chitchat-dataset`: the turns in which people answered a question."""
     max_characters: int = Field(4000, ge=16)
     """Longer documents are cut at a word; an encoder reads some hundreds of tokens."""
 
@@ -54,7 +55,9 @@ class QuestionsConfig(Section):
 
     conversations: str
     """JSON Lines or Parquet with `messages`, whose last turn is the user's; `positives`, `ignore` (document
-    ids), `query_rewrite`, `id` and `conversation_id` where there are any."""
+    ids), `query_rewrite`, `id` and `conversation_id` where there are any. Or `chitchat-dataset`."""
+    share: float = Field(1, gt=0, le=1)
+    """Of the conversations, how many are used: the job's budget."""
     qrels: str | None = None
     """TREC's judgements of these questions; they count beside `positives`."""
     max_characters: int = Field(2000, ge=16)

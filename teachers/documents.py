@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from teachers import chitchat
 from teachers.config import DocumentsConfig
-from teachers.conversations import check_source, cut_at_word, read_files
+from teachers.conversations import CHITCHAT, check_source, cut_at_word, read_files
 from teachers.examples import as_text
 from teachers.records import DOCUMENTS, REJECTED, RowWriter, rows_to, write_rows
 from teachers.scratch import found, insert, scratch_database
@@ -45,7 +46,8 @@ def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConf
 
 def _read(config: DocumentsConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
     """Rows of the table `read`."""
-    for place, (origin, row) in enumerate(read_files(config.corpus, "text")):
+    corpus = chitchat.documents() if config.corpus == CHITCHAT else read_files(config.corpus, "text")
+    for place, (origin, row) in enumerate(corpus):
         try:
             doc_id, text = _checked(row)
         except ValueError as error:

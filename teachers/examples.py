@@ -94,22 +94,23 @@ def split_of(conversation_id: str, senders: Collection[str], config: ExamplesCon
 
     None where only some of its senders are held out: it can be in no split.
     """
-    held_out = [_position(f"{config.seed}:sender:{name}") < config.held_out_senders for name in senders]
+    held_out = [position_of(f"{config.seed}:sender:{name}") < config.held_out_senders for name in senders]
     if any(held_out):
         return "test_by_sender" if all(held_out) else None
-    return split_by(f"{config.seed}:{conversation_id}", config.validation_share, config.test_share)
+    return split_at(
+        position_of(f"{config.seed}:{conversation_id}"), config.validation_share, config.test_share
+    )
 
 
-def split_by(name: str, validation_share: float, test_share: float) -> str:
-    """`train`, `validation` or `test`: always the same for a name."""
-    position = _position(name)
+def split_at(position: float, validation_share: float, test_share: float) -> str:
+    """`train`, `validation` or `test`."""
     if position < test_share:
         return "test"
     return "validation" if position < test_share + validation_share else "train"
 
 
-def _position(name: str) -> float:
-    """A number from 0 to 1 that looks random and is always the same."""
+def position_of(name: str) -> float:
+    """A number from 0 to 1 that looks random and is always the same for a name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 

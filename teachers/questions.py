@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from teachers import chitchat
 from teachers.config import QuestionsConfig
-from teachers.conversations import Message, check_source, clean, read_files
-from teachers.examples import as_text, split_by
+from teachers.conversations import CHITCHAT, Message, check_source, clean, read_files
+from teachers.examples import as_text, position_of, split_at
 from teachers.records import EXAMPLES, QUESTIONS, REJECTED, Rows, RowWriter, rows_to, write_rows
 from teachers.scratch import hash_64
 from teachers.trec import read_qrels
@@ -81,9 +82,13 @@ def _questions(
     counts: Counter[str],
 ) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
-    for origin, row in read_files(config.conversations, "messages"):
+    source = config.conversations
+    rows = chitchat.questions() if source == CHITCHAT else read_files(source, "messages")
+    for origin, row in rows:
         try:
             question = _question(row, origin, config)
+            if position_of(f"{config.seed}:used:{question['conversation_id']}") >= config.share:
+                continue
             if question["question_id"] in seen:
                 raise ValueError("`id` was there before")
             relevant = [*question["positives"], *judged.get(question["question_id"], ())]
@@ -118,7 +123,9 @@ def _question(row: Any, origin: str, config: QuestionsConfig) -> dict[str, Any]:
     return {
         "question_id": question_id,
         "conversation_id": conversation_id,
-        "split": split_by(f"{config.seed}:{conversation_id}", config.validation_share, config.test_share),
+        "split": split_at(
+            position_of(f"{config.seed}:{conversation_id}"), config.validation_share, config.test_share
+        ),
         "context": context,
         "rewrite": _string(row, "query_rewrite"),
         "positives": _strings(row, "positives"),
