@@ -260,7 +260,7 @@ def by_bare_loop(model: str, rows: list[dict[str, Any]]) -> Result:
         with torch.autocast("cpu", torch.bfloat16):
             texts = encoder.preprocess(batch.contexts), encoder.preprocess(batch.responses)
             contexts, responses = (encoder(features)["sentence_embedding"].float() for features in texts)
-        loss = distillation_loss(SCALE * contexts @ responses.T, batch, config).loss
+        loss = distillation_loss(contexts, responses, batch, config).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(encoder.parameters(), 1.0)
         for group in optimizer.param_groups:

@@ -31,6 +31,7 @@ _LOSSES = {
     "cross_entropy_weight": ("cross-entropy of the gold and generated responses", False),
     "kl_weight": ("KL divergence from the teachers' distribution", True),
     "margin_mse_weight": ("squared error of the margins", True),
+    "embedding_mse_weight": ("squared distance to the candidates' vectors", True),
 }
 _STUDENT_SETTINGS = (
     "similarity_scale",

@@ -127,6 +127,21 @@ def dot(name: str, interval: Interval, y: float, colour: str, size: int = 10) ->
     )
 
 
+def upright_dot(name: str, x: float, interval: Interval, colour: str, label: str) -> go.Scatter:
+    """The mean of an interval at `x`, with upright bars to its ends and a label beside it."""
+    return go.Scatter(
+        x=[x],
+        y=[interval["mean"]],
+        error_y=_ends(interval, colour),
+        name=wrapped(name, 40),
+        mode="markers+text",
+        text=[label],
+        textposition="middle right",
+        marker={"color": colour, "size": 9},
+        hovertemplate=hover("%{y:.3f} with %{x:.0f} terms"),
+    )
+
+
 def timed_dot(point: TimedPoint) -> go.Scatter:
     """The mean at the median time, with bars to the interval's ends and to the 95th percentile."""
     tail_ms = {"array": [point.p95_ms - point.p50_ms], "arrayminus": [0]}

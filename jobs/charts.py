@@ -30,6 +30,7 @@ from jobs.chart_parts import (
     reference,
     rows_figure,
     timed_dot,
+    upright_dot,
     wrapped,
 )
 
@@ -143,6 +144,23 @@ def timed_points(comparison: Mapping[str, Any]) -> list[TimedPoint]:
         for teacher, measures in comparison["teachers"]["measures"].items()
         if teacher in teachers
     ]
+
+
+def sparsity_chart(comparison: Mapping[str, Any]) -> go.Figure:
+    """MRR against the terms of a context, of the sparse systems by number."""
+    table = comparison["tables"][0]
+    numbers = system_numbers(comparison)
+    rows = [row for row in table["rows"] if row["system"] in comparison["sparsity"]]
+    figure = go.Figure()
+    for row in rows:
+        terms = comparison["sparsity"][row["system"]]["context_terms"]
+        number = str(numbers[row["system"]])
+        colour = _colour_of_kind(row["kind"])
+        figure.add_trace(upright_dot(row["system"], terms, row["metrics"]["mrr"], colour, number))
+    figure.update_layout(layout(_CURVES_PX), margin=MARGIN_PX | {"b": 46})
+    figure.update_xaxes(axis("terms of a context"), type="log")
+    figure.update_yaxes(axis(), range=range_of([row["metrics"]["mrr"] for row in rows]), automargin=True)
+    return figure
 
 
 def curves_chart(comparison: Mapping[str, Any], measure: str) -> go.Figure:

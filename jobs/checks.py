@@ -24,8 +24,13 @@ def check_inputs(config: JobConfig) -> None:
     _check_teachers(config)
     _check("student.model", lambda: resolve_model(config.student.model))
     if isinstance(config, SearchConfig):
-        _check("documents.corpus", lambda: check_source(config.documents.corpus))
-        _check("questions.conversations", lambda: check_source(config.questions.conversations))
+        for key, sources in (
+            ("documents.corpus", config.documents.corpus),
+            ("questions.conversations", config.questions.conversations),
+            ("questions.test_conversations", config.questions.test_conversations),
+        ):
+            for source in sources:
+                _check(key, partial(check_source, source))
         _check("rewriting.prompt", lambda: read_prompt(config.rewriting))
         return
     _check("examples.conversations", lambda: check_source(config.examples.conversations))

@@ -51,7 +51,7 @@ _JUDGEMENTS = {
     "mutual_information": "mutual information",
 }
 _SPARSITY = {"context_terms": "terms of a context", "response_terms": "terms of a response", "flops": "flops"}
-_SECTIONS = ("latency", "curves", "calibration", "agreement", "ratings", "filters", "judgements")
+_SECTIONS = ("latency", "curves", "calibration", "agreement", "ratings", "filters", "judgements", "sparsity")
 _CONFIG = {"responsive": True, "displayModeBar": False}
 
 Charts = list[tuple[str, Markup]]
@@ -134,6 +134,8 @@ def _drawn(comparison: Mapping[str, Any]) -> dict[str, Charts]:
         figures[f"ladder {number}"] = {metric: charts.ladder_chart(table, metric) for metric in metrics}
     if comparison["latency"] and charts.timed_points(comparison):
         figures["latency"] = {"hits@1/20": charts.latency_chart(comparison)}
+    if len(comparison["sparsity"]) > 1:
+        figures["sparsity"] = {"mrr": charts.sparsity_chart(comparison)}
     if comparison["learning_curves"]:
         figures["curves"] = {
             title: charts.curves_chart(comparison, measure)

@@ -9,20 +9,27 @@ from jobs.run_directory import RunDirectory
 from jobs.tracking import Tracker
 
 Table = tuple[list[str], list[list[Any]]]
-BEGIN, END = "<!-- generated: begin -->", "<!-- generated: end -->"
+GENERATED = "generated"
 
 
-def publish(found: dict[str, Any], run: RunDirectory, tracker: Tracker, results: str | None) -> None:
+def marks(part: str) -> tuple[str, str]:
+    """The lines of a document between which a generated part of it stands."""
+    return f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+
+
+def publish(
+    found: dict[str, Any], run: RunDirectory, tracker: Tracker, results: str | None, part: str = GENERATED
+) -> None:
     """Writes `report/comparison.json`, `report/index.html` and `report/results.md`, and W&B tables.
 
-    The part of the file `results` between its two marks becomes the Markdown, see `check_document`.
+    What is between the `marks` of `part` in the file `results` becomes the Markdown, see `check_document`.
     """
     run.write_json(found, "report", "comparison.json")
     run.write_text(comparison_page(found), "report", "index.html")
     markdown = as_markdown(found)
     run.write_text(markdown, "report", "results.md")
     if results is not None:
-        replace_generated(Path(results), markdown)
+        replace_generated(Path(results), markdown, part)
     tracker.log_tables({f"comparison/{name}": table for name, table in plain_tables(found).items()})
     print_ladder(found["tables"])
     print(f"report: {run.at('report', 'index.html')}")
@@ -171,29 +178,33 @@ def _tables(found: dict[str, Any]) -> dict[str, Table]:
     return {name: table for name, table in tables.items() if table[1]}
 
 
-def check_document(results: str | None) -> None:
-    """Raises ValueError where `results` is given and has no part for the Markdown."""
+def check_document(results: str | None, part: str = GENERATED) -> None:
+    """Raises ValueError where `results` is given and has no such part for the Markdown."""
     if results is not None:
-        _around_generated(Path(results))
+        _around_generated(Path(results), part)
 
 
-def replace_generated(file: Path, markdown: str) -> None:
+def replace_generated(file: Path, markdown: str, part: str = GENERATED) -> None:
     """Writes the Markdown between the marks of the file.
 
     Raises:
         ValueError: it does not have just one of each, in this order.
     """
-    before, after = _around_generated(file)
-    file.write_text(f"{before}{BEGIN}\n\n{markdown}\n{END}{after}")
+    before, after = _around_generated(file, part)
+    begin, end = marks(part)
+    file.write_text(f"{before}{begin}\n\n{markdown}\n{end}{after}")
 
 
-def _around_generated(file: Path) -> tuple[str, str]:
+def _around_generated(file: Path, part: str) -> tuple[str, str]:
+    wanted_begin, wanted_end = marks(part)
     try:
         content = file.read_text()
     except OSError as error:
         raise ValueError(f"--results {file}: {error.strerror}") from None
-    before, begin, rest = content.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or content.count(BEGIN) + content.count(END) != 2:
-        raise ValueError(f"--results {file}: wanted are a line {BEGIN} and, after it, one {END}")
+    before, begin, rest = content.partition(wanted_begin)
+    _, end, after = rest.partition(wanted_end)
+    if not (begin and end) or content.count(wanted_begin) + content.count(wanted_end) != 2:
+        raise ValueError(
+            f"--results {file}: wanted are a line {wanted_begin} and, after it, one {wanted_end}"
+        )
     return before, after

@@ -9,6 +9,7 @@ from rich.table import Table
 from jobs.run_directory import RunDirectory
 
 _SYSTEM_COLUMNS = ("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "contexts", "responses")
+_LADDER = ("hits@1/20", "ndcg@3", "mrr")  # of these, those that were measured
 _SPARSE_COLUMNS = ("context_terms", "response_terms", "flops")
 _TEACHER_COLUMNS = ("hits@1/20", "mrr", "cross_entropy", "entropy", "spread", "contexts")
 _COUNTS = ("contexts", "responses")
@@ -86,13 +87,14 @@ def print_ladder(tables: Iterable[dict[str, Any]]) -> None:
     """Prints every system of a comparison, see `jobs.page`, on each of its held-out sets."""
     for found in tables:
         table = Table(title=f"{found['name']}, {found['contexts']} contexts, with 95 % intervals")
-        for title in ("system", "hits@1/20", "mrr", "difference in mrr"):
+        shown = [metric for metric in _LADDER if metric in found["rows"][0]["metrics"]]
+        for title in ("system", *shown, "difference in mrr"):
             table.add_column(title)
         for row in found["rows"]:
             metrics = row["metrics"]
             means = [
                 f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-                for value in (metrics["hits@1/20"], metrics["mrr"])
+                for value in (metrics[metric] for metric in shown)
             ]
             differences = [
                 f"{value['mean']:+.3f} to {other['system']}, p {value['p_value']:.4f}"
@@ -101,24 +103,6 @@ def print_ladder(tables: Iterable[dict[str, Any]]) -> None:
             ]
             table.add_row(row["system"], *means, "\n".join(differences))
         _console().print(table)
-
-
-def print_search(run: RunDirectory, found: dict[str, Any]) -> None:
-    """Writes and prints every way to search with its measures and 95 % intervals."""
-    run.write_json(found, "report", "search.json")
-    table = Table(
-        title=f"{found['questions']} test questions, {found['documents']} documents, 95 % intervals"
-    )
-    table.add_column("system")
-    metrics = list(next(iter(found["systems"].values())))
-    for metric in metrics:
-        table.add_column(metric)
-    for system, values in found["systems"].items():
-        cells = (
-            f"{(v := values[metric])['mean']:.3f} [{v['low']:.3f}, {v['high']:.3f}]" for metric in metrics
-        )
-        table.add_row(system, *cells)
-    _console().print(table)
 
 
 def print_timings(run: RunDirectory, stages: list[str]) -> None:

@@ -1,6 +1,6 @@
 """Conversational search (DiSCo): documents and questions in, a student that searches without rewriting out.
 
-python jobs/search.py --config configs/search.yaml [--student.learning_rate 3e-5 …]
+python jobs/search.py --config configs/search.yaml [--results docs/results.md] [--student.epochs 5 …]
 """
 
 import sys
@@ -29,8 +29,12 @@ def run_search(arguments: list[str]) -> int:
     with started(config, options.run or options.config.stem) as (run, tracker):
         from jobs import search_stages
         from jobs.job import Job
-        from jobs.report import print_search, print_timings
-        from jobs.stages import train
+        from jobs.published import check_document, publish
+        from jobs.report import print_timings
+        from jobs.search_evaluation import evaluate
+        from jobs.search_report import search_comparison
+
+        check_document(options.results, options.config.stem)
 
         job = Job(config, run, tracker)
         for stage in (
@@ -39,12 +43,12 @@ def run_search(arguments: list[str]) -> int:
             search_stages.rewrite,
             search_stages.vectors,
             search_stages.pools,
-            search_stages.targets,
         ):
             stage(job, config)
-        train(job)
+        students = search_stages.students(job, config)
         search_stages.index(job, config)
-        print_search(run, search_stages.evaluate(job, config))
+        found = search_comparison(job, students, evaluate(job, config, students))
+        publish(found, run, tracker, options.results, options.config.stem)
         print_timings(run, list(job.keys))
     print(f"search it: make serve RUN={options.run or options.config.stem}   (then POST /search)")
     return 0

@@ -1,15 +1,20 @@
 """The config of a search job: a job's, with documents and questions in place of examples and responses."""
 
 import argparse
+from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from jobs.config import JobConfig, option_parser, parse_as
+from jobs.config import ConfigError, JobConfig, option_parser, parse_as
 from student.config import PoolsConfig
 from teachers.config import DocumentsConfig, QuestionsConfig, RewritingConfig, writes
 
 # Of a job's sections, those that search has no use for.
-_OTHERS = ("examples", "finetune", "generate", "filters", "candidates", "score", "evaluate")
+_UNUSED = ("examples", "finetune", "generate", "filters", "candidates", "score", "evaluate")
+
+# What all students have in common: the retriever, and the index that it makes of the documents.
+_SHARED = ("student.model", "student.kind", "student.encoders", "student.max_tokens", "student.precision")
+STUDENT = "student"
 
 
 class SearchConfig(JobConfig):
@@ -19,10 +24,32 @@ class SearchConfig(JobConfig):
     questions: QuestionsConfig
     rewriting: RewritingConfig = RewritingConfig()
     pools: PoolsConfig = PoolsConfig()
+    students: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Further students by name: dotted keys of `student` or `targets` with other values. They learn from the
+    same teachers' work, search the same index, and are measured beside the first."""
+
+    def every_student(self) -> dict[str, JobConfig]:
+        """The config of each student by its name; the first is `student`.
+
+        Raises:
+            ConfigError: a change names no key, or its value is wrong.
+        """
+        found: dict[str, JobConfig] = {STUDENT: self}
+        for name, changes in self.students.items():
+            if name == STUDENT or not name.replace("-", "").isalnum():
+                raise ConfigError(f"students.{name}: wanted are letters, digits and '-', and not `{STUDENT}`")
+            for key in changes:
+                if not key.startswith(("student.", "targets.")) or key in _SHARED:
+                    raise ConfigError(f"students.{name}: {key}: is the same for all students, or unknown")
+            try:
+                found[name] = self.changed(changes)
+            except ConfigError as error:
+                raise ConfigError(f"students.{name}: {error}") from None
+        return found
 
     @model_validator(mode="after")
     def _is_a_search(self) -> "SearchConfig":
-        for section in _OTHERS:
+        for section in _UNUSED:
             if section in self.model_fields_set:
                 raise ValueError(f"{section}: a search has no such section")
         for name, teacher in self.teachers.items():
@@ -36,9 +63,13 @@ class SearchConfig(JobConfig):
 
 
 def parse_search(arguments: list[str]) -> tuple[SearchConfig, argparse.Namespace]:
-    """The config and the options `config` and `run`.
+    """The config and the options `config`, `run` and `results`.
 
     Raises:
         ConfigError: anything is wrong with them.
     """
-    return parse_as(SearchConfig, option_parser("search.py", "configs/search.yaml"), arguments)
+    parser = option_parser("search.py", "configs/search.yaml")
+    parser.add_argument("--results", help="Markdown file whose part of this config's name gets the tables")
+    config, options = parse_as(SearchConfig, parser, arguments)
+    config.every_student()
+    return config, options

@@ -7,25 +7,18 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.config import JobConfig
 from jobs.job import Job
-from jobs.run_directory import key_of
-from jobs.search_config import SearchConfig
-from jobs.stages import embedding
+from jobs.run_directory import RunDirectory, key_of
+from jobs.search_config import STUDENT, SearchConfig
+from jobs.stages import embedding, train
 from jobs.teaching import generate_samples
+from jobs.tracking import Tracker
 from serve.index import write_version
-from student.document_search import (
-    bm25_runs,
-    encoder_runs,
-    held_out_questions,
-    mean_run,
-    measure_run,
-    student_queries,
-)
 from student.document_vectors import read_vectors, write_vectors
 from student.encoder import EncoderSource
 from student.packaged import resolve_model
 from student.pools import write_pooled_candidates
-from student.statistics import interval
 from teachers.config import Writer, writes
 from teachers.documents import write_documents
 from teachers.generation import StoredSamples
@@ -37,11 +30,12 @@ from teachers.rewriting import (
     as_generation,
     read_prompt,
     write_human_rewrites,
+    write_rewrite_targets,
     write_rewrites,
 )
 from teachers.store import samples_uri
 from teachers.targets import write_targets
-from teachers.trec import Judgement, write_qrels, write_run, write_topics
+from teachers.trec import write_topics
 
 
 def documents(job: Job, config: SearchConfig) -> None:
@@ -139,59 +133,47 @@ def pools(job: Job, config: SearchConfig) -> None:
     )
 
 
-def targets(job: Job, config: SearchConfig) -> None:
-    """The teachers' scores become one target distribution for each question."""
-    scores = {name: job.run.at("scores", name) for name in rewrites(job, config)}
+def students(job: Job, config: SearchConfig) -> dict[str, Job]:
+    """Every student learns from its targets; the jobs that trained them by name, the first being `job`."""
+    found = {}
+    for name, own in config.every_student().items():
+        if name != STUDENT:
+            print(f"student {name}:", flush=True)
+        found[name] = job if name == STUDENT else _branch(job, own, name)
+        _targets(found[name], rewrites(job, config))
+        train(found[name])
+    return found
+
+
+def _branch(job: Job, config: JobConfig, name: str) -> Job:
+    """A job that goes on from the teachers' work of another, in a folder of its run."""
+    borrowed = frozenset({"examples", "questions", "candidates", "scores", "rewrites"})
+    run = RunDirectory(job.run.at("students", name), lender=job.run, borrowed=borrowed)
+    branch = Job(config, run, Tracker(None, ".", {}))
+    branch.keys = dict(job.keys)
+    return branch
+
+
+def _targets(job: Job, teachers: dict[str, str]) -> None:
+    """The teachers' scores become one target distribution for each question; or else, where the student
+    learns embeddings, their rewrites become the texts whose vectors its own are to equal.
+    """
+    config = job.config.targets
+    if job.config.student.embedding_mse_weight:
+        job.once(
+            "targets",
+            key_of(job.keys["rewrite"], list(teachers), config.weights),
+            lambda: write_rewrite_targets(job.run.at("questions"), teachers, job.run.at("targets"), config),
+        )
+        return
+    scores = {name: job.run.at("scores", name) for name in teachers}
     counts = job.once(
         "targets",
-        key_of(job.keys["pools"], config.targets.model_dump()),
-        lambda: write_targets(job.run.at("candidates"), scores, job.run.at("targets"), config.targets),
+        key_of(job.keys["pools"], config.model_dump()),
+        lambda: write_targets(job.run.at("candidates"), scores, job.run.at("targets"), config),
     )
     if "warning" in counts:
         print(f"warning: {counts['warning']}", flush=True)
-
-
-def evaluate(job: Job, config: SearchConfig) -> dict[str, Any]:
-    """Every way to search, on the test questions; runs and judgements in TREC's format."""
-
-    def work() -> dict[str, Any]:
-        asked = held_out_questions(job.run.at("questions"), "test", rewrites(job, config))
-        doc_ids = [row["doc_id"] for row in Rows(job.run.at("documents"))]
-        frozen = retriever(config)
-        student = trained(job, config)
-        own = {"student": student_queries(job.run.at("questions"), "test", config.student.context_turns)}
-        with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
-            found = read_vectors(job.run.at("vectors"), Path(scratch))
-            ways = {
-                **asked.asked,
-                **{f"{name}'s rewrite": of for name, of in asked.rewrites.items() if name != HUMAN},
-            }
-            runs = {
-                f"BM25, {way}": run for way, run in bm25_runs(job.run.at("documents"), asked, ways).items()
-            }
-            by_encoder = embedding(lambda tally: encoder_runs(doc_ids, found, asked, ways, frozen, tally))
-            runs |= {f"retriever, {way}": run for way, run in by_encoder.items()}
-            if len(asked.rewrites) > 1:
-                runs["retriever, teachers' mean"] = embedding(
-                    lambda tally: mean_run(doc_ids, found, asked, frozen, config.pools.depth, tally)
-                )
-            runs |= embedding(lambda tally: encoder_runs(doc_ids, found, asked, own, student, tally))
-        write_qrels(
-            job.run.at("runs", "qrels.txt"),
-            (Judgement(query, doc, grade) for query, of in asked.qrels.items() for doc, grade in of.items()),
-        )
-        measured = {}
-        for name, run in runs.items():
-            file = "".join(character if character.isalnum() else "-" for character in name)
-            write_run(job.run.at("runs", f"{file}.trec"), run, file)
-            groups = [asked.conversation_ids[question] for question in asked.qrels]
-            measured[name] = {
-                metric: vars(interval(values[None], groups))
-                for metric, values in measure_run(asked, run).items()
-            }
-        return {"questions": len(asked.qrels), "documents": len(doc_ids), "systems": measured}
-
-    return job.once("evaluate", key_of(job.keys["train"], job.keys["pools"]), work)
 
 
 def index(job: Job, config: SearchConfig) -> None:
@@ -228,5 +210,5 @@ def retriever(config: SearchConfig) -> EncoderSource:
 
 
 def trained(job: Job, config: SearchConfig) -> EncoderSource:
-    """The student after it."""
+    """The student that `job` trained."""
     return replace(retriever(config), model=job.run.at("student"))

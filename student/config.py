@@ -137,6 +137,8 @@ class StudentConfig(TrainingConfig):
     """Weight of the KL divergence from the teachers' distribution (G2R's α)."""
     margin_mse_weight: float = Field(0.0, ge=0)
     """Weight of the squared error of the gold response's margins over the other candidates."""
+    embedding_mse_weight: float = Field(0.0, ge=0)
+    """Weight of the squared distance to the candidates' vectors (search: to those of teachers' rewrites)."""
     student_temperature: float = Field(1.0, gt=0)
     """Divides the student's scores in the KL and margin terms."""
     teacher_temperature: float = Field(1.0, gt=0)
@@ -161,8 +163,9 @@ class StudentConfig(TrainingConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if not self.cross_entropy_weight + self.kl_weight + self.margin_mse_weight:
-            raise ValueError("cross_entropy_weight, kl_weight and margin_mse_weight are all 0")
+        weights = ("cross_entropy_weight", "kl_weight", "margin_mse_weight", "embedding_mse_weight")
+        if not any(getattr(self, name) for name in weights):
+            raise ValueError(f"{', '.join(weights)} are all 0")
         sparsity = self.sparsity
         if (
             self.encoders == "shared"

@@ -4,15 +4,16 @@ Q questions, N documents.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import bm25s
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from student.encoder import EncoderSource, Tally, Vectors, texts_to_vectors
-from student.metrics import DEPTH, Run, search_metrics
+from student.metrics import DEPTH, Run, sparsity_metrics
 from student.pools import pools, queries_of
 from student.retrieval import nearest
 from student.text import context_text
@@ -25,6 +26,15 @@ Places = NDArray[np.int64]
 Scores = NDArray[np.float32]
 Queries = Mapping[str, str]
 """question_id -> what is searched for it; a question that has no such query is left out."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What one way to search found."""
+
+    run: Run
+    sparsity: dict[str, float] = field(default_factory=dict)
+    """Of the queries and documents, see `sparsity_metrics`; nothing where they are dense, or words."""
 
 
 @dataclass(frozen=True)
@@ -115,12 +125,18 @@ def encoder_runs(
     asked: Mapping[str, Queries],
     encoder: EncoderSource,
     tally: Tally,
-) -> dict[str, Run]:
-    """A run for each kind of query, by an encoder, over the documents' vectors [N, D]."""
+) -> dict[str, Searched]:
+    """What is found with each kind of query, by an encoder, among the documents' vectors [N, D]."""
     texts = [text for queries in asked.values() for text in queries.values()]
     vectors = texts_to_vectors({"context": texts}, encoder, tally)["context"]
-    found = nearest(vectors, documents, _depth(questions, len(doc_ids)))
-    return {kind: _run(queries, doc_ids, found, questions) for kind, queries in asked.items()}
+    nearest_ones = nearest(vectors, documents, _depth(questions, len(doc_ids)))
+    found, place = {}, 0
+    for kind, queries in asked.items():
+        own = vectors[place : place + len(queries)]
+        place += len(queries)
+        sparsity = sparsity_metrics(own, documents) if isinstance(own, csr_matrix) else {}
+        found[kind] = Searched(_run(queries, doc_ids, nearest_ones, questions), sparsity)
+    return found
 
 
 def mean_run(
@@ -162,8 +178,3 @@ def _run(
         ]
         run[question_id] = dict(best[:DEPTH])
     return run
-
-
-def measure_run(questions: Questions, run: Run) -> dict[str, NDArray[np.float64]]:
-    """Metric -> [Q], see `search_metrics`; a question that was not searched for has 0."""
-    return search_metrics(questions.qrels, run)

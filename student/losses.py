@@ -1,4 +1,4 @@
-"""Losses as pure functions on scores. B contexts of a step, N distinct response texts of the step.
+"""Losses as pure functions. B contexts of a step, N distinct response texts of the step, D dimensions.
 
 A column is one text: two contexts that share a candidate share its column.
 """
@@ -22,6 +22,7 @@ class Losses(NamedTuple):
     cross_entropy: Tensor
     kl: Tensor
     margin_mse: Tensor
+    embedding_mse: Tensor
 
 
 def cross_entropy(student_scores: Tensor, positive_mask: Tensor, negative_mask: Tensor) -> Tensor:
@@ -85,15 +86,40 @@ def margin_mse(
     return _mean_over(per_row, (target_probs.sum(dim=1) > 0) & others.any(dim=1))
 
 
-def distillation_loss(student_scores: Tensor, batch: StepBatch, config: StudentConfig) -> Losses:
-    """The weighted sum of the three losses on `student_scores` [B, N] (G2R §3.2: 1 - α, α and 0)."""
+def embedding_mse(contexts: Tensor, responses: Tensor, target_probs: Tensor) -> Tensor:
+    """Squared distances between contexts and their candidates, by the weights of their targets.
+
+    `contexts` [B, D], `responses` [N, D], `target_probs` [B, N]. Mean over the contexts that have targets.
+    Where the candidates are teachers' rewrites, a context's vector is to equal theirs: the distillation of
+    embeddings that DiSCo (§3) relaxes to one of scores.
+    """
+    squares = (
+        contexts.pow(2).sum(dim=1, keepdim=True) - 2 * contexts @ responses.T + responses.pow(2).sum(dim=1)
+    )
+    return _mean_over((target_probs * squares).sum(dim=1), target_probs.sum(dim=1) > 0)
+
+
+def distillation_loss(contexts: Tensor, responses: Tensor, batch: StepBatch, config: StudentConfig) -> Losses:
+    """The weighted sum of the losses (G2R §3.2: 1 - α, α and 0) on `contexts` [B, D] and `responses` [N, D].
+
+    The score of a pair is `config.similarity_scale` times its inner product.
+    """
+    student_scores = config.similarity_scale * contexts @ responses.T
     temperatures = (config.student_temperature, config.teacher_temperature)
     ce = cross_entropy(student_scores, batch.positive_mask, batch.negative_mask)
     kl = kl_divergence(student_scores, batch.target_probs, batch.own_mask, *temperatures)
     margins = margin_mse(student_scores, batch.target_probs, batch.own_mask, batch.gold, *temperatures)
-    parts = torch.stack([ce, kl, margins])
-    weights = parts.new_tensor([config.cross_entropy_weight, config.kl_weight, config.margin_mse_weight])
-    return Losses((weights * parts).sum(), ce, kl, margins)
+    embedding = embedding_mse(contexts, responses, batch.target_probs)
+    parts = torch.stack([ce, kl, margins, embedding])
+    weights = parts.new_tensor(
+        [
+            config.cross_entropy_weight,
+            config.kl_weight,
+            config.margin_mse_weight,
+            config.embedding_mse_weight,
+        ]
+    )
+    return Losses((weights * parts).sum(), ce, kl, margins, embedding)
 
 
 def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:

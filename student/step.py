@@ -118,7 +118,7 @@ def train_step(
     vectors = torch.cat([share.gather(found) for share, found in zip(shares, own, strict=True)])
     vectors.requires_grad_()
     contexts, responses = vectors[: len(batch.contexts)], vectors[len(batch.contexts) :]
-    losses = distillation_loss(config.similarity_scale * contexts @ responses.T, batch, config)
+    losses = distillation_loss(contexts, responses, batch, config)
     loss = losses.loss if penalty is None else losses.loss + penalty(contexts, responses)
     [gradient] = torch.autograd.grad(loss, [vectors])
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator
 
 
 class Section(BaseModel):
@@ -40,12 +40,16 @@ class ExamplesConfig(Section):
     """Seed of every random choice here."""
 
 
+Sources = Annotated[list[str], BeforeValidator(lambda named: [named] if isinstance(named, str) else named)]
+"""One or several."""
+
+
 class DocumentsConfig(Section):
     """A corpus in, documents out."""
 
-    corpus: str
+    corpus: Sources
     """JSON Lines or Parquet with `doc_id`, `text` and perhaps `title` (path, s3:// or gs://), or
-    `chitchat-dataset`: the turns in which people answered a question."""
+    `chitchat-dataset`: the turns in which people answered a question. Or a list of such."""
     max_characters: int = Field(4000, ge=16)
     """Longer documents are cut at a word; an encoder reads some hundreds of tokens."""
 
@@ -53,9 +57,12 @@ class DocumentsConfig(Section):
 class QuestionsConfig(Section):
     """Conversations that end with a question in, questions out."""
 
-    conversations: str
+    conversations: Sources
     """JSON Lines or Parquet with `messages`, whose last turn is the user's; `positives`, `ignore` (document
-    ids), `query_rewrite`, `id` and `conversation_id` where there are any. Or `chitchat-dataset`."""
+    ids), `query_rewrite`, `id`, `conversation_id` where there are any; or `chitchat-dataset`; or a list."""
+    test_conversations: Sources = []
+    """Likewise; all of them are for the test, and none of `conversations` is. So a student is measured on
+    data of another origin than what it learned from."""
     share: float = Field(1, gt=0, le=1)
     """Of the conversations, how many are used: the job's budget."""
     qrels: str | None = None

@@ -26,7 +26,8 @@ def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConf
     Raises:
         ValueError: there is no such corpus, or no document in it.
     """
-    check_source(config.corpus)
+    for corpus in config.corpus:
+        check_source(corpus)
     counts: Counter[str] = Counter()
     with scratch_database() as database, rows_to(rejected_uri, REJECTED) as rejected:
         database.execute("create table read (place bigint, origin varchar, doc_id varchar, text varchar)")
@@ -40,14 +41,18 @@ def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConf
         rows = ({"doc_id": doc_id, "text": text} for doc_id, text in kept)
         counts["documents"] = write_rows(documents_uri, rows, DOCUMENTS)
     if not counts["documents"]:
-        raise ValueError(f"documents.corpus: {config.corpus!r} has no document")
+        raise ValueError(f"documents.corpus: {', '.join(config.corpus)} has no document")
     return counts
 
 
 def _read(config: DocumentsConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
     """Rows of the table `read`."""
-    corpus = chitchat.documents() if config.corpus == CHITCHAT else read_files(config.corpus, "text")
-    for place, (origin, row) in enumerate(corpus):
+    rows = (
+        row
+        for corpus in config.corpus
+        for row in (chitchat.documents() if corpus == CHITCHAT else read_files(corpus, "text"))
+    )
+    for place, (origin, row) in enumerate(rows):
         try:
             doc_id, text = _checked(row)
         except ValueError as error:

@@ -28,7 +28,8 @@ def write_questions(
     Raises:
         ValueError: there is no such file, it has no question, or a line of the judgements is malformed.
     """
-    check_source(config.conversations)
+    for source in (*config.conversations, *config.test_conversations):
+        check_source(source)
     counts: Counter[str] = Counter()
     known, judged = _hashes(documents_uri), _judged(config.qrels)
     with rows_to(rejected_uri, REJECTED) as rejected:
@@ -36,7 +37,7 @@ def write_questions(
         counts["questions"] = write_rows(questions_uri, rows, QUESTIONS)
     if not counts["questions"]:
         raise ValueError(
-            f"questions.conversations: {config.conversations!r} has no question, and "
+            f"questions.conversations: {', '.join(config.conversations)} has no question, and "
             f"{counts['questions rejected']} rows that were rejected"
         )
     return counts
@@ -82,11 +83,15 @@ def _questions(
     counts: Counter[str],
 ) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
-    source = config.conversations
-    rows = chitchat.questions() if source == CHITCHAT else read_files(source, "messages")
-    for origin, row in rows:
+    tested: set[str] = set()  # conversations of `test_conversations`
+    for origin, row, for_test in _rows(config):
         try:
             question = _question(row, origin, config)
+            if for_test:
+                question["split"] = "test"
+                tested.add(question["conversation_id"])
+            elif question["conversation_id"] in tested:
+                raise ValueError("its conversation is one of questions.test_conversations")
             if position_of(f"{config.seed}:used:{question['conversation_id']}") >= config.share:
                 continue
             if question["question_id"] in seen:
@@ -107,6 +112,14 @@ def _questions(
         yield question
 
 
+def _rows(config: QuestionsConfig) -> Iterator[tuple[str, Any, bool]]:
+    """(name, row, whether it is of `test_conversations`) of every row."""
+    for sources, for_test in ((config.test_conversations, True), (config.conversations, False)):
+        for source in sources:
+            found = chitchat.questions() if source == CHITCHAT else read_files(source, "messages")
+            yield from ((origin, row, for_test) for origin, row in found)
+
+
 def _question(row: Any, origin: str, config: QuestionsConfig) -> dict[str, Any]:
     """A row of QUESTIONS, whose documents were not looked at.
 
@@ -124,7 +137,9 @@ def _question(row: Any, origin: str, config: QuestionsConfig) -> dict[str, Any]:
         "question_id": question_id,
         "conversation_id": conversation_id,
         "split": split_at(
-            position_of(f"{config.seed}:{conversation_id}"), config.validation_share, config.test_share
+            position_of(f"{config.seed}:{conversation_id}"),
+            config.validation_share,
+            0 if config.test_conversations else config.test_share,
         ),
         "context": context,
         "rewrite": _string(row, "query_rewrite"),

@@ -2,12 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from teachers.config import GenerateConfig, RewritingConfig
-from teachers.records import REWRITES, Rows, write_rows
+from teachers.config import GenerateConfig, RewritingConfig, TargetsConfig
+from teachers.records import REWRITES, TARGETS, Beside, Rows, write_rows
 from teachers.teacher import Generation
 
 HUMAN = "human"
@@ -87,6 +87,51 @@ def write_human_rewrites(questions_uri: str, output_uri: str) -> Counter[str]:
         if row["rewrite"]
     )
     return Counter(rewritten=write_rows(output_uri, rows, REWRITES))
+
+
+def write_rewrite_targets(
+    questions_uri: str, rewrites: Mapping[str, str], output_uri: str, config: TargetsConfig
+) -> Counter[str]:
+    """Writes TARGETS of the training questions whose candidates are the teachers' rewrites, by their weights.
+
+    For a student whose vector of the conversation is to equal the rewrites'. `rewrites` maps a teacher to its
+    REWRITES.
+
+    Raises:
+        ValueError: the weights are to be fitted, or those of all teachers are 0.
+    """
+    if not isinstance(config.weights, dict):
+        raise ValueError("targets.weights: of embeddings they cannot be fitted")
+    weights = {teacher: config.weights.get(teacher, 1.0) for teacher in rewrites}
+    tables = {teacher: Beside(uri, "question_id") for teacher, uri in rewrites.items() if weights[teacher]}
+    if not tables:
+        raise ValueError(f"targets.weights = {config.weights}: all are 0")
+    counts: Counter[str] = Counter()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in Rows(questions_uri):
+            found = {teacher: table.of(row["question_id"]) for teacher, table in tables.items()}
+            own = {teacher: rewrite["query"] for teacher, rewrite in found.items() if rewrite}
+            if row["split"] != "train":
+                continue
+            counts["with targets" if own else "without targets"] += 1
+            total = sum(weights[teacher] for teacher in own)
+            if own:
+                yield {
+                    "example_id": row["question_id"],
+                    "split": "train",
+                    "context": row["context"],
+                    "candidates": [
+                        {"text": query, "source": "generated", "teacher": teacher}
+                        for teacher, query in own.items()
+                    ],
+                    "target_probs": [weights[teacher] / total for teacher in own],
+                }
+
+    write_rows(output_uri, rows(), TARGETS)
+    for table in tables.values():
+        table.end()
+    return counts
 
 
 def query_of(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.published import BEGIN, END
+from jobs.published import GENERATED, marks
 from teachers.records import read_rows
 from tests.jobs.running import run_job
 
@@ -17,6 +17,7 @@ pytestmark = [
     pytest.mark.weights,  # the conversations come with the extra `local`
     pytest.mark.timeout(2700),  # the first test waits for a job and for a comparison
 ]
+BEGIN, END = marks(GENERATED)
 ROWS = ["bm25", "untrained", "human-only", "untrained-sparse", "sparse"]
 METRICS = {"hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10"}
 

@@ -12,7 +12,7 @@ from sentence_transformers.sentence_transformer.losses import (
 
 from student.batches import StepBatch
 from student.config import StudentConfig
-from student.losses import cross_entropy, distillation_loss, kl_divergence, margin_mse
+from student.losses import cross_entropy, distillation_loss, embedding_mse, kl_divergence, margin_mse
 
 
 def mask(*rows: list[int]) -> torch.Tensor:
@@ -130,13 +130,27 @@ def test_the_loss_is_the_weighted_sum_of_its_parts() -> None:
         target_probs=torch.tensor([[1.0, 0.0]]),
         gold=torch.tensor([0]),
     )
-    config = StudentConfig(cross_entropy_weight=0.5, kl_weight=0.25, margin_mse_weight=2.0)
-    losses = distillation_loss(torch.zeros(1, 2), batch, config)
+    config = StudentConfig(
+        cross_entropy_weight=0.5, kl_weight=0.25, margin_mse_weight=2.0, embedding_mse_weight=3.0
+    )
+    # Both responses score 0, and the first is at a squared distance of 4 + 1.
+    contexts, responses = torch.tensor([[0.0, 2.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 3.0]])
+    losses = distillation_loss(contexts, responses, batch, config)
     assert losses.cross_entropy.item() == pytest.approx(math.log(2))
     assert losses.kl.item() == pytest.approx(math.log(2))
     # A probability of zero counts as 1e-6: the teachers' margin is -log 1e-6 nats, the student's 0.
     assert losses.margin_mse.item() == pytest.approx(math.log(1e6) ** 2, rel=1e-5)
-    assert losses.loss.item() == pytest.approx(0.75 * math.log(2) + 2 * losses.margin_mse.item(), rel=1e-6)
+    assert losses.embedding_mse.item() == pytest.approx(5.0)
+    expected = 0.75 * math.log(2) + 2 * losses.margin_mse.item() + 3 * 5.0
+    assert losses.loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_an_embedding_is_drawn_to_each_candidate_by_its_target() -> None:
+    contexts = torch.tensor([[1.0, 0.0], [5.0, 5.0]])
+    responses = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    # The second context has no targets.
+    targets = torch.tensor([[0.75, 0.25], [0.0, 0.0]])
+    assert embedding_mse(contexts, responses, targets).item() == pytest.approx(0.75 * 4 + 0.25 * 1)
 
 
 class Embeddings(torch.nn.Module):

@@ -114,7 +114,29 @@ def test_no_conversation_is_in_two_splits(documents: str, tmp_path: Path) -> Non
     assert {split for _, split in splits} == {"train", "validation", "test"}
 
 
+def test_conversations_of_another_file_are_the_test_and_none_of_them_is_learned_from(
+    documents: str, tmp_path: Path
+) -> None:
+    here = [question(f"q{number}", f"Talk {number}", positives=["d1"]) for number in range(20)]
+    there = [question("t1", "Talk 7", "Yes?", "Is it?", positives=["d1"]), question("t2", "Other")]
+    config = QuestionsConfig(
+        conversations=lines(tmp_path / "here.jsonl", here),
+        test_conversations=lines(tmp_path / "there.jsonl", there),
+        test_share=0.5,
+        validation_share=0,
+    )
+    counts = write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "set aside"), config)
+    found = {row["question_id"]: row["split"] for row in read_rows(str(tmp_path / "questions"))}
+    assert found == {"t1": "test"} | {f"q{number}": "train" for number in range(20) if number != 7}
+    reasons = {row["origin"]: row["reason"] for row in read_rows(str(tmp_path / "set aside"))}
+    assert reasons == {
+        "there.jsonl:2": "a test question without a relevant document",
+        "here.jsonl:8": "its conversation is one of questions.test_conversations",
+    }
+    assert (counts["test questions"], counts["train questions"]) == (1, 19)
+
+
 def test_a_corpus_without_a_document_is_one_line(tmp_path: Path) -> None:
     config = DocumentsConfig(corpus=lines(tmp_path / "corpus.jsonl", CORPUS[3:]))
-    with pytest.raises(ValueError, match=r"^documents\.corpus: '.*' has no document$"):
+    with pytest.raises(ValueError, match=r"^documents\.corpus: .*/corpus\.jsonl has no document$"):
         write_documents(str(tmp_path / "documents"), str(tmp_path / "rejected"), config)

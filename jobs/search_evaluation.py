@@ -1,0 +1,110 @@
+"""How well every way to search does on the test questions, in TREC's measures."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jobs.job import Job
+from jobs.run_directory import key_of
+from jobs.search_config import SearchConfig
+from jobs.search_report import compared_with
+from jobs.search_stages import retriever, rewrites, trained
+from jobs.stages import embedding
+from student.document_search import (
+    Queries,
+    Questions,
+    Searched,
+    bm25_runs,
+    encoder_runs,
+    held_out_questions,
+    mean_run,
+    student_queries,
+)
+from student.document_vectors import read_vectors
+from student.encoder import Tally, Vectors
+from student.metrics import search_metrics
+from student.statistics import interval, paired_difference
+from teachers.records import Rows
+from teachers.rewriting import HUMAN
+from teachers.trec import Judgement, write_qrels, write_run
+
+
+def evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> dict[str, Any]:
+    """Writes every way's run and the judgements in TREC's format; what was measured, see `_measured`."""
+    key = key_of([student.keys["train"] for student in students.values()], list(students), job.keys["pools"])
+    return job.once("evaluate", key, lambda: _evaluate(job, config, students))
+
+
+def _evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> dict[str, Any]:
+    asked = held_out_questions(job.run.at("questions"), "test", rewrites(job, config))
+    doc_ids = [row["doc_id"] for row in Rows(job.run.at("documents"))]
+    ways = {
+        **asked.asked,
+        **{f"{name}'s rewrite": of for name, of in asked.rewrites.items() if name != HUMAN},
+    }
+    by_words = bm25_runs(job.run.at("documents"), asked, ways)
+    found = {f"BM25, {way}": Searched(run) for way, run in by_words.items()}
+    with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
+        vectors = read_vectors(job.run.at("vectors"), Path(scratch))
+        found |= embedding(
+            lambda tally: _by_vectors(job, config, students, asked, ways, doc_ids, vectors, tally)
+        )
+    judgements = (
+        Judgement(query, doc, grade) for query, of in asked.qrels.items() for doc, grade in of.items()
+    )
+    write_qrels(job.run.at("runs", "qrels.txt"), judgements)
+    for name, searched in found.items():
+        file = "".join(character if character.isalnum() else "-" for character in name)
+        write_run(job.run.at("runs", f"{file}.trec"), searched.run, file)
+    return {
+        "questions": len(asked.qrels),
+        "conversations": len(set(asked.conversation_ids.values())),
+        "documents": len(doc_ids),
+        "systems": _measured(asked, found, list(students)),
+    }
+
+
+def _by_vectors(
+    job: Job,
+    config: SearchConfig,
+    students: Mapping[str, Job],
+    asked: Questions,
+    ways: Mapping[str, Queries],
+    doc_ids: list[str],
+    vectors: Vectors,
+    tally: Tally,
+) -> dict[str, Searched]:
+    """What the retriever with every rewrite, and the students, find among the documents' vectors [N, D]."""
+    frozen = retriever(config)
+    found = {
+        f"retriever, {way}": searched
+        for way, searched in encoder_runs(doc_ids, vectors, asked, ways, frozen, tally).items()
+    }
+    if len(asked.rewrites) > 1:
+        together = mean_run(doc_ids, vectors, asked, frozen, config.pools.depth, tally)
+        found["retriever, all rewrites"] = Searched(together)
+    for name, student in students.items():
+        turns = student.config.student.context_turns
+        own = {name: student_queries(job.run.at("questions"), "test", turns)}
+        found |= encoder_runs(doc_ids, vectors, asked, own, trained(student, config), tally)
+    return found
+
+
+def _measured(asked: Questions, found: Mapping[str, Searched], students: list[str]) -> dict[str, Any]:
+    """By system: `metrics` with 95 % intervals over conversations, `sparsity` (see `sparsity_metrics`), and
+    `against`, a student's MRR less that of others.
+    """
+    groups = [asked.conversation_ids[question] for question in asked.qrels]
+    values = {name: search_metrics(asked.qrels, searched.run) for name, searched in found.items()}
+    return {
+        name: {
+            "metrics": {metric: vars(interval(of[None], groups)) for metric, of in values[name].items()},
+            "sparsity": searched.sparsity,
+            "against": {
+                other: vars(paired_difference(values[other]["mrr"][None], values[name]["mrr"][None], groups))
+                for other in compared_with(name, list(found), students)
+            },
+        }
+        for name, searched in found.items()
+    }

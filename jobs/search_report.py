@@ -1,0 +1,93 @@
+"""What a search job measured, as the dictionary that `jobs.page` shows and `jobs.published` writes."""
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.job import Job
+from jobs.run_directory import circumstances
+from jobs.search_config import STUDENT
+from jobs.stages import training_reports
+
+_CURVES = ("step", "loss", "validation_mrr", "validation_hits@1/20", "validation_loss")
+CONVERSATION = "retriever, conversation"
+"""What a student is before its training."""
+
+
+def search_comparison(job: Job, students: Mapping[str, Job], found: Mapping[str, Any]) -> dict[str, Any]:
+    """`found` is what `jobs.search_evaluation.evaluate` returned."""
+    where = circumstances()
+    rows = [
+        {
+            "system": name,
+            "kind": _kind(name, students),
+            "seeds": 1,
+            "metrics": row["metrics"],
+            "seed_deviation": {},
+            "against": [
+                {"system": other, "differences": {"mrr": difference}}
+                for other, difference in row["against"].items()
+            ],
+        }
+        for name, row in found["systems"].items()
+    ]
+    return {
+        "title": f"Conversational search: {job.run.uri.rsplit('/', 1)[-1]}",
+        "date": datetime.date.today().isoformat(),
+        "machine": where["machine"],
+        "command": " ".join(where["command"]),
+        "git_commit": where["git_commit"],
+        "versions": where["packages"],
+        "seeds": [job.config.student.seed],
+        "notes": [_note(job)],
+        "tables": [
+            {
+                "name": "search",
+                "explanation": "Questions of conversations that no training question comes from. `retriever` "
+                "is the student before its training; with a rewrite it is what a teacher searches with.",
+                "contexts": found["questions"],
+                "conversations": found["conversations"],
+                "responses": found["documents"],
+                "rows": rows,
+            }
+        ],
+        "answers": [],
+        "sparsity": {name: row["sparsity"] for name, row in found["systems"].items() if row["sparsity"]},
+        "learning_curves": {name: {"": _curve(student)} for name, student in students.items()},
+        "teachers": {"measures": {}, "kendall_tau": {}, "ratings": []},
+        "filters": {},
+        "latency": None,
+        "reading": [],
+    }
+
+
+def compared_with(name: str, systems: list[str], students: list[str]) -> list[str]:
+    """The systems that a student's MRR is tested against: the first's against every teacher's and every other
+    student's, another's against the first's.
+    """
+    if name not in students:
+        return []
+    if name != STUDENT:
+        return [CONVERSATION, STUDENT]
+    return [other for other in systems if other != name and not other.startswith("BM25")]
+
+
+def _kind(name: str, students: Mapping[str, Job]) -> str:
+    if name in students:
+        return students[name].config.student.kind
+    return "teacher" if "rewrite" in name and name.startswith("retriever") else "baseline"
+
+
+def _note(job: Job) -> str:
+    asked = job.run.read_json("stages", "questions.json")["counts"]
+    return (
+        f"{asked.get('train questions', 0)} training questions; one training of every student. Intervals are "
+        "95 %, by a bootstrap over conversations; p-values by a paired randomisation test over "
+        "conversations, not corrected for their number. Each student is the checkpoint with the best "
+        "validation MRR."
+    )
+
+
+def _curve(student: Job) -> list[dict[str, float]]:
+    lines = training_reports(student)[1].lines()
+    return [{name: line[name] for name in _CURVES if name in line} for line in lines]
