@@ -31,6 +31,8 @@ def check_inputs(config: JobConfig) -> None:
         ):
             for source in sources:
                 _check(key, partial(check_source, source))
+        for name, run in config.pools.runs.items():
+            _check(f"pools.runs.{name}", partial(check_source, run))
         _check("rewriting.prompt", lambda: read_prompt(config.rewriting))
         return
     _check("examples.conversations", lambda: check_source(config.examples.conversations))

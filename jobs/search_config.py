@@ -55,6 +55,11 @@ class SearchConfig(JobConfig):
         for name, teacher in self.teachers.items():
             if not writes(teacher):
                 raise ValueError(f"teachers.{name}.kind: {teacher.kind} does not write, and so not rewrite")
+        for name in self.pools.runs:
+            if name in self.teachers or name == "human" or not name.replace("-", "").isalnum():
+                raise ValueError(
+                    f"pools.runs.{name}: wanted are letters, digits and '-', and no teacher's name"
+                )
         if self.student.encoders != "frozen_responses":
             raise ValueError(
                 "student.encoders: wanted is frozen_responses, so that the documents' index stays"

@@ -27,7 +27,7 @@ from student.metrics import search_metrics
 from student.statistics import interval, paired_difference
 from teachers.records import Rows
 from teachers.rewriting import HUMAN
-from teachers.trec import Judgement, write_qrels, write_run
+from teachers.trec import Judgement, read_scores, write_qrels, write_run
 
 
 def evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> dict[str, Any]:
@@ -45,6 +45,7 @@ def _evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> di
     }
     by_words = bm25_runs(job.run.at("documents"), asked, ways)
     found = {f"BM25, {way}": Searched(run) for way, run in by_words.items()}
+    found |= {f"run {name}": Searched(asked.of(read_scores(uri))) for name, uri in config.pools.runs.items()}
     with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
         vectors = read_vectors(job.run.at("vectors"), Path(scratch))
         found |= embedding(

@@ -35,7 +35,7 @@ from teachers.rewriting import (
 )
 from teachers.store import samples_uri
 from teachers.targets import write_targets
-from teachers.trec import write_topics
+from teachers.trec import read_scores, write_topics
 
 
 def documents(job: Job, config: SearchConfig) -> None:
@@ -107,9 +107,10 @@ def vectors(job: Job, config: SearchConfig) -> None:
 
 def pools(job: Job, config: SearchConfig) -> None:
     """What the teachers find becomes each training question's candidates, which all of them score."""
-    scores = {name: job.run.at("scores", name) for name in rewrites(job, config)}
+    scores = scores_uris(job, config)
 
     def work() -> dict[str, Any]:
+        runs = {name: read_scores(uri) for name, uri in config.pools.runs.items()}
         with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
             found = read_vectors(job.run.at("vectors"), Path(scratch))
             return embedding(
@@ -123,6 +124,7 @@ def pools(job: Job, config: SearchConfig) -> None:
                     scores,
                     config.pools,
                     tally,
+                    runs,
                 )
             )
 
@@ -140,7 +142,7 @@ def students(job: Job, config: SearchConfig) -> dict[str, Job]:
         if name != STUDENT:
             print(f"student {name}:", flush=True)
         found[name] = job if name == STUDENT else _branch(job, own, name)
-        _targets(found[name], rewrites(job, config))
+        _targets(found[name], rewrites(job, config), scores_uris(job, config))
         train(found[name])
     return found
 
@@ -154,7 +156,7 @@ def _branch(job: Job, config: JobConfig, name: str) -> Job:
     return branch
 
 
-def _targets(job: Job, teachers: dict[str, str]) -> None:
+def _targets(job: Job, teachers: dict[str, str], scores: dict[str, str]) -> None:
     """The teachers' scores become one target distribution for each question; or else, where the student
     learns embeddings, their rewrites become the texts whose vectors its own are to equal.
     """
@@ -166,7 +168,6 @@ def _targets(job: Job, teachers: dict[str, str]) -> None:
             lambda: write_rewrite_targets(job.run.at("questions"), teachers, job.run.at("targets"), config),
         )
         return
-    scores = {name: job.run.at("scores", name) for name in teachers}
     counts = job.once(
         "targets",
         key_of(job.keys["pools"], config.model_dump()),
@@ -201,6 +202,11 @@ def rewrites(job: Job, config: SearchConfig) -> dict[str, str]:
     if config.rewriting.human and any(True for _ in Rows(human)):
         uris[HUMAN] = human
     return uris
+
+
+def scores_uris(job: Job, config: SearchConfig) -> dict[str, str]:
+    """Teacher -> where its SCORES lie; those that rewrite first, then the runs."""
+    return {name: job.run.at("scores", name) for name in (*rewrites(job, config), *config.pools.runs)}
 
 
 def retriever(config: SearchConfig) -> EncoderSource:

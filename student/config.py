@@ -198,6 +198,9 @@ class PoolsConfig(BaseModel):
     """The best rank, by the teachers' mean, that is drawn (DiSCo: 11)."""
     last_rank: int = Field(960, ge=1)
     """The last one (DiSCo: 960)."""
+    runs: dict[str, str] = {}
+    """Further teachers: TREC run files by a name of your choice, of what other systems found and how they
+    score it. What one does not list it has no score for, see `targets.missing`."""
     seed: int = 0
     """Seed of the draw."""
 

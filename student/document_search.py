@@ -52,6 +52,16 @@ class Questions:
     rewrites: dict[str, Queries]
     """Teacher -> its queries"""
 
+    def of(self, run: Run) -> Run:
+        """What another's run has of these questions, without what a search for them leaves out."""
+        return {
+            question: {
+                doc: score for doc, score in run[question].items() if doc not in self.ignored[question]
+            }
+            for question in self.qrels
+            if question in run
+        }
+
 
 def held_out_questions(questions_uri: str, split: str, rewrites: Mapping[str, str]) -> Questions:
     """The questions of a split; `rewrites` maps a teacher to its REWRITES.

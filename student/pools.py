@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from student.config import PoolsConfig
 from student.encoder import EncoderSource, Tally, Vectors, inner_products, texts_to_vectors
+from student.metrics import Run
 from student.retrieval import nearest
 from teachers.records import CANDIDATES, SCORES, Beside, Rows, rows_to
 
@@ -26,9 +27,9 @@ class Pool:
     documents: NDArray[np.int64]
     """[P], rows of DOCUMENTS, best first by `mean`"""
     scores: NDArray[np.float32]
-    """[T, P], every teacher's own inner products; NaN where it has no query for the question"""
+    """[T, P], every teacher's own scores; NaN where it has no query for the question, or does not list it"""
     mean: NDArray[np.float32]
-    """[P], over the teachers"""
+    """[P], over the teachers that have a query, or else over the runs"""
 
 
 def queries_of(questions_uri: str, rewrites: Mapping[str, str]) -> Iterator[list[str | None]]:
@@ -48,27 +49,43 @@ def pools(
     encoder: EncoderSource,
     depth: int,
     tally: Tally,
+    runs: Sequence[Sequence[Mapping[int, float]]] = (),
 ) -> Iterator[Pool]:
     """The pool of each of `queries` [Q, T]: the `depth` best of each teacher together, and `relevant` [Q].
 
     A document that one teacher found is scored by all, and a relevant one however well it ranks: DiSCo's own
-    code takes another's score for those. A teacher without a query has no say.
+    code takes another's score for those. A teacher without a query has no say. `runs` are further teachers
+    [T', Q], of whom only rows of DOCUMENTS and their scores are known.
     """
     texts = [query for of in queries for query in of if query is not None]
-    vectors = texts_to_vectors({"context": texts}, encoder, tally)["context"]
-    found = nearest(vectors, documents, min(depth, documents.shape[0]))
+    vectors = texts_to_vectors({"context": texts}, encoder, tally)["context"] if texts else documents[:0]
+    found = nearest(vectors, documents, min(depth, documents.shape[0])) if texts else iter(())
     place = 0
-    for of, own in zip(queries, relevant, strict=True):
+    for number, (of, own) in enumerate(zip(queries, relevant, strict=True)):
         asked = [teacher for teacher, query in enumerate(of) if query is not None]
+        given = [run[number] for run in runs]
+        listed = [sorted(run, key=run.__getitem__, reverse=True)[:depth] for run in given]
         rows = [next(found)[0] for _ in asked]
-        pool = np.unique(np.concatenate([*rows, np.array(own, np.int64)]))
+        pool = np.unique(np.concatenate([*rows, *(np.array(best, np.int64) for best in (*listed, own))]))
         pool = pool[pool >= 0]
-        scores = np.full((len(of), len(pool)), np.nan, np.float32)
+        scores = np.full((len(of) + len(given), len(pool)), np.nan, np.float32)
         scores[asked] = inner_products(vectors[place : place + len(asked)], documents[pool])
         place += len(asked)
-        mean = scores[asked].mean(axis=0) if asked else np.zeros(len(pool), np.float32)
+        for teacher, run in enumerate(given, start=len(of)):
+            scores[teacher] = [run.get(row, np.nan) for row in pool.tolist()]
+        mean = scores[asked].mean(axis=0) if asked else _mean_of_runs(scores[len(of) :])
         best = np.argsort(-mean, kind="stable")
         yield Pool(pool[best], scores[:, best], mean[best])
+
+
+def _mean_of_runs(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[P] of scores [T', P]; what a run does not list is as good as the worst that it lists."""
+    listed = scores[~np.isnan(scores).all(axis=1)]
+    if not len(listed):
+        return np.zeros(scores.shape[1], np.float32)
+    lowest = np.nanmin(listed, axis=1, keepdims=True)
+    mean: NDArray[np.float32] = np.where(np.isnan(listed), lowest, listed).mean(axis=0)
+    return mean
 
 
 def write_pooled_candidates(
@@ -81,8 +98,11 @@ def write_pooled_candidates(
     scores_uris: Mapping[str, str],
     config: PoolsConfig,
     tally: Tally,
+    runs: Mapping[str, Run],
 ) -> Counter[str]:
     """Writes CANDIDATES of the training questions, and each teacher's SCORES of them.
+
+    `rewrites` maps a teacher to its REWRITES, `runs` one that is known by its run to that.
 
     Relevant documents come first, as `gold`; where none is known, the teachers' best stands in for it. Then
     `config.negatives` of the pool's ranks from `first_rank` to `last_rank`, as `retrieved`: how irrelevant
@@ -102,11 +122,25 @@ def write_pooled_candidates(
     if not asked:
         raise ValueError("questions: no training question")
     relevant = [[place[doc_id] for doc_id in row["positives"]] for row, _ in asked]
-    found = pools([queries for _, queries in asked], relevant, documents, encoder, config.depth, tally)
+    listed = [
+        [
+            {
+                place[doc_id]: score
+                for doc_id, score in run.get(row["question_id"], {}).items()
+                if doc_id in place
+            }
+            for row, _ in asked
+        ]
+        for run in runs.values()
+    ]
+    queries = [of for _, of in asked]
+    found = pools(queries, relevant, documents, encoder, config.depth, tally, listed)
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
         candidates = stack.enter_context(rows_to(candidates_uri, CANDIDATES))
-        scores = [stack.enter_context(rows_to(scores_uris[teacher], SCORES)) for teacher in rewrites]
+        scores = [
+            stack.enter_context(rows_to(scores_uris[teacher], SCORES)) for teacher in (*rewrites, *runs)
+        ]
         for (row, _), own, pool in zip(asked, relevant, found, strict=True):
             left_out = {place[doc_id] for doc_id in row["ignored"]}
             chosen, num_gold = _chosen(pool, own, left_out, config, row["question_id"])

@@ -46,6 +46,14 @@ def read_run(uri: str) -> Iterator[Ranked]:
             raise ValueError(f"{place}: rank {words[3]!r} or score {words[4]!r} is not a number") from None
 
 
+def read_scores(uri: str) -> dict[str, dict[str, float]]:
+    """A run as query -> document -> score; raises ValueError as `read_run` does."""
+    found: dict[str, dict[str, float]] = {}
+    for line in read_run(uri):
+        found.setdefault(line.query_id, {})[line.doc_id] = line.score
+    return found
+
+
 def read_topics(uri: str) -> Iterator[tuple[str, str]]:
     """(id, query) of each line, the id before the first tab.
 

@@ -63,6 +63,14 @@ def search_config(config: Path) -> Path:
             "checkpoint_every_steps": 100,
             "sparsity": {"context_terms": 25},
         },
+        "students": {
+            "from-human": {"targets.weights": {"chat": 0}},
+            "embeddings": {
+                "student.embedding_mse_weight": 1,
+                "student.kl_weight": 0,
+                "student.cross_entropy_weight": 0,
+            },
+        },
     }
     file = folder / "search.yaml"
     file.write_text(yaml.safe_dump(content))
@@ -93,17 +101,25 @@ def postings(run: Path) -> list[str]:
 
 def test_every_way_to_search_is_measured_and_its_run_is_trecs(searched: tuple[Path, str]) -> None:
     run, printed = searched
-    report: dict[str, Any] = json.loads((run / "report/search.json").read_text())
+    [table] = json.loads((run / "report/comparison.json").read_text())["tables"]
+    systems: dict[str, Any] = {row["system"]: row for row in table["rows"]}
     ways = ["last turn", "conversation", "human rewrite", "chat's rewrite"]
     expected = [f"{how}, {way}" for how in ("BM25", "retriever") for way in ways]
-    assert list(report["systems"]) == [*expected, "retriever, teachers' mean", "student"]
-    assert "│ student" in printed
+    students = ["student", "from-human", "embeddings"]
+    assert list(systems) == [*expected, "retriever, all rewrites", *students]
+    assert all(f"│ {student}" in printed for student in students)
+    assert [other["system"] for other in systems["embeddings"]["against"]] == [
+        "retriever, conversation",
+        "student",
+    ]
+    page = (run / "report/index.html").read_text()
+    assert all(system.replace("'", "&#39;") in page for system in systems)
     qrels = list(ir_measures.read_trec_qrels(str(run / "runs/qrels.txt")))
-    assert len(qrels) == report["questions"] > 5
+    assert len(qrels) == table["contexts"] > 5
     for system, file in (("student", "student"), ("BM25, last turn", "BM25--last-turn")):
         found = ir_measures.read_trec_run(str(run / f"runs/{file}.trec"))
         [mrr] = ir_measures.calc_aggregate([ir_measures.RR], qrels, found).values()
-        assert report["systems"][system]["mrr"]["mean"] == pytest.approx(mrr, abs=1e-3)
+        assert systems[system]["metrics"]["mrr"]["mean"] == pytest.approx(mrr, abs=1e-3)
     ignored = {row["question_id"]: set(row["ignored"]) for row in read_rows(str(run / "questions"))}
     for line in ir_measures.read_trec_run(str(run / "runs/student.trec")):
         assert line.doc_id not in ignored[line.query_id]
@@ -122,6 +138,11 @@ def test_teachers_rewrote_every_question_and_scored_every_candidate(searched: tu
     for row in rows:
         assert row["candidates"][0]["source"] == "gold" and 1 < len(row["candidates"]) <= 5
         assert sum(row["target_probs"]) == pytest.approx(1, abs=1e-5)
+    by_human = {row["question_id"]: row["query"] for row in read_rows(str(run / "rewrites/human"))}
+    for row in read_rows(str(run / "students/embeddings/targets")):
+        assert [candidate["teacher"] for candidate in row["candidates"]] == TEACHERS
+        assert row["candidates"][1]["text"] == by_human[row["example_id"]]
+        assert row["target_probs"] == [0.5, 0.5]
     for teacher in TEACHERS:
         for row in read_rows(str(run / "scores" / teacher)):
             assert all(score is not None for score in row["similarity"])
@@ -133,7 +154,8 @@ def test_training_again_asks_no_teacher_and_leaves_the_index_of_the_documents_as
     run, _ = searched
     [before] = postings(run)
     student = (run / "student/modules.json").stat().st_mtime_ns
-    output = run_job("search", search_config, "--run", str(run), "--student.learning_rate", "1e-2")
+    changes = ["--student.learning_rate", "1e-2", "--students", "{}"]
+    output = run_job("search", search_config, "--run", str(run), *changes)
     assert " to do" not in output and "vectors: done before" in output
     assert (run / "student/modules.json").stat().st_mtime_ns > student
     assert postings(run) == [before, before]
@@ -145,6 +167,11 @@ def test_training_again_asks_no_teacher_and_leaves_the_index_of_the_documents_as
         (["--generate.samples", "1"], "generate: a search has no such section"),
         (["--student.encoders", "shared"], "student.encoders: wanted is frozen_responses"),
         (["--teachers.chat.kind", "similarity"], "teachers.chat.kind: similarity does not write"),
+        (
+            ["--students", '{"a": {"pools.depth": 3}}'],
+            "students.a: pools.depth: is the same for all students",
+        ),
+        (["--students", '{"a": {"student.nope": 3}}'], "students.a: student.nope"),
         (["--pools.last_rank", "1"], "pools: last_rank = 1 is before first_rank = 2"),
     ],
 )

@@ -70,6 +70,21 @@ def test_candidates_are_scored_like_responses(client: httpx.Client) -> None:
     assert found == pytest.approx([response["score"] for response in best], abs=1e-5)
 
 
+def test_a_search_finds_what_is_nearest_whatever_its_score(client: httpx.Client, served_run: Path) -> None:
+    best = respond(client, k=3)["responses"]
+    answer = client.post("/search", json={"messages": HELLO, "k": 3})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {
+        "documents": [
+            {"doc_id": response["id"], "text": response["text"], "score": pytest.approx(response["score"])}
+            for response in best
+        ],
+        "version": version_folder(served_run).name,
+    }
+    assert client.post("/search", json={"messages": HELLO, "k": 0}).status_code == 422
+    assert client.post("/search", json={"messages": []}).status_code == 422
+
+
 def test_openais_client_reads_an_answer(client: httpx.Client, chat: openai.OpenAI) -> None:
     assert [model.id for model in chat.models.list()] == ["chat"]
     found = chat.chat.completions.create(model="chat", messages=HELLO, temperature=0.7, max_tokens=5)

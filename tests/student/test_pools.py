@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from student.config import Kind, PoolsConfig
-from student.document_search import held_out_questions, mean_run, measure_run
+from student.document_search import held_out_questions, mean_run
 from student.document_vectors import read_vectors, write_vectors
 from student.encoder import EncoderSource, embed_texts, inner_products, load_encoder
 from student.pools import pools, write_pooled_candidates
@@ -76,7 +76,13 @@ def test_every_teacher_scores_all_that_any_of_them_found_and_what_is_relevant(
         asked = [(f"q{number}", queries[teacher]) for number, queries in enumerate(QUERIES)]
         rows = [{"question_id": question_id, "query": query} for question_id, query in asked if query]
         write_rows(rewrites[name], rows, REWRITES)
-    scores = {name: str(tmp_path / "scores" / name) for name in rewrites}
+    # A run of another system, which lists two documents for each question, and some that are none.
+    listed = {number: {30 + number: 2.5, number: 0.5} for number in range(6)}
+    run = {
+        f"q{number}": {**{f"d{row}": score for row, score in of.items()}, "gone": 9.0}
+        for number, of in listed.items()
+    }
+    scores = {name: str(tmp_path / "scores" / name) for name in (*rewrites, "run")}
     config = PoolsConfig(depth=DEPTH, negatives=3, first_rank=2, last_rank=7)
     drawn = write_pooled_candidates(
         str(tmp_path / "questions"),
@@ -88,7 +94,15 @@ def test_every_teacher_scores_all_that_any_of_them_found_and_what_is_relevant(
         scores,
         config,
         lambda *_: None,
+        {"run": run},
     )
+    found = list(
+        pools(QUERIES, RELEVANT, vectors, encoder, DEPTH, lambda *_: None, [[listed[n] for n in range(6)]])
+    )
+    for number, pool in enumerate(found):
+        of_run = dict(zip(pool.documents.tolist(), pool.scores[2].tolist(), strict=True))
+        assert {row: score for row, score in of_run.items() if not np.isnan(score)} == listed[number]
+        np.testing.assert_allclose(pool.mean, np.nanmean(pool.scores[:2], axis=0), rtol=1e-5)
     assert (drawn["questions"], drawn["questions without a relevant document"]) == (5, 1)
     row_of = {text: row for row, text in enumerate(TEXTS)}
     of_teachers = [read_rows(uri) for uri in scores.values()]
@@ -110,7 +124,20 @@ def test_every_teacher_scores_all_that_any_of_them_found_and_what_is_relevant(
             np.testing.assert_allclose(similarity, [at[of] for of in rows], rtol=1e-6)
 
     asked_of = held_out_questions(str(tmp_path / "questions"), "test", rewrites)
-    run = mean_run([f"d{row}" for row in range(40)], vectors, asked_of, encoder, DEPTH, lambda *_: None)
+    together = mean_run([f"d{row}" for row in range(40)], vectors, asked_of, encoder, DEPTH, lambda *_: None)
     ranked = [f"d{row}" for row in found[4].documents.tolist() if row not in (20, 21)]
-    assert [doc for doc in run["q4"] if doc in ranked] == [doc for doc in ranked if doc in run["q4"]]
-    assert set(measure_run(asked_of, run)) == {"ndcg@3", "mrr", "recall@10", "recall@100", "map"}
+    assert [doc for doc in together["q4"] if doc in ranked] == [
+        doc for doc in ranked if doc in together["q4"]
+    ]
+    assert asked_of.of({"q4": {"d20": 2.0, "d4": 1.0}, "q1": {"d1": 1.0}}) == {"q4": {"d4": 1.0}}
+
+
+def test_where_no_teacher_has_a_query_a_run_ranks_the_pool(tiny_encoder: Path, tmp_path: Path) -> None:
+    vectors = np.eye(6, dtype=np.float32)
+    source = EncoderSource(str(tiny_encoder), "dense", 16, "fp32")
+    runs = [[{1: 5.0, 3: 1.0}], [{3: 30.0, 4: 10.0}]]
+    [pool] = pools([[None]], [[0]], vectors, source, 2, lambda *_: None, runs)
+    # What a run does not list is as good as the worst that it lists: means of 7.5, 15.5, 5.5 and 5.5.
+    assert pool.documents.tolist() == [3, 1, 0, 4]
+    np.testing.assert_allclose(pool.mean, [15.5, 7.5, 5.5, 5.5])
+    assert np.isnan(pool.scores[0]).all() and pool.scores[1].tolist()[:2] == [1.0, 5.0]
