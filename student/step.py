@@ -21,6 +21,7 @@ from torch.nn import functional
 from student.batches import StepBatch
 from student.config import StudentConfig
 from student.encoder import TASKS, Encoder, Side, has_routes, prompt_of
+from student.frozen import FrozenResponses
 from student.losses import Losses, distillation_loss
 from student.precision import mixed_precision
 
@@ -36,6 +37,7 @@ class StepEncoder(torch.nn.Module):
 
         super().__init__()
         self.encoder = encoder
+        self.frozen_responses = FrozenResponses()
         self._is_sparse = isinstance(encoder, SparseEncoder)
 
     def forward(self, features: dict[str, Any], side: Side) -> Tensor:
@@ -110,14 +112,15 @@ def train_step(
     """
     batch = batch.to(engine.device)
     shares = _shares(engine, batch, config, f"{config.seed} {step}")
-    trained = shares[:1] if config.encoders == "frozen_responses" else shares
-    own = []
-    for share in shares:
-        with torch.set_grad_enabled(share in trained and not config.gradient_cache):
-            own.append(share.encode(engine, config))
+    with torch.set_grad_enabled(not config.gradient_cache):
+        own = [share.encode(engine, config) for share in shares]
     vectors = torch.cat([share.gather(found) for share, found in zip(shares, own, strict=True)])
     vectors.requires_grad_()
     contexts, responses = vectors[: len(batch.contexts)], vectors[len(batch.contexts) :]
+    if config.encoders == "frozen_responses":
+        responses = engine.module.frozen_responses.vectors(
+            batch.responses, lambda texts: encode_texts(engine, texts, "response", config)
+        )
     losses = distillation_loss(contexts, responses, batch, config)
     loss = losses.loss if penalty is None else losses.loss + penalty(contexts, responses)
     [gradient] = torch.autograd.grad(loss, [vectors])
@@ -125,10 +128,10 @@ def train_step(
     by_share = gradient.split([share.num_texts for share in shares])
     own_gradients = [share.own_gradient(found) for share, found in zip(shares, by_share, strict=True)]
     if config.gradient_cache:
-        parts = _cached_parts(engine, config, trained, own_gradients)
-        number_of_parts = sum(len(share.groups) for share in trained)
+        parts = _cached_parts(engine, config, shares, own_gradients)
+        number_of_parts = sum(len(share.groups) for share in shares)
     else:
-        pairs = list(zip(own, own_gradients, strict=True))[: len(trained)]
+        pairs = zip(own, own_gradients, strict=True)
         parts = iter([torch.stack([(own_vectors * found).sum() for own_vectors, found in pairs]).sum()])
         number_of_parts = 1
     completes = (step + 1) % config.accumulation_steps == 0
@@ -140,8 +143,12 @@ def train_step(
 
 
 def _shares(engine: Any, batch: StepBatch, config: StudentConfig, seed: str) -> list[_Share]:
-    """This worker's texts: of both sides together, where they are encoded alike, or of either."""
+    """This worker's texts that are trained on: of both sides together, where they are encoded alike, or of
+    either.
+    """
     encoder, size = engine.module.encoder, config.texts_per_forward
+    if config.encoders == "frozen_responses":
+        return [_Share(engine, batch.contexts, "context", size, seed)]
     alike = prompt_of(encoder, "context") == prompt_of(encoder, "response")
     if config.encoders == "shared" and alike and not has_routes(encoder):
         return [_Share(engine, [*batch.contexts, *batch.responses], "context", size, seed)]
@@ -155,7 +162,7 @@ def _cached_parts(
     engine: Any, config: StudentConfig, shares: Sequence[_Share], gradients: Sequence[Tensor]
 ) -> Iterator[Tensor]:
     """For each group a number whose gradient by the weights is the group's part of the step's."""
-    for share, gradient in zip(shares, gradients, strict=False):
+    for share, gradient in zip(shares, gradients, strict=True):
         for group in share.groups:
             with mixed_precision(engine.device, config.precision):
                 vectors = _encode_group(engine, group)
