@@ -28,7 +28,7 @@ def run_comparison(arguments: list[str]) -> int:
     config, options = parse_comparison(arguments)
     with started(config, options.run or options.config.stem) as (run, tracker):
         from jobs.comparison import Results, comparison
-        from jobs.judging import judge, people_ratings, time_all
+        from jobs.judging import judge, people_ratings, time_systems
         from jobs.ladder import (
             base_job,
             check_systems,
@@ -50,7 +50,7 @@ def run_comparison(arguments: list[str]) -> int:
         results = {name: Results(system) for name, system in systems.items()}
         judge(base, config, {name: found.answers() for name, found in results.items()}, ratings)
         if config.compare.timed_requests:
-            time_all(base, first_student(systems, config), config.compare.timed_requests)
+            time_systems(base, first_student(systems, config), config.compare.timed_requests)
         publish(comparison(base, config, systems, results, sets, ratings), run, tracker, options.results)
     return 0
 

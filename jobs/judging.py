@@ -4,17 +4,14 @@ rated. And how long a teacher and a student take for an answer."""
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from jobs.comparison_config import ComparisonConfig, if_there
 from jobs.job import Job
 from jobs.run_directory import key_of
 from jobs.stages import index, scorers
-from jobs.teaching import generate_samples, score_pairs, time_answers
-from serve.latency import answer_latencies_ms
-from teachers.config import GenerateConfig, VllmTeacher, Writer, scores, writes
+from jobs.teaching import generate_samples, score_pairs
+from jobs.timing import time_all, vllm_teachers
+from teachers.config import GenerateConfig, Writer, scores, writes
 from teachers.generation import StoredSamples
-from teachers.latency import latencies_ms
 from teachers.ratings import Rated, rated_candidates, read_ratings
 from teachers.records import CANDIDATES, Rows, write_rows
 from teachers.scoring import write_scores
@@ -22,8 +19,6 @@ from teachers.store import pairs_uri, samples_uri
 
 Answers = dict[str, dict[str, str]]
 """System -> example_id -> its answer."""
-
-_TEACHERS_SHARE_OF_REQUESTS = 5
 
 
 def people_ratings(config: ComparisonConfig) -> list[Rated]:
@@ -110,33 +105,22 @@ def _judged_row(example: dict[str, Any], written: dict[str, str], answers: dict[
     }
 
 
-def time_all(base: Job, served: Job, requests: int) -> None:
-    """Milliseconds of one answer: of each generative teacher in its actor, and of the student over HTTP.
-
-    `served` is the job that trained the student; it gets an index. One after the other, all in one go, so
-    that they are measured on the same machine in the same state.
-    """
+def time_systems(base: Job, served: Job, requests: int) -> None:
+    """Times the teachers' answers and those of the student of `served`, a job that gets an index."""
     index(served)
     chosen = held_out_rows(base, requests)
-    teachers = {name: teacher for name, teacher in base.teachers.items() if isinstance(teacher, VllmTeacher)}
-
-    def work() -> dict[str, Any]:
-        few = chosen[: max(2, requests // _TEACHERS_SHARE_OF_REQUESTS)]
-        timed = time_answers(base.run, teachers, few, base.config.generate)
-        student = answer_latencies_ms(served.run.uri, [row["context"] for row in chosen])
-        return {
-            "teachers": {name: _summary(latencies_ms(uri)) for name, uri in timed.items()},
-            "student": _summary(student),
-        }
-
+    teachers = vllm_teachers(base.teachers)
     asked = [samples_uri(base.store, teacher, base.config.generate) for teacher in teachers.values()]
-    key = key_of(base.keys["examples"], served.keys["index"], asked, requests)
-    base.once("latency", key, work)
-
-
-def _summary(latencies: list[float]) -> dict[str, float] | None:
-    """Median, 95th percentile and number of latencies in milliseconds; None where there is none."""
-    if not latencies:
-        return None
-    p50, p95 = np.percentile(latencies, [50, 95])
-    return {"p50_ms": float(p50), "p95_ms": float(p95), "requests": len(latencies)}
+    base.once(
+        "latency",
+        key_of(base.keys["examples"], served.keys["index"], asked, requests),
+        lambda: time_all(
+            base.run,
+            teachers,
+            chosen,
+            base.config.generate,
+            served.run.uri,
+            (row["context"] for row in chosen),
+            "/respond",
+        ),
+    )

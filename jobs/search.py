@@ -47,6 +47,7 @@ def run_search(arguments: list[str]) -> int:
             stage(job, config)
         students = search_stages.students(job, config)
         search_stages.index(job, config)
+        search_stages.latency(job, config)
         found = search_comparison(job, students, evaluate(job, config, students))
         publish(found, run, tracker, options.results, options.config.stem)
         print_timings(run, list(job.keys))

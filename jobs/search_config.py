@@ -28,6 +28,9 @@ class SearchConfig(JobConfig):
     """Further students by name: dotted keys of `student` or `targets` with other values. They learn from the
     same teachers' work, search the same index, and are measured beside the first."""
 
+    timed_requests: int = Field(0, ge=0)
+    """Test questions that are timed over HTTP; a teacher rewrites a fifth of them. 0 times nothing."""
+
     def every_student(self) -> dict[str, JobConfig]:
         """The config of each student by its name; the first is `student`.
 

@@ -8,6 +8,7 @@ from jobs.job import Job
 from jobs.run_directory import circumstances
 from jobs.search_config import STUDENT
 from jobs.stages import training_reports
+from teachers.latency import TOKENS
 
 _CURVES = ("step", "loss", "validation_mrr", "validation_hits@1/20", "validation_loss")
 CONVERSATION = "retriever, conversation"
@@ -56,7 +57,7 @@ def search_comparison(job: Job, students: Mapping[str, Job], found: Mapping[str,
         "learning_curves": {name: {"": _curve(student)} for name, student in students.items()},
         "teachers": {"measures": {}, "kendall_tau": {}, "ratings": []},
         "filters": {},
-        "latency": None,
+        "latency": _latency(job),
         "reading": [],
     }
 
@@ -86,6 +87,19 @@ def _note(job: Job) -> str:
         "conversations, not corrected for their number. Each student is the checkpoint with the best "
         "validation MRR."
     )
+
+
+def _latency(job: Job) -> dict[str, Any] | None:
+    if "latency" not in job.keys:
+        return None
+    counts = job.run.read_json("stages", "latency.json")["counts"]
+    return {
+        "teachers": {f"{name} rewrites": found for name, found in counts["teachers"].items() if found},
+        "students": {STUDENT: counts["student"]},
+        "note": f"`{STUDENT}` reads the conversation and searches, one request at a time over HTTP. A "
+        f"teacher writes {TOKENS} tokens of a rewrite, alone in its actor; a search comes after it. One "
+        "machine, one run.",
+    }
 
 
 def _curve(student: Job) -> list[dict[str, float]]:

@@ -2,6 +2,7 @@
 
 import tempfile
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from jobs.run_directory import RunDirectory, key_of
 from jobs.search_config import STUDENT, SearchConfig
 from jobs.stages import embedding, train
 from jobs.teaching import generate_samples
+from jobs.timing import time_all, vllm_teachers
 from jobs.tracking import Tracker
 from serve.index import write_version
 from student.document_vectors import read_vectors, write_vectors
@@ -193,6 +195,31 @@ def index(job: Job, config: SearchConfig) -> None:
         return {"version": version, "documents": len(responses)}
 
     job.once("index", key_of(job.keys["train"], job.keys["vectors"], config.index.model_dump()), work)
+
+
+def latency(job: Job, config: SearchConfig) -> None:
+    """Times searching over HTTP with the first student, and each teacher's rewriting, which comes before a
+    search where there is no such student.
+    """
+    if not config.timed_requests:
+        return
+    prompt, generation = read_prompt(config.rewriting), as_generation(config.rewriting)
+    asked = list(islice(Requests(job.run.at("questions"), prompt, "test"), config.timed_requests))
+    questions = islice(Rows(job.run.at("questions"), "test"), config.timed_requests)
+    teachers = vllm_teachers(job.teachers)
+    job.once(
+        "latency",
+        key_of(job.keys["rewrite"], job.keys["index"], config.timed_requests),
+        lambda: time_all(
+            job.run,
+            teachers,
+            asked,
+            generation,
+            job.run.uri,
+            (row["context"] for row in questions),
+            "/search",
+        ),
+    )
 
 
 def rewrites(job: Job, config: SearchConfig) -> dict[str, str]:

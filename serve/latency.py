@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import httpx
 from ray import serve as ray_serve
@@ -12,10 +13,14 @@ from serve.deployment import deploy
 from serve.ingress import free_port
 
 _WARM_UP = 10
+Route = Literal["/respond", "/search"]
+_BEST_OF: dict[Route, int] = {"/respond": 1, "/search": 10}  # how many answers are asked for
 
 
-def answer_latencies_ms(run: str, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[float]:
-    """Milliseconds of each conversation's POST /respond, asked of one replica on a free port.
+def answer_latencies_ms(
+    run: str, conversations: Sequence[Sequence[Mapping[str, str]]], route: Route
+) -> list[float]:
+    """Milliseconds of each conversation's POST, asked of one replica on a free port.
 
     Ray Serve is started for it and shut down.
 
@@ -28,15 +33,15 @@ def answer_latencies_ms(run: str, conversations: Sequence[Sequence[Mapping[str, 
         # No proxy of the environment: the server is on this machine.
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             for conversation in conversations[:_WARM_UP]:
-                _ask(client, conversation)
-            return [_ask(client, conversation) for conversation in conversations]
+                _ask(client, route, conversation)
+            return [_ask(client, route, conversation) for conversation in conversations]
     finally:
         ray_serve.shutdown()
 
 
-def _ask(client: httpx.Client, conversation: Sequence[Mapping[str, str]]) -> float:
+def _ask(client: httpx.Client, route: Route, conversation: Sequence[Mapping[str, str]]) -> float:
     begin = time.perf_counter()
-    answer = client.post("/respond", json={"messages": list(conversation), "k": 1})
+    answer = client.post(route, json={"messages": list(conversation), "k": _BEST_OF[route]})
     milliseconds = 1000 * (time.perf_counter() - begin)
     answer.raise_for_status()
     return milliseconds

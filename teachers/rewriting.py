@@ -33,10 +33,10 @@ def read_prompt(config: RewritingConfig) -> str:
 
 
 class Requests:
-    """Rows of EXAMPLES without a reply, one for each of QUESTIONS: what teachers are asked for a rewrite."""
+    """What teachers are asked: rows of EXAMPLES without a reply, one for each of QUESTIONS, or of a split."""
 
-    def __init__(self, questions_uri: str, prompt: str) -> None:
-        self._questions, self._prompt = Rows(questions_uri), prompt
+    def __init__(self, questions_uri: str, prompt: str, split: str | None = None) -> None:
+        self._questions, self._prompt = Rows(questions_uri, split), prompt
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for row in self._questions:
