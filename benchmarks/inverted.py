@@ -1,0 +1,151 @@
+"""Indexes for a sparse student: build time, recall and latency, by how many responses there are.
+
+    uv pip install pyseismic-lsr==0.5.4     (no dependency of the project)
+    python benchmarks/inverted.py [--quick]
+
+Real replies and contexts as the packaged SPLADE checkpoint weighs their terms; beyond them, halves of the
+terms of two real ones. One query at a time on one thread, recall against exact search. bm25s' scorer is not
+among them: it adds up the scores of a query's words, to which a query of weighted terms cannot give weights.
+The last line is JSON: the milliseconds of our postings divided by those of each other at the largest size.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RAYON_NUM_THREADS"] = "1"
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from scipy.sparse import csr_matrix, vstack
+from vectors import real_replies
+
+from serve.inverted import invert
+from student.encoder import EncoderSource, embed_texts, load_encoder
+from student.packaged import resolve_model
+from student.text import context_text
+
+SIZES, QUICK_SIZES = (20_000, 100_000, 500_000), (5_000, 50_000)
+K = 10
+CUTS = (8, 16)  # of a query's terms, that Seismic looks up
+HEAP_FACTOR = 0.9
+Search = Callable[[csr_matrix], list[int]]
+
+
+def embed(count: int) -> tuple[csr_matrix, csr_matrix]:
+    """Vectors [N, D] of replies and [Q, D] of contexts."""
+    encoder = load_encoder(EncoderSource(resolve_model("cassette-splade"), "sparse", 64))
+    replies, conversations = real_replies(count)
+    contexts = [context_text(conversation, 4) for conversation in conversations]
+    return embed_texts(encoder, replies, "response"), embed_texts(encoder, contexts, "context")
+
+
+def enlarge(real: csr_matrix, size: int) -> csr_matrix:
+    """`size` vectors [N, D]: the real ones, then a random half of the terms of each of two."""
+    if size <= real.shape[0]:
+        return real[:size]
+    generator = np.random.default_rng(0)
+    missing = size - real.shape[0]
+    made = csr_matrix((missing, real.shape[1]), dtype=np.float32)
+    for _ in range(2):
+        half = real[generator.integers(real.shape[0], size=missing)]
+        half.data = half.data * (generator.random(half.nnz) < 0.5)
+        made = made.maximum(half)
+    made.eliminate_zeros()
+    return vstack([real, made], format="csr")
+
+
+def by_postings(responses: csr_matrix) -> Search:
+    """What a replica searches."""
+    index = invert(responses)
+    return lambda query: index.search(query, K)[1][0].tolist()
+
+
+def by_product(responses: csr_matrix) -> Search:
+    """The product of two sparse matrices: what a user would write."""
+    transposed = responses.T.tocsr()
+
+    def search(query: csr_matrix) -> list[int]:
+        scores = (query @ transposed).toarray()[0]
+        best = np.argpartition(-scores, K)[:K]
+        found: list[int] = best[np.argsort(-scores[best])].tolist()
+        return found
+
+    return search
+
+
+def by_seismic(responses: csr_matrix, cut: int) -> Search:
+    """Seismic (Bruch et al. 2024), which is approximate, with its own defaults but for `cut`."""
+    import seismic
+
+    sorted_ones = responses.sorted_indices()
+    dataset = seismic.SeismicDataset()
+    dataset.add_documents_by_id(
+        [str(row) for row in range(responses.shape[0])],
+        sorted_ones.indices.astype(np.int64),
+        sorted_ones.data.astype(np.float32),
+        sorted_ones.indptr.astype(np.int64),
+    )
+    index = seismic.SeismicIndex.build_from_dataset(dataset)
+    text = seismic.get_seismic_string()
+
+    def search(query: csr_matrix) -> list[int]:
+        terms = query.indices.astype(str).astype(text)
+        found = index.search("q", terms, query.data.astype(np.float32), K, cut, HEAP_FACTOR)
+        return [int(doc_id) for _, _, doc_id in found]
+
+    return search
+
+
+def measure(search: Search, queries: csr_matrix) -> dict[str, Any]:
+    """Milliseconds of each query, the second time that it is asked, and what it found."""
+    rows, seconds = [], []
+    for again in (False, True):
+        for query in queries:
+            start = time.perf_counter()
+            found = search(query)
+            if again:
+                seconds.append(time.perf_counter() - start)
+                rows.append(found)
+    quantiles = np.quantile(seconds, [0.5, 0.99])
+    return {"ms": 1000 * quantiles[0], "p99_ms": 1000 * quantiles[1], "rows": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true", help="the small sizes only")
+    sizes = QUICK_SIZES if parser.parse_args().quick else SIZES
+    real, queries = embed(sizes[0])
+    kinds: dict[str, Callable[[csr_matrix], Search]] = {"postings": by_postings, "product": by_product}
+    kinds |= {f"Seismic, {cut} terms": lambda found, cut=cut: by_seismic(found, cut) for cut in CUTS}
+    ratios: dict[str, float] = {}
+    for size in sizes:
+        responses = enlarge(real, size)
+        terms = responses.nnz / size
+        table = Table("kind", "build s", "recall@10", "ms", "p99 ms", title=f"{size:,} of {terms:.0f} terms")
+        exact: dict[str, Any] = {}
+        for kind, build in kinds.items():
+            start = time.perf_counter()
+            search = build(responses)
+            built_s = time.perf_counter() - start
+            found = measure(search, queries)
+            exact = exact or found
+            both = zip(found["rows"], exact["rows"], strict=True)
+            recall = statistics.mean(len(set(row) & set(best)) / K for row, best in both)
+            ratios[kind] = exact["ms"] / found["ms"]
+            figures = (built_s, recall, found["ms"], found["p99_ms"])
+            table.add_row(
+                kind, *(f"{figure:.{places}f}" for figure, places in zip(figures, (1, 3, 2, 2), strict=True))
+            )
+        Console().print(table)
+    print(json.dumps({f"speedup {kind}": round(ratio, 2) for kind, ratio in ratios.items()}))
+
+
+if __name__ == "__main__":
+    main()
