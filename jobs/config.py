@@ -115,21 +115,12 @@ class JobConfig(BaseSettings):
         Raises:
             ConfigError: a change names no key, or its value is wrong.
         """
-        # What the file does not say stays unsaid: a sparse student's defaults are not a dense one's.
-        own = set(JobConfig.model_fields)
-        content = self.model_dump(mode="json", exclude_unset=True, include=own)
-        for key, value in changes.items():
-            *sections, last = key.split(".")
-            section = content
-            for part in sections:
-                section = section.setdefault(part, {})
-                if not isinstance(section, dict):
-                    raise ConfigError(f"{key}: unknown key")
-            section[last] = value
-        try:
-            return JobConfig(**content)
-        except ValidationError as error:
-            raise ConfigError(first_line(error)) from None
+        return changed(JobConfig, self, changes)
+
+    @property
+    def names_of_scores(self) -> list[str]:
+        """Whose scores become targets."""
+        return [name for name, teacher in self.teachers.items() if scores(teacher)]
 
     @field_validator("teachers")
     @classmethod
@@ -149,9 +140,9 @@ class JobConfig(BaseSettings):
                 f"generate.samples = {self.generate.samples}"
             )
         for name in self.targets.weights if isinstance(self.targets.weights, dict) else ():
-            if name not in self.teachers:
+            if name not in self.teachers and name not in self.names_of_scores:
                 raise ValueError(f"targets.weights.{name} names no teacher of `teachers`")
-        if not any(scores(teacher) for teacher in self.teachers.values()):
+        if not self.names_of_scores:
             raise ValueError("no teacher of `teachers` scores")
         if self.targets.fits_on_validation and not self.candidates.validation_contexts:
             raise ValueError("targets: fitting on validation needs candidates.validation_contexts")
@@ -159,6 +150,24 @@ class JobConfig(BaseSettings):
 
 
 _Config = TypeVar("_Config", bound=JobConfig)
+
+
+def changed(kind: type[_Config], config: JobConfig, changes: dict[str, Any]) -> _Config:
+    """The config, of its `kind`, with other values at dotted keys; see `JobConfig.changed`."""
+    # What the file does not say stays unsaid: a sparse student's defaults are not a dense one's.
+    content = config.model_dump(mode="json", exclude_unset=True, include=set(kind.model_fields))
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        section = content
+        for part in sections:
+            section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"{key}: unknown key")
+        section[last] = value
+    try:
+        return kind(**content)
+    except ValidationError as error:
+        raise ConfigError(first_line(error)) from None
 
 
 def parse(arguments: list[str]) -> tuple[JobConfig, argparse.Namespace]:

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from jobs.config import ConfigError, JobConfig, option_parser, parse_as
+from jobs.config import ConfigError, JobConfig, changed, option_parser, parse_as
 from student.config import PoolsConfig
-from teachers.config import DocumentsConfig, QuestionsConfig, RewritingConfig, writes
+from teachers.config import HUMAN, DocumentsConfig, QuestionsConfig, RewritingConfig, writes
 
 # Of a job's sections, those that search has no use for.
 _UNUSED = ("examples", "finetune", "generate", "filters", "candidates", "score", "evaluate")
@@ -31,13 +31,18 @@ class SearchConfig(JobConfig):
     timed_requests: int = Field(0, ge=0)
     """Test questions that are timed over HTTP; a teacher rewrites a fifth of them. 0 times nothing."""
 
-    def every_student(self) -> dict[str, JobConfig]:
+    @property
+    def names_of_scores(self) -> list[str]:
+        """Whose scores become targets: those who rewrite, people among them, and other systems' runs."""
+        return [*self.teachers, HUMAN, *self.pools.runs]
+
+    def every_student(self) -> "dict[str, SearchConfig]":
         """The config of each student by its name; the first is `student`.
 
         Raises:
             ConfigError: a change names no key, or its value is wrong.
         """
-        found: dict[str, JobConfig] = {STUDENT: self}
+        found = {STUDENT: self}
         for name, changes in self.students.items():
             if name == STUDENT or not name.replace("-", "").isalnum():
                 raise ConfigError(f"students.{name}: wanted are letters, digits and '-', and not `{STUDENT}`")
@@ -45,7 +50,7 @@ class SearchConfig(JobConfig):
                 if not key.startswith(("student.", "targets.")) or key in _SHARED:
                     raise ConfigError(f"students.{name}: {key}: is the same for all students, or unknown")
             try:
-                found[name] = self.changed(changes)
+                found[name] = changed(SearchConfig, self, changes)
             except ConfigError as error:
                 raise ConfigError(f"students.{name}: {error}") from None
         return found
@@ -55,11 +60,13 @@ class SearchConfig(JobConfig):
         for section in _UNUSED:
             if section in self.model_fields_set:
                 raise ValueError(f"{section}: a search has no such section")
+        if HUMAN in self.teachers:
+            raise ValueError(f"teachers.{HUMAN}: is the name of people's rewrites")
         for name, teacher in self.teachers.items():
             if not writes(teacher):
                 raise ValueError(f"teachers.{name}.kind: {teacher.kind} does not write, and so not rewrite")
         for name in self.pools.runs:
-            if name in self.teachers or name == "human" or not name.replace("-", "").isalnum():
+            if name in self.teachers or name == HUMAN or not name.replace("-", "").isalnum():
                 raise ValueError(
                     f"pools.runs.{name}: wanted are letters, digits and '-', and no teacher's name"
                 )

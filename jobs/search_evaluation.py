@@ -25,8 +25,8 @@ from student.document_vectors import read_vectors
 from student.encoder import Tally, Vectors
 from student.metrics import search_metrics
 from student.statistics import interval, paired_difference
+from teachers.config import HUMAN
 from teachers.records import Rows
-from teachers.rewriting import HUMAN
 from teachers.trec import Judgement, read_scores, write_qrels, write_run
 
 

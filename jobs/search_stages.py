@@ -21,13 +21,12 @@ from student.document_vectors import read_vectors, write_vectors
 from student.encoder import EncoderSource
 from student.packaged import resolve_model
 from student.pools import write_pooled_candidates
-from teachers.config import Writer, writes
+from teachers.config import HUMAN, Writer, writes
 from teachers.documents import write_documents
 from teachers.generation import StoredSamples
 from teachers.questions import write_questions, write_validation_examples
 from teachers.records import RESPONSE_SET, Rows
 from teachers.rewriting import (
-    HUMAN,
     Requests,
     as_generation,
     read_prompt,

@@ -77,6 +77,10 @@ class QuestionsConfig(Section):
     """Seed of the split."""
 
 
+HUMAN = "human"
+"""The teacher whose rewrites are people's."""
+
+
 class RewritingConfig(Section):
     """What teachers search with in place of a conversation."""
 

@@ -10,7 +10,6 @@ from teachers.config import GenerateConfig, RewritingConfig, TargetsConfig
 from teachers.records import REWRITES, TARGETS, Beside, Rows, write_rows
 from teachers.teacher import Generation
 
-HUMAN = "human"
 _PLACE = "{conversation}"
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 _LABEL = re.compile(r"^(the last question|question|query|rewrite|rewritten)[^:\n]{0,30}:\s*", re.IGNORECASE)

@@ -13,6 +13,7 @@ from ray.serve.schema import ServeDeploySchema
 from jobs.checks import Demand, demands
 from jobs.comparison_config import parse_comparison
 from jobs.config import JobConfig, parse
+from jobs.search_config import parse_search
 from serve.config import ServeConfig
 
 CLUSTER, CLOUD = Path("cluster.yaml"), Path("configs/cloud.yaml")
@@ -65,9 +66,10 @@ def of_kuberay(cluster: dict[str, Any]) -> list[NodeType]:
 
 def job_config(file: Path) -> JobConfig:
     arguments = ["--config", str(file)]
-    if "compare" in yaml.safe_load(file.read_text()):
-        return parse_comparison(arguments)[0]
-    return parse(arguments)[0]
+    settings = yaml.safe_load(file.read_text())
+    if "documents" in settings:
+        return parse_search(arguments)[0]
+    return (parse_comparison if "compare" in settings else parse)(arguments)[0]
 
 
 def test_the_cluster_launchers_file_is_valid_for_ray() -> None:

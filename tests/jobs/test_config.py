@@ -10,6 +10,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from jobs.comparison_config import parse_comparison
 from jobs.config import ConfigError, parse
+from jobs.search_config import parse_search
 from jobs.sweep_config import read_sweep
 from serve.config import ServeConfig
 
@@ -42,6 +43,8 @@ def test_every_shipped_config_is_valid(path: Path) -> None:
     elif "applications" in config:
         [application] = ServeDeploySchema.model_validate(config).applications
         ServeConfig.model_validate(application.args)
+    elif "documents" in config:
+        parse_search(["--config", str(path)])
     else:
         (parse_comparison if "compare" in config else parse)(["--config", str(path)])
 

@@ -73,7 +73,7 @@ def search_config(config: Path) -> Path:
         },
     }
     file = folder / "search.yaml"
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content, sort_keys=False))  # the order is the table's
     return file
 
 
