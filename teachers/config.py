@@ -90,8 +90,8 @@ class RewritingConfig(Section):
     """Of a rewrite, which is cut there."""
     temperature: float = Field(0.1, gt=0)
     """Sampling temperature."""
-    batch_size: int = Field(256, ge=1)
-    """Questions in one engine call, and the most that a crash repeats."""
+    batch_size: int = Field(64, ge=1)
+    """Questions in one engine call, and the most that a crash repeats; more on a GPU."""
     human: bool = True
     """People's rewrites (`query_rewrite`), where there are any, are a teacher's, too."""
     seed: int = 0
