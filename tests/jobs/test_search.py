@@ -64,7 +64,6 @@ def search_config(config: Path) -> Path:
             "sparsity": {"context_terms": 25},
         },
         "students": {
-            "from-human": {"targets.weights": {"chat": 0}},
             "embeddings": {
                 "student.embedding_mse_weight": 1,
                 "student.kl_weight": 0,
@@ -105,7 +104,7 @@ def test_every_way_to_search_is_measured_and_its_run_is_trecs(searched: tuple[Pa
     systems: dict[str, Any] = {row["system"]: row for row in table["rows"]}
     ways = ["last turn", "conversation", "human rewrite", "chat's rewrite"]
     expected = [f"{how}, {way}" for how in ("BM25", "retriever") for way in ways]
-    students = ["student", "from-human", "embeddings"]
+    students = ["student", "embeddings"]
     assert list(systems) == [*expected, "retriever, all rewrites", *students]
     assert all(f"│ {student}" in printed for student in students)
     assert [other["system"] for other in systems["embeddings"]["against"]] == [
@@ -164,14 +163,21 @@ def test_training_again_asks_no_teacher_and_leaves_the_index_of_the_documents_as
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (["--generate.samples", "1"], "generate: a search has no such section"),
+        (["--evaluate.contexts", "3"], "evaluate: a search has no such section"),
         (["--student.encoders", "shared"], "student.encoders: wanted is frozen_responses"),
-        (["--teachers.chat.kind", "similarity"], "teachers.chat.kind: similarity does not write"),
+        (
+            ["--teachers", '{"minilm": {"kind": "similarity", "model": "all-minilm-l6-v2"}}'],
+            "teachers.minilm.kind: similarity does not write",
+        ),
         (
             ["--students", '{"a": {"pools.depth": 3}}'],
             "students.a: pools.depth: is the same for all students",
         ),
         (["--students", '{"a": {"student.nope": 3}}'], "students.a: student.nope"),
+        (
+            ["--students", '{"a": {"targets.weights": {"nobody": 0}}}'],
+            "students.a: targets.weights.nobody names",
+        ),
         (["--pools.last_rank", "1"], "pools: last_rank = 1 is before first_rank = 2"),
     ],
 )
