@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from teachers.config import RewritingConfig
+from teachers.config import RewritingConfig, TargetsConfig
 from teachers.records import QUESTIONS, read_rows, write_rows
 from teachers.rewriting import (
     Requests,
     query_of,
     read_prompt,
     write_human_rewrites,
+    write_rewrite_targets,
     write_rewrites,
 )
 from teachers.teacher import Generation
@@ -98,3 +99,44 @@ def test_where_a_teacher_says_nothing_the_question_stays_as_it_was(questions: st
 def test_people_rewrote_some(questions: str, tmp_path: Path) -> None:
     assert write_human_rewrites(questions, str(tmp_path / "human")) == {"rewritten": 1}
     assert read_rows(str(tmp_path / "human")) == [{"question_id": "q0", "query": "What do owls eat?"}]
+
+
+@pytest.mark.parametrize(
+    ("weights", "shares"),
+    [
+        ({"human": 3.0}, {"q0": {"human": 0.75, "chat": 0.25}, "q1": {"chat": 1.0}, "q2": {"chat": 1.0}}),
+        ({"human": 0.0}, {"q0": {"chat": 1.0}, "q1": {"chat": 1.0}, "q2": {"chat": 1.0}}),
+        ({"chat": 0.0}, {"q0": {"human": 1.0}}),
+    ],
+)
+def test_a_student_of_embeddings_gets_the_rewrites_by_the_teachers_weights(
+    questions: str, tmp_path: Path, weights: dict[str, float], shares: dict[str, dict[str, float]]
+) -> None:
+    write_human_rewrites(questions, str(tmp_path / "human"))  # of q0 alone
+    said = [(f"q{number}", [Generation(f"Query {number}", truncated=False)]) for number in range(3)]
+    write_rewrites(questions, said, str(tmp_path / "chat"))
+    texts = {"human": "What do owls eat?"}
+    rewrites = {name: str(tmp_path / name) for name in ("human", "chat")}
+    config = TargetsConfig(weights=weights)
+    counts = write_rewrite_targets(questions, rewrites, str(tmp_path / "targets"), config)
+    assert (counts["with targets"], counts["without targets"]) == (len(shares), 3 - len(shares))
+    found = {row["example_id"]: row for row in read_rows(str(tmp_path / "targets"))}
+    assert list(found) == list(shares)
+    for question_id, row in found.items():
+        teachers = [candidate["teacher"] for candidate in row["candidates"]]
+        assert dict(zip(teachers, row["target_probs"], strict=True)) == shares[question_id]
+        for candidate in row["candidates"]:
+            assert candidate["text"] == texts.get(candidate["teacher"], f"Query {question_id[1:]}")
+
+
+@pytest.mark.parametrize(
+    ("weights", "line"),
+    [({"human": 0}, r"targets\.weights = .*: all are 0"), ("validation", r"targets\.weights: of embeddings")],
+)
+def test_weights_that_leave_nothing_to_embed_are_refused(
+    questions: str, tmp_path: Path, weights: Any, line: str
+) -> None:
+    write_human_rewrites(questions, str(tmp_path / "human"))
+    rewrites = {"human": str(tmp_path / "human")}
+    with pytest.raises(ValueError, match=line):
+        write_rewrite_targets(questions, rewrites, str(tmp_path / "targets"), TargetsConfig(weights=weights))
