@@ -150,8 +150,8 @@ class VllmTeacher(_Teacher):
     """For writing and scoring, where the model has a chat template and the template a system role."""
     prompt_variants: list[str] = []
     """Further system prompts; a context's samples take turns over `system_prompt` and these."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
-    """Precision the engine computes in."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Precision the engine computes in: `auto` is bfloat16, or float32 on a CPU that has no bfloat16."""
     max_model_tokens: int = Field(1024, ge=64)
     """Contexts longer than this lose their oldest turns."""
     max_sane_loss: float = Field(4.0, gt=0)
