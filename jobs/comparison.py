@@ -1,6 +1,5 @@
 """What a comparison found, as one dictionary of plain values: the page, the Markdown and W&B show it."""
 
-import datetime
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,7 @@ from jobs.comparison_config import BM25, UNTRAINED, UNTRAINED_SPARSE, Comparison
 from jobs.job import Job
 from jobs.judging import Answers, held_out_rows
 from jobs.ladder import OUT_OF_DOMAIN, seed_job
-from jobs.run_directory import circumstances
+from jobs.run_directory import provenance
 from jobs.stages import scorers, scores_uris
 from jobs.tracking import TrainingReports
 from jobs.verdicts import Verdicts, trained_by
@@ -77,15 +76,10 @@ def comparison(
 ) -> dict[str, Any]:
     """All figures; see `jobs.page` for what is made of them."""
     print("intervals and tests:", flush=True)
-    where = circumstances()
     answers = {name: found.answers() for name, found in results.items()}
     return {
         "title": f"Comparison of systems: {base.run.uri.rsplit('/', 1)[-1]}",
-        "date": datetime.date.today().isoformat(),
-        "machine": where["machine"],
-        "command": " ".join(where["command"]),
-        "git_commit": where["git_commit"],
-        "versions": where["packages"],
+        **provenance(),
         "seeds": config.compare.seeds,
         "notes": _notes(base, config),
         "tables": [_table(name, held_out, config, systems, results) for name, held_out in sets.items()],

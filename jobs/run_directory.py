@@ -1,5 +1,6 @@
 """The run directory: where every dataset, marker and report of a job lies, on disk or in a bucket."""
 
+import datetime
 import hashlib
 import json
 import platform
@@ -99,3 +100,15 @@ def newest_run(folder: Path) -> Path | None:
     """The run under `folder` that last finished its index."""
     runs = [marker.parent.parent for marker in folder.glob("*/stages/index.json")]
     return max(runs, key=lambda run: (run / "stages" / "index.json").stat().st_mtime, default=None)
+
+
+def provenance() -> dict[str, Any]:
+    """What reports show of them: `date`, `machine`, `command`, `git_commit` and `versions` by package."""
+    where = circumstances()
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": where["machine"],
+        "command": " ".join(where["command"]),
+        "git_commit": where["git_commit"],
+        "versions": where["packages"],
+    }

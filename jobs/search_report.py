@@ -1,11 +1,10 @@
 """What a search job measured, as the dictionary that `jobs.page` shows and `jobs.published` writes."""
 
-import datetime
 from collections.abc import Mapping
 from typing import Any
 
 from jobs.job import Job
-from jobs.run_directory import circumstances
+from jobs.run_directory import provenance
 from jobs.search_config import STUDENT
 from jobs.stages import training_reports
 from teachers.latency import TOKENS
@@ -17,7 +16,6 @@ CONVERSATION = "retriever, conversation"
 
 def search_comparison(job: Job, students: Mapping[str, Job], found: Mapping[str, Any]) -> dict[str, Any]:
     """`found` is what `jobs.search_evaluation.evaluate` returned."""
-    where = circumstances()
     rows = [
         {
             "system": name,
@@ -34,11 +32,7 @@ def search_comparison(job: Job, students: Mapping[str, Job], found: Mapping[str,
     ]
     return {
         "title": f"Conversational search: {job.run.uri.rsplit('/', 1)[-1]}",
-        "date": datetime.date.today().isoformat(),
-        "machine": where["machine"],
-        "command": " ".join(where["command"]),
-        "git_commit": where["git_commit"],
-        "versions": where["packages"],
+        **provenance(),
         "seeds": [job.config.student.seed],
         "notes": [_note(job)],
         "tables": [
