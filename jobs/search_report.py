@@ -38,8 +38,9 @@ def search_comparison(job: Job, students: Mapping[str, Job], found: Mapping[str,
         "tables": [
             {
                 "name": "search",
-                "explanation": "Questions of conversations that no training question comes from. `retriever` "
-                "is the student before its training; with a rewrite it is what a teacher searches with.",
+                "explanation": "Questions of conversations that no training question comes from. The "
+                "retriever is the student before its training; with a rewrite it is what a teacher "
+                "searches with.",
                 "contexts": found["questions"],
                 "conversations": found["conversations"],
                 "responses": found["documents"],
