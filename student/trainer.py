@@ -66,7 +66,7 @@ def windows(uri: str, size: int) -> Iterator[list[dict[str, Any]]]:
     """All training rows in the order in which they were written, `size` at a time.
 
     Every worker reads them all (see `student.batches`), from the dataset itself: to have Ray Data hand them
-    out would start eight more processes.
+    out would start four actors and two tasks that read.
     """
     rows = iter(Rows(uri, "train"))
     while window := list(islice(rows, size)):
