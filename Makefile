@@ -21,7 +21,7 @@ endif
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: setup distill search compare results sweep serve export test faults lint format constraints clean
+.PHONY: setup distill search synthesise compare results sweep serve export test faults faults-of-engines faults-of-clusters lint format constraints clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,11 @@ distill: $(STAMP)
 search: CONFIG = configs/search.yaml
 search: $(STAMP)
 	.venv/bin/python jobs/search.py --config $(CONFIG) $(ARGS)
+
+# Conversations about documents, written by teachers along a graph of turns, to train on.
+synthesise: CONFIG = configs/synthesise.yaml
+synthesise: $(STAMP)
+	.venv/bin/python jobs/synthesise.py --config $(CONFIG) $(ARGS)
 
 # Does it pay? Trains and measures a ladder of systems; CONFIG is another config with a `compare` section.
 compare: CONFIG = configs/bench.yaml
@@ -69,9 +74,18 @@ export: $(STAMP)
 test: $(STAMP)
 	.venv/bin/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not faults" $(ARGS)
 
-# Killing what runs, one thing at a time: two at once on two cores take as long, and time each other out.
+# Killing what runs. Engines start on one core, so that the other is there for clusters; more at a time would time
+# each other out. Files are named, for to look through all imports every library.
 faults: $(STAMP)
-	.venv/bin/python -m pytest -m faults $(ARGS)
+	$(MAKE) --jobs 2 --output-sync=target faults-of-engines faults-of-clusters
+
+faults-of-engines: $(STAMP)
+	.venv/bin/python -m pytest -m faults tests/teachers/test_kills.py tests/teachers/test_worker.py \
+	  tests/student/test_training.py $(ARGS)
+
+faults-of-clusters: $(STAMP)
+	.venv/bin/python -m pytest -m faults tests/jobs/test_submit.py tests/jobs/test_trials.py tests/jobs/test_nodes.py \
+	  tests/jobs/test_autoscaling.py tests/serve/test_faults.py $(ARGS)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check .

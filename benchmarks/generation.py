@@ -21,9 +21,9 @@ from typing import Any
 
 from teachers.config import ExamplesConfig, GenerateConfig, VllmTeacher
 from teachers.conversations import CHITCHAT, clean, read
+from teachers.dataset import read_rows
 from teachers.examples import cut
 from teachers.generation import samples_in_a_batch, sampling, wanted_samples
-from teachers.records import read_rows
 from teachers.store import Row
 from teachers.work import write_work
 

@@ -287,7 +287,8 @@ def by_ours(model: str, rows: list[dict[str, Any]], workers: int) -> Result:
 
     from jobs.cluster import connect
     from student.training import train_student
-    from teachers.records import EXAMPLES, TARGETS, write_rows
+    from teachers.dataset import write_rows
+    from teachers.records import EXAMPLES, TARGETS
 
     connect()
     peaks: dict[int, float] = {}

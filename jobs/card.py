@@ -70,19 +70,19 @@ def card_of(
     for teacher in teachers.values():
         sources.setdefault(teacher["model"], _TEACHER_KINDS[teacher["kind"]])
     return ModelCard(
-        title=f"{_shown(base)} distilled by Rejoinder",
+        title=f"{shown_name(base)} distilled by Rejoinder",
         kind=student["kind"],
         encoders=student["encoders"],
         max_tokens=student["max_tokens"],
         context_turns=student["context_turns"],
-        base_model=_shown(base),
+        base_model=shown_name(base),
         base_model_id=_hub_id(base),
-        conversations=_shown(conversations),
+        conversations=shown_name(conversations),
         num_contexts=counts["training contexts"],
         num_taught_contexts=min(run_config["generate"]["contexts"], counts["training contexts"]),
         teachers=[
             CardTeacher(
-                name, _shown(teacher["model"]), _kind_of(teacher, run_config), licences[teacher["model"]]
+                name, shown_name(teacher["model"]), _kind_of(teacher, run_config), licences[teacher["model"]]
             )
             for name, teacher in teachers.items()
         ],
@@ -92,7 +92,7 @@ def card_of(
         teacher_metrics={
             name: values for name, values in metrics["teachers"].items() if name != "kendall_tau"
         },
-        sources=[CardSource(_shown(name), role, licences[name]) for name, role in sources.items()],
+        sources=[CardSource(shown_name(name), role, licences[name]) for name, role in sources.items()],
     )
 
 
@@ -106,11 +106,15 @@ def _kind_of(teacher: Mapping[str, Any], run_config: Mapping[str, Any]) -> str:
 def licences_of(run_config: Mapping[str, Any]) -> dict[str, str | None]:
     """The licence of every model and of the conversations that `run_config` names; None: unknown."""
     models = [run_config["student"]["model"], run_config["examples"]["conversations"]]
-    licences = {model: licence_of(model) for model in models}
-    for teacher in run_config["teachers"].values():
-        is_endpoint = teacher["kind"] == "endpoint"
-        licences[teacher["model"]] = SERVED_ELSEWHERE if is_endpoint else licence_of(teacher["model"])
-    return licences
+    return {model: licence_of(model) for model in models} | licences_of_teachers(run_config["teachers"])
+
+
+def licences_of_teachers(teachers: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+    """The licence of every teacher's model, of `teachers` in a run's config; None: unknown."""
+    return {
+        teacher["model"]: SERVED_ELSEWHERE if teacher["kind"] == "endpoint" else licence_of(teacher["model"])
+        for teacher in teachers.values()
+    }
 
 
 def licence_of(model: str) -> str | None:
@@ -151,7 +155,7 @@ def _settings(run_config: Mapping[str, Any]) -> dict[str, Any]:
     return settings | {f"targets.{key}": targets[key] for key in _TARGET_SETTINGS}
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
     """A packaged name or a Hub id as it is; of a path or URI, which is nobody else's business, the end."""
     return name if _hub_id(name) else name.rstrip("/").rsplit("/", 1)[-1]
 

@@ -8,29 +8,41 @@ import ray
 
 from jobs.cluster import is_joined
 from jobs.config import ConfigError, JobConfig
+from jobs.grounded_config import GroundedConfig
 from jobs.search_config import SearchConfig
+from jobs.synthesis_config import SynthesisJobConfig
 from student.config import TrainingConfig
 from student.packaged import resolve_model
 from teachers.candidates import RANKED_CANDIDATES
 from teachers.config import EndpointTeacher
 from teachers.conversations import check_source
+from teachers.documents import check_corpus
 from teachers.filters import filters
 from teachers.packaged import check_model
+from teachers.plans import graph_of
 from teachers.rewriting import read_prompt
 
 
 def check_inputs(config: JobConfig) -> None:
     """Raises ConfigError where data or weights that the config names are missing."""
     _check_teachers(config)
+    if isinstance(config, SynthesisJobConfig):
+        for corpus in config.documents.corpus:
+            _check("documents.corpus", partial(check_corpus, corpus))
+        _check("synthesis", lambda: graph_of(config.synthesis))
+        if (model := config.checks.entailment_model) is not None:
+            _check("checks.entailment_model", partial(check_model, model))
+        filters(config.filters)
+        return
     _check("student.model", lambda: resolve_model(config.student.model))
-    if isinstance(config, SearchConfig):
-        for key, sources in (
-            ("documents.corpus", config.documents.corpus),
-            ("questions.conversations", config.questions.conversations),
-            ("questions.test_conversations", config.questions.test_conversations),
-        ):
-            for source in sources:
-                _check(key, partial(check_source, source))
+    if isinstance(config, SearchConfig | GroundedConfig):
+        _check_questions(config)
+        if isinstance(config, GroundedConfig):
+            for source in config.synthesised:
+                _check("synthesised", partial(check_source, source))
+            if config.generator is not None:
+                _check("generator.model", partial(check_model, config.generator.model))
+            return
         for name, run in config.pools.runs.items():
             _check(f"pools.runs.{name}", partial(check_source, run))
         _check("rewriting.prompt", lambda: read_prompt(config.rewriting))
@@ -43,6 +55,17 @@ def check_inputs(config: JobConfig) -> None:
             f"examples.max_test: {config.examples.max_test} test replies are fewer than the "
             f"{RANKED_CANDIDATES} candidates of hits@1/{RANKED_CANDIDATES}"
         )
+
+
+def _check_questions(config: SearchConfig | GroundedConfig) -> None:
+    for corpus in config.documents.corpus:
+        _check("documents.corpus", partial(check_corpus, corpus))
+    for key, sources in (
+        ("questions.conversations", config.questions.conversations),
+        ("questions.test_conversations", config.questions.test_conversations),
+    ):
+        for source in sources:
+            _check(key, partial(check_source, source))
 
 
 def _check_teachers(config: JobConfig) -> None:
@@ -77,6 +100,8 @@ def demands(config: JobConfig) -> list[Demand]:
         )
         for name, teacher in config.teachers.items()
     ]
+    if isinstance(config, SynthesisJobConfig):
+        return found
     trainings: dict[str, TrainingConfig] = {"student": config.student}
     if config.finetune.epochs:
         trainings["finetune"] = config.finetune
@@ -92,14 +117,22 @@ def check_resources(config: JobConfig) -> None:
     A cluster that was joined may grow: what it lacks now is told, and Ray waits for it.
     """
     has = ray.cluster_resources()
-    for demand in demands(config):
-        for resource, amount in demand.each.items():
-            needed = demand.count * amount + (resource == "CPU")  # one reads and writes the data
-            if needed > has.get(resource, 0):
-                line = f"{demand.key}: needs {needed:g} {resource}, the cluster has {has.get(resource, 0):g}"
-                if not is_joined():
-                    raise ConfigError(line)
-                print(f"warning: {line} now; the job waits until it has more", flush=True)
+    asked = [
+        (demand.key, resource, demand.count * amount)
+        for demand in demands(config)
+        for resource, amount in demand.each.items()
+    ]
+    if isinstance(config, SynthesisJobConfig):
+        for resource in ("CPU", "GPU"):
+            together = sum(amount for _, of, amount in asked if of == resource)
+            asked.append(("teachers, who write at the same time", resource, together))
+    for key, resource, amount in asked:
+        needed = amount + (resource == "CPU")  # one reads and writes the data
+        if needed > has.get(resource, 0):
+            line = f"{key}: needs {needed:g} {resource}, the cluster has {has.get(resource, 0):g}"
+            if not is_joined():
+                raise ConfigError(line)
+            print(f"warning: {line} now; the job waits until it has more", flush=True)
 
 
 def _check(key: str, check: Callable[[], object]) -> None:

@@ -18,9 +18,9 @@ from student.diversity import distinct_n, num_words
 from student.evaluation import HeldOut
 from student.statistics import interval, paired_difference, seed_deviation
 from teachers.calibration import calibrate
+from teachers.dataset import read_rows
 from teachers.latency import TOKENS
 from teachers.ratings import Rated, rating_correlations
-from teachers.records import read_rows
 
 Values = NDArray[np.float64]
 

@@ -78,7 +78,11 @@ class JobConfig(BaseSettings):
     """Every section; the field's dotted name is its option on the command line."""
 
     model_config = SettingsConfigDict(
-        extra="forbid", cli_parse_args=False, cli_exit_on_error=False, cli_hide_none_type=True
+        extra="forbid",
+        use_attribute_docstrings=True,
+        cli_parse_args=False,
+        cli_exit_on_error=False,
+        cli_hide_none_type=True,
     )
 
     teachers: dict[str, TeacherConfig] = Field(min_length=1)

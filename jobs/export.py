@@ -27,7 +27,7 @@ def main() -> int:
     import pyarrow.fs
 
     from jobs.run_directory import RunDirectory, newest_run
-    from teachers.records import open_uri
+    from teachers.dataset import open_uri
 
     location = options.run or newest_run(Path("runs"))
     if location is None:
@@ -57,7 +57,7 @@ def export(run: "RunDirectory") -> None:
     from student.onnx_encoder import MANIFEST
     from student.onnx_export import export_student
     from student.text import context_text
-    from teachers.records import local_folder, read_rows
+    from teachers.dataset import local_folder, read_rows
 
     try:
         config = StudentConfig(**run.read_json("run.json")["config"]["student"])

@@ -11,9 +11,10 @@ from jobs.stages import index, scorers
 from jobs.teaching import generate_samples, score_pairs
 from jobs.timing import time_all, vllm_teachers
 from teachers.config import GenerateConfig, Writer, scores, writes
+from teachers.dataset import Rows, write_rows
 from teachers.generation import StoredSamples
 from teachers.ratings import Rated, rated_candidates, read_ratings
-from teachers.records import CANDIDATES, Rows, write_rows
+from teachers.records import CANDIDATES
 from teachers.scoring import write_scores
 from teachers.store import pairs_uri, samples_uri
 

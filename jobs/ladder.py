@@ -22,7 +22,8 @@ from serve.response_set import response_set
 from student.encoder import EncoderSource
 from student.evaluation import HeldOut, held_out, measure, response_selection, write_measured
 from student.packaged import resolve_model
-from teachers.records import RESPONSE_SET, read_rows, write_rows
+from teachers.dataset import read_rows, write_rows
+from teachers.records import RESPONSE_SET
 
 SPLITS = ("test", "test_by_sender")
 OUT_OF_DOMAIN = "out_of_domain"

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from jobs.page import comparison_page
-from jobs.report import print_ladder
+from jobs.report import compared_by, print_ladder
 from jobs.run_directory import RunDirectory
 from jobs.tracking import Tracker
 
 Table = tuple[list[str], list[list[Any]]]
 GENERATED = "generated"
+_SHORT = {"mrr": "MRR"}
 
 
 def marks(part: str) -> tuple[str, str]:
@@ -61,20 +62,21 @@ _WITH_INTERVALS = ("ladder", "differences")
 
 
 def _ladder_table(table: dict[str, Any]) -> list[str]:
-    metrics = list(table["rows"][0]["metrics"])
+    metrics, main = list(table["rows"][0]["metrics"]), compared_by(table)
     rows = []
     for row in table["rows"]:
         cells = [_with_interval(row["metrics"][metric]) for metric in metrics]
-        rows.append([row["system"], *cells, "; ".join(map(_difference, row["against"]))])
-    return _markdown_table(["system", *metrics, "MRR and p against"], rows)
+        differences = (_difference(against, compared_by(table)) for against in row["against"])
+        rows.append([row["system"], *cells, "; ".join(differences)])
+    return _markdown_table(["system", *metrics, f"{_SHORT.get(main, main)} and p against"], rows)
 
 
 def _with_interval(value: dict[str, float]) -> str:
     return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 
-def _difference(against: dict[str, Any]) -> str:
-    found = against["differences"]["mrr"]
+def _difference(against: dict[str, Any], metric: str) -> str:
+    found = against["differences"][metric]
     return (
         f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}], p {found['p_value']:.4f} "
         f"({against['system']})"

@@ -9,7 +9,7 @@ from rich.table import Table
 from jobs.run_directory import RunDirectory
 
 _SYSTEM_COLUMNS = ("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "contexts", "responses")
-_LADDER = ("hits@1/20", "ndcg@3", "mrr")  # of these, those that were measured
+_LADDER = ("hits@1/20", "ndcg@3", "mrr", "token F1", "exact match")  # of these, those that were measured
 _SPARSE_COLUMNS = ("context_terms", "response_terms", "flops")
 _TEACHER_COLUMNS = ("hits@1/20", "mrr", "cross_entropy", "entropy", "spread", "contexts")
 _COUNTS = ("contexts", "responses")
@@ -21,28 +21,29 @@ def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
     run.write_json(metrics, "report", "metrics.json")
     systems, teachers = metrics["systems"], dict(metrics["teachers"])
     agreement = teachers.pop("kendall_tau")
-    console = _console()
+    terminal = console()
     sparse = tuple(column for column in _SPARSE_COLUMNS if any(column in row for row in systems.values()))
-    console.print(_table("held-out conversations", "system", (*_SYSTEM_COLUMNS, *sparse), systems))
-    console.print(
+    terminal.print(_table("held-out conversations", "system", (*_SYSTEM_COLUMNS, *sparse), systems))
+    terminal.print(
         _table("teachers on held-out contexts, entropies in nats", "teacher", _TEACHER_COLUMNS, teachers)
     )
     if agreement:
         taus = ", ".join(f"{pair} {tau:.2f}" for pair, tau in agreement.items())
-        console.print(f"agreement of teachers (Kendall's tau): {taus}", highlight=False)
+        terminal.print(f"agreement of teachers (Kendall's tau): {taus}", highlight=False)
     for teacher, counts in metrics["responses"].items():
         dropped = ", ".join(f"{reason} {count}" for reason, count in counts.items() if reason != "kept")
-        console.print(f"{teacher} wrote: kept {counts['kept']}, {dropped}", highlight=False)
+        terminal.print(f"{teacher} wrote: kept {counts['kept']}, {dropped}", highlight=False)
     for teacher, noise in metrics["scoring"].items():
         if "noise_nats_per_token" in noise:
-            console.print(
+            terminal.print(
                 f"{teacher} scored {noise['pairs scored twice']} pairs twice, at most "
                 f"{noise['noise_nats_per_token']:.2g} nats/token apart",
                 highlight=False,
             )
 
 
-def _console() -> Console:
+def console() -> Console:
+    """Of a terminal, or as wide as the widest table."""
     return Console(width=None if Console().is_terminal else _WIDTH)
 
 
@@ -66,7 +67,7 @@ def report_training(run: RunDirectory, reports: list[dict[str, Any]]) -> None:
     columns = ("training loss", "loss", "mrr", "hits@1/20", "context_terms", "response_terms", "flops")
     shown = tuple(column for column in columns if any(column in values for values in validated.values()))
     if validated:
-        _console().print(_table("validation while training", "", shown, validated))
+        console().print(_table("validation while training", "", shown, validated))
 
 
 def _table(title: str, first: str, columns: tuple[str, ...], rows: dict[str, dict[str, float]]) -> Table:
@@ -83,12 +84,18 @@ def _table(title: str, first: str, columns: tuple[str, ...], rows: dict[str, dic
     return table
 
 
+def compared_by(table: dict[str, Any]) -> str:
+    """The metric by which a table's systems are held against each other."""
+    return str(table.get("compared_by", "mrr"))
+
+
 def print_ladder(tables: Iterable[dict[str, Any]]) -> None:
     """Prints every system of a comparison, see `jobs.page`, on each of its held-out sets."""
     for found in tables:
         table = Table(title=f"{found['name']}, {found['contexts']} contexts, with 95 % intervals")
         shown = [metric for metric in _LADDER if metric in found["rows"][0]["metrics"]]
-        for title in ("system", *shown, "difference in mrr"):
+        main = compared_by(found)
+        for title in ("system", *shown, f"difference in {main}"):
             table.add_column(title)
         for row in found["rows"]:
             metrics = row["metrics"]
@@ -99,10 +106,10 @@ def print_ladder(tables: Iterable[dict[str, Any]]) -> None:
             differences = [
                 f"{value['mean']:+.3f} to {other['system']}, p {value['p_value']:.4f}"
                 for other in row["against"]
-                for value in (other["differences"]["mrr"],)
+                for value in (other["differences"][main],)
             ]
             table.add_row(row["system"], *means, "\n".join(differences))
-        _console().print(table)
+        console().print(table)
 
 
 def print_timings(run: RunDirectory, stages: list[str]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.fs
 
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 
 _PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "deepspeed", "faiss-cpu")
 

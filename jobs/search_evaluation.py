@@ -8,7 +8,7 @@ from typing import Any
 from jobs.job import Job
 from jobs.run_directory import key_of
 from jobs.search_config import SearchConfig
-from jobs.search_report import compared_with
+from jobs.search_report import UNTRAINED, compared_with
 from jobs.search_stages import retriever, rewrites, trained
 from jobs.stages import embedding
 from student.document_search import (
@@ -26,7 +26,7 @@ from student.encoder import Tally, Vectors
 from student.metrics import search_metrics
 from student.statistics import interval, paired_difference
 from teachers.config import HUMAN
-from teachers.records import Rows
+from teachers.dataset import Rows
 from teachers.trec import Judgement, read_scores, write_qrels, write_run
 
 
@@ -62,7 +62,9 @@ def _evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> di
         "questions": len(asked.qrels),
         "conversations": len(set(asked.conversation_ids.values())),
         "documents": len(doc_ids),
-        "systems": _measured(asked, found, list(students)),
+        "systems": measured(
+            asked, found, {name: compared_with(name, list(found), list(students)) for name in found}
+        ),
     }
 
 
@@ -85,16 +87,20 @@ def _by_vectors(
     if len(asked.rewrites) > 1:
         together = mean_run(doc_ids, vectors, asked, frozen, config.pools.depth, tally)
         found["retriever, all rewrites"] = Searched(together)
-    for name, student in students.items():
+    encoders = {UNTRAINED: (job, frozen)}
+    encoders |= {name: (student, trained(student, config)) for name, student in students.items()}
+    for name, (student, encoder) in encoders.items():
         turns = student.config.student.context_turns
         own = {name: student_queries(job.run.at("questions"), "test", turns)}
-        found |= encoder_runs(doc_ids, vectors, asked, own, trained(student, config), tally)
+        found |= encoder_runs(doc_ids, vectors, asked, own, encoder, tally)
     return found
 
 
-def _measured(asked: Questions, found: Mapping[str, Searched], students: list[str]) -> dict[str, Any]:
+def measured(
+    asked: Questions, found: Mapping[str, Searched], against: Mapping[str, list[str]]
+) -> dict[str, Any]:
     """By system: `metrics` with 95 % intervals over conversations, `sparsity` (see `sparsity_metrics`), and
-    `against`, a student's MRR less that of others.
+    `against`, its MRR less that of others.
     """
     groups = [asked.conversation_ids[question] for question in asked.qrels]
     values = {name: search_metrics(asked.qrels, searched.run) for name, searched in found.items()}
@@ -104,7 +110,7 @@ def _measured(asked: Questions, found: Mapping[str, Searched], students: list[st
             "sparsity": searched.sparsity,
             "against": {
                 other: vars(paired_difference(values[other]["mrr"][None], values[name]["mrr"][None], groups))
-                for other in compared_with(name, list(found), students)
+                for other in against[name]
             },
         }
         for name, searched in found.items()

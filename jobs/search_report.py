@@ -10,50 +10,68 @@ from jobs.stages import training_reports
 from teachers.latency import TOKENS
 
 _CURVES = ("step", "loss", "validation_mrr", "validation_hits@1/20", "validation_loss")
-CONVERSATION = "retriever, conversation"
-"""What a student is before its training."""
+UNTRAINED = "student before training"
+"""The retriever with the turns of a conversation that the first student reads."""
 
 
 def search_comparison(job: Job, students: Mapping[str, Job], found: Mapping[str, Any]) -> dict[str, Any]:
     """`found` is what `jobs.search_evaluation.evaluate` returned."""
-    rows = [
-        {
-            "system": name,
-            "kind": _kind(name, students),
-            "seeds": 1,
-            "metrics": row["metrics"],
-            "seed_deviation": {},
-            "against": [
-                {"system": other, "differences": {"mrr": difference}}
-                for other, difference in row["against"].items()
-            ],
-        }
-        for name, row in found["systems"].items()
-    ]
+    table = {
+        "name": "search",
+        "explanation": "Questions of conversations that no training question comes from. The retriever is "
+        "the student before its training; with a rewrite it is what a teacher searches with.",
+        "contexts": found["questions"],
+        "conversations": found["conversations"],
+        "responses": found["documents"],
+        "rows": [measured_row(name, _kind(name, students), row) for name, row in found["systems"].items()],
+    }
+    curves = {name: curve(student) for name, student in students.items()}
+    sparsity = {name: row["sparsity"] for name, row in found["systems"].items() if row["sparsity"]}
     return {
-        "title": f"Conversational search: {job.run.uri.rsplit('/', 1)[-1]}",
+        **as_comparison(
+            job, f"Conversational search: {job.run.uri.rsplit('/', 1)[-1]}", _note(job), [table], curves
+        ),
+        "sparsity": sparsity,
+        "latency": _latency(job),
+    }
+
+
+def as_comparison(
+    job: Job,
+    title: str,
+    note: str,
+    tables: list[dict[str, Any]],
+    curves: Mapping[str, list[dict[str, float]]],
+) -> dict[str, Any]:
+    """What `jobs.page` shows and `jobs.published` writes, where systems are searched with, and no more."""
+    return {
+        "title": title,
         **provenance(),
         "seeds": [job.config.student.seed],
-        "notes": [_note(job)],
-        "tables": [
-            {
-                "name": "search",
-                "explanation": "Questions of conversations that no training question comes from. The "
-                "retriever is the student before its training; with a rewrite it is what a teacher "
-                "searches with.",
-                "contexts": found["questions"],
-                "conversations": found["conversations"],
-                "responses": found["documents"],
-                "rows": rows,
-            }
-        ],
+        "notes": [note],
+        "tables": tables,
         "answers": [],
-        "sparsity": {name: row["sparsity"] for name, row in found["systems"].items() if row["sparsity"]},
-        "learning_curves": {name: {"": _curve(student)} for name, student in students.items()},
+        "sparsity": {},
+        "learning_curves": {name: {"": found} for name, found in curves.items()},
         "teachers": {"measures": {}, "kendall_tau": {}, "ratings": []},
         "filters": {},
-        "latency": _latency(job),
+        "latency": None,
         "reading": [],
+    }
+
+
+def measured_row(name: str, kind: str, row: Mapping[str, Any], metric: str = "mrr") -> dict[str, Any]:
+    """The row of a table for a system with its `metrics` and what it is tested `against`, by one of them."""
+    return {
+        "system": name,
+        "kind": kind,
+        "seeds": 1,
+        "metrics": row["metrics"],
+        "seed_deviation": {},
+        "against": [
+            {"system": other, "differences": {metric: difference}}
+            for other, difference in row["against"].items()
+        ],
     }
 
 
@@ -64,7 +82,7 @@ def compared_with(name: str, systems: list[str], students: list[str]) -> list[st
     if name not in students:
         return []
     if name != STUDENT:
-        return [CONVERSATION, STUDENT]
+        return [UNTRAINED, STUDENT]
     return [other for other in systems if other != name and not other.startswith("BM25")]
 
 
@@ -97,6 +115,7 @@ def _latency(job: Job) -> dict[str, Any] | None:
     }
 
 
-def _curve(student: Job) -> list[dict[str, float]]:
+def curve(student: Job) -> list[dict[str, float]]:
+    """What its training reported."""
     lines = training_reports(student)[1].lines()
     return [{name: line[name] for name in _CURVES if name in line} for line in lines]

@@ -6,28 +6,29 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from jobs.config import JobConfig
+from jobs.grounded_config import GroundedConfig
 from jobs.job import Job
 from jobs.run_directory import RunDirectory, key_of
 from jobs.search_config import STUDENT, SearchConfig
 from jobs.stages import embedding, train
+from jobs.synthesis_config import SynthesisJobConfig
 from jobs.teaching import generate_samples
 from jobs.timing import time_all, vllm_teachers
 from jobs.tracking import Tracker
 from serve.index import write_version
-from student.document_vectors import read_vectors, write_vectors
+from student.document_vectors import DocumentVectors, read_vectors, write_vectors
 from student.encoder import EncoderSource
 from student.packaged import resolve_model
 from student.pools import write_pooled_candidates
 from teachers.config import HUMAN, Writer, writes
-from teachers.documents import write_documents
+from teachers.dataset import Rows
+from teachers.documents import as_response_set, write_documents
 from teachers.generation import StoredSamples
 from teachers.questions import write_questions, write_validation_examples
-from teachers.records import RESPONSE_SET, Rows
 from teachers.rewriting import (
     Requests,
+    RewritingPrompt,
     as_generation,
     read_prompt,
     write_human_rewrites,
@@ -39,7 +40,7 @@ from teachers.targets import write_targets
 from teachers.trec import read_scores, write_topics
 
 
-def documents(job: Job, config: SearchConfig) -> None:
+def documents(job: Job, config: SearchConfig | SynthesisJobConfig | GroundedConfig) -> None:
     """The corpus becomes documents, each once."""
     job.once(
         "documents",
@@ -73,7 +74,7 @@ def rewrite(job: Job, config: SearchConfig) -> None:
         read_prompt(config.rewriting),
         as_generation(config.rewriting),
     )
-    writers: dict[str, Writer] = {name: teacher for name, teacher in job.teachers.items() if writes(teacher)}
+    writers = _writers(job, prompt)
     requests = Requests(uri, prompt)
     folders = {name: samples_uri(job.store, teacher, generation) for name, teacher in writers.items()}
 
@@ -90,8 +91,17 @@ def rewrite(job: Job, config: SearchConfig) -> None:
         counts[HUMAN] = write_human_rewrites(uri, job.run.at("rewrites", HUMAN))
         return counts
 
-    key = key_of(job.keys["questions"], prompt, folders, {n: t.system_prompt for n, t in writers.items()})
+    key = key_of(job.keys["questions"], vars(prompt), folders)
     job.once("rewrite", key, work)
+
+
+def _writers(job: Job, prompt: RewritingPrompt) -> dict[str, Writer]:
+    """The teachers, with the prompt's own instructions: those of the config are for a chat."""
+    return {
+        name: teacher.model_copy(update={"system_prompt": prompt.system_prompt})
+        for name, teacher in job.teachers.items()
+        if writes(teacher)
+    }
 
 
 def vectors(job: Job, config: SearchConfig) -> None:
@@ -144,7 +154,7 @@ def students(job: Job, config: SearchConfig) -> dict[str, Job]:
             print(f"student {name}:", flush=True)
         found[name] = job if name == STUDENT else _branch(job, own, name)
         _targets(found[name], rewrites(job, config), scores_uris(job, config))
-        train(found[name])
+        train(found[name], DocumentVectors(job.run.at("documents"), job.run.at("vectors")))
     return found
 
 
@@ -182,11 +192,7 @@ def index(job: Job, config: SearchConfig) -> None:
     """The documents and their vectors, as they are, with the student that searches them now."""
 
     def work() -> dict[str, Any]:
-        rows = (
-            {"response_id": row["doc_id"], "text": row["text"], "source": "gold", "teacher": None}
-            for row in Rows(job.run.at("documents"))
-        )
-        responses = pa.Table.from_pylist(list(rows), schema=RESPONSE_SET)
+        responses = as_response_set(job.run.at("documents"))
         with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
             found = read_vectors(job.run.at("vectors"), Path(scratch))
             turns = config.student.context_turns
@@ -205,7 +211,7 @@ def latency(job: Job, config: SearchConfig) -> None:
     prompt, generation = read_prompt(config.rewriting), as_generation(config.rewriting)
     asked = list(islice(Requests(job.run.at("questions"), prompt, "test"), config.timed_requests))
     questions = islice(Rows(job.run.at("questions"), "test"), config.timed_requests)
-    teachers = vllm_teachers(job.teachers)
+    teachers = vllm_teachers(_writers(job, prompt))
     job.once(
         "latency",
         key_of(job.keys["rewrite"], job.keys["index"], config.timed_requests),

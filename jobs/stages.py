@@ -4,7 +4,7 @@ A stage's key hashes its section of the config and the keys of the stages before
 marker in `stages/` carries the same key is done and is not done again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from serve.folders import file_exists
 from serve.index import write_index
 from serve.response_set import response_set
 from student.config import RESOURCES
+from student.document_vectors import DocumentVectors
 from student.encoder import EncoderSource
 from student.evaluation import evaluate_student
 from student.language_model import train_language_model
@@ -29,12 +30,13 @@ from student.training import train_student
 from teachers.calibration import calibrate
 from teachers.candidates import write_candidates
 from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes
+from teachers.dataset import Rows, write_rows
 from teachers.examples import write_examples
 from teachers.filters import read_blocklist
 from teachers.finetuning import LearnedRows, write_sequences
 from teachers.generation import StoredSamples
 from teachers.packaged import model_folder
-from teachers.records import EXAMPLES, RESPONSE_SET, Rows, write_rows
+from teachers.records import EXAMPLES, RESPONSE_SET
 from teachers.responses import write_responses
 from teachers.scoring import write_scores
 from teachers.store import model_uri, pairs_uri, rows_key, samples_uri
@@ -61,11 +63,14 @@ def finetune(job: Job) -> None:
     examples = LearnedRows(job.run.at("examples"))
     for name, teacher in job.teachers.items():
         if isinstance(teacher, VllmTeacher):
-            job.teachers[name] = _finetuned(job, name, teacher, examples)
+            job.teachers[name] = finetuned(job, name, teacher, examples)
 
 
-def _finetuned(job: Job, name: str, teacher: VllmTeacher, examples: LearnedRows) -> VllmTeacher:
-    """The teacher with the weights that it has learned, from the store if another run made them."""
+def finetuned(job: Job, name: str, teacher: VllmTeacher, examples: Iterable[dict[str, Any]]) -> VllmTeacher:
+    """The teacher with the weights that it has learned, from the store if another run made them.
+
+    `examples` are rows of EXAMPLES of the splits `train` and `validation`, and iterated more than once.
+    """
     config = job.config.finetune
     learned = [rows_key(examples), teacher.system_prompt, config.model_dump(exclude=set(RESOURCES))]
     uri = model_uri(job.store, teacher, *learned)
@@ -203,8 +208,8 @@ def targets(job: Job) -> None:
         print(f"warning: {counts['warning']}", flush=True)
 
 
-def train(job: Job) -> dict[str, Any]:
-    """The student learns from the targets; what the best one reached."""
+def train(job: Job, known: DocumentVectors | None = None) -> dict[str, Any]:
+    """The student learns from the targets; what the best one reached. For `known` see `train_student`."""
     config = job.config.student
     key, reports = training_reports(job)
 
@@ -226,6 +231,7 @@ def train(job: Job) -> dict[str, Any]:
                 key,
                 config,
                 [History(reports.uri), *job.training_callbacks],
+                known,
             )
 
     counts = job.once("train", key, work)

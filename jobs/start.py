@@ -61,6 +61,7 @@ def _set_up_libraries() -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Processes that wait for a node bring one with their labels. Ray Data would ask beside them for a node
     # of any kind that holds a whole pool, where most of what there is is in use: more than all never is.

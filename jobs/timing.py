@@ -1,6 +1,6 @@
 """How long one answer takes: of each generative teacher in its actor, and of the student over HTTP."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from teachers.store import Row
 _TEACHERS_SHARE_OF_REQUESTS = 5
 
 
-def vllm_teachers(teachers: dict[str, TeacherConfig]) -> dict[str, VllmTeacher]:
+def vllm_teachers(teachers: Mapping[str, TeacherConfig]) -> dict[str, VllmTeacher]:
     """Those whose time is this machine's."""
     return {name: teacher for name, teacher in teachers.items() if isinstance(teacher, VllmTeacher)}
 

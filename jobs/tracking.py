@@ -15,7 +15,7 @@ from ray.train.v2.api.context import TrainContext
 
 from jobs.run_directory import RunDirectory
 from jobs.start import trial_name
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 
 
 class History(UserCallback):

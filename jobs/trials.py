@@ -23,13 +23,15 @@ from jobs.ladder import branch, make_targets
 from jobs.run_directory import key_of
 from jobs.sweep_config import Parameter, SweepConfig
 from jobs.tracking import Tracker
-from teachers.records import absolute, read_rows
+from teachers.dataset import absolute, read_rows
 
 _SEED = 0
 _NO_LAST = 1e9
 """Validations that no training has."""
 _WAITING = {"CPU": 0.01}
 """Of a trial's own process, which waits for its training; Ray Tune wants a resource to be named."""
+_KILLED_WITHIN_S = 5
+"""How long what a stopped trial has started may outlive it: Ray gives it 0.2 s."""
 
 
 class _Validations(TuneReportCallback):
@@ -42,6 +44,13 @@ class _Validations(TuneReportCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         for validation in _validations(metrics[:1], self._every_steps):
             super().after_report(run_context, [validation], None)
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Where a trial is stopped, this controller is killed a moment after its workers. Were it to replace
+        them in between, their CPUs would stay reserved: Ray Train's cleaner is told of them at the end of
+        their start.
+        """
+        time.sleep(_KILLED_WITHIN_S)
 
     def wait(self) -> None:
         """Until Ray Tune has taken all: a report that the trial's own process made before that would fill the

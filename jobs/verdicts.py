@@ -11,7 +11,7 @@ from jobs.job import Job
 from jobs.judging import held_out_rows, judges
 from student.statistics import interval
 from teachers.config import writes
-from teachers.records import read_rows
+from teachers.dataset import read_rows
 from teachers.targets import read_scores
 
 

@@ -3,30 +3,29 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-import pydantic_core
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
-from fastapi.routing import APIRoute
 from ray import serve as ray_serve
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from serve.changes import read_changes, write_change
 from serve.chat_completions import ChatRequest, chunks, completion, error_body, server_sent
+from serve.chat_endpoint import ChatEndpoint, EndpointError
 from serve.config import ServeConfig
 from serve.encoders import load_text_encoder
-from serve.fallback import Fallback, FallbackError
-from serve.gate import Gate, route_of
+from serve.gate import Gate, StrictJson, route_of
 from serve.index import load_index
 from serve.metrics import ReplicaMetrics
-from serve.responder import SOURCES, Responder
+from serve.responder import Answer, Responder
 from serve.schemas import (
     ChangeRequest,
     FoundDocument,
+    GenerateAnswer,
+    GenerateRequest,
     Question,
     ReloadRequest,
     RespondAnswer,
@@ -50,27 +49,6 @@ _POLICY = "; ".join(
         "script-src 'unsafe-inline'",
     ]
 )
-
-
-class StrictJson(APIRoute):
-    """Bodies by pydantic's parser, which refuses deep nesting where Python's runs out of stack."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, with another parser."""
-        handle = super().get_route_handler()
-
-        async def parsed(request: Request) -> Response:
-            return await handle(_StrictRequest(request.scope, request.receive))
-
-        return parsed
-
-
-class _StrictRequest(Request):
-    async def json(self) -> Any:
-        try:
-            return pydantic_core.from_json(await self.body())
-        except ValueError as error:
-            raise HTTPException(400, f"no JSON: {error}") from error
 
 
 app = FastAPI(title="Rejoinder")
@@ -98,6 +76,10 @@ def _error(request: Request, status: int, line: str, where: str | None = None) -
     return JSONResponse({"detail": line}, status)
 
 
+def _best(found: Answer) -> str | None:
+    return found.responses[0].text if found.responses else None
+
+
 # The class and `app` are pickled when they are made: what its methods use has to be defined above.
 @ray_serve.deployment
 @ray_serve.ingress(app)
@@ -107,7 +89,8 @@ class ResponderReplica:
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
         self._model = Path(config.run.rstrip("/")).name
-        self._fallback = Fallback(config.fallback) if config.fallback else None
+        self._fallback = ChatEndpoint("fallback", config.fallback) if config.fallback else None
+        self._generator = ChatEndpoint("generator", config.generator) if config.generator else None
         self._metrics = ReplicaMetrics()
         self._loading = asyncio.Lock()
         self._pinned: str | None = None
@@ -146,13 +129,32 @@ class ResponderReplica:
         answer, _ = await self._answer("/respond", request)
         return answer
 
-    @app.post("/search")
-    async def search(self, request: SearchRequest) -> SearchAnswer:
-        """What is nearest to the conversation, whatever its score: the documents of a search job."""
+    @app.post("/generate")
+    async def generate(self, request: GenerateRequest) -> GenerateAnswer:
+        """What the generator writes, to compare with what is found; it may be shown the best of that."""
+        if self._generator is None:
+            raise HTTPException(404, "there is no generator")
         responder = self._responder
         messages = [message.model_dump() for message in request.messages]
         try:
-            found = responder.respond(messages, request.k, frozenset(SOURCES), diversity=0)
+            found = responder.search(messages, 1)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
+        try:
+            answer, shown = await self._generator.answer(messages, _best(found))
+        except EndpointError as error:
+            self._metrics.answered("/generate", "generator failed")
+            raise HTTPException(502, str(error)) from error
+        self._metrics.answered("/generate", "answered", found.timings)
+        return GenerateAnswer(answer=answer, grounded_in=shown, version=responder.version)
+
+    @app.post("/search")
+    async def search(self, request: SearchRequest) -> SearchAnswer:
+        """What is nearest to the conversation: the documents of a search job."""
+        responder = self._responder
+        messages = [message.model_dump() for message in request.messages]
+        try:
+            found = responder.search(messages, request.k)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
         self._metrics.answered("/search", "answered", found.timings)
@@ -195,9 +197,15 @@ class ResponderReplica:
 
     @app.get("/health")
     async def health(self) -> dict[str, Any]:
-        """That this replica answers, and from what."""
+        """That this replica answers, and from what; and which model it can be compared with, if any."""
         responder = self._responder
-        return {"status": "ok", "responses": responder.num_responses, "version": responder.version}
+        generator = self._config.generator.model if self._config.generator else None
+        return {
+            "status": "ok",
+            "responses": responder.num_responses,
+            "version": responder.version,
+            "generator": generator,
+        }
 
     @app.get("/ready")
     async def ready(self) -> dict[str, str]:
@@ -310,20 +318,22 @@ class ResponderReplica:
                 if best is None
                 else f"the best score is {best:.4f}, below min_score {least}"
             )
-            outcome = await self._fall_back(messages, answer)
+            outcome = await self._fall_back(messages, _best(found), answer)
         self._metrics.answered(route, outcome, found.timings)
         if self._config.log_requests:
             logger.info(json.dumps({"messages": messages, **answer.model_dump()}, ensure_ascii=False))
         return answer, found.tokens
 
-    async def _fall_back(self, messages: list[dict[str, str]], answer: RespondAnswer) -> str:
+    async def _fall_back(
+        self, messages: list[dict[str, str]], best: str | None, answer: RespondAnswer
+    ) -> str:
         """Asks the fallback, if there is one, and puts what it says into the answer; the outcome."""
         if self._fallback is None:
             return "no answer"
         try:
-            answer.answer = await self._fallback.answer(messages)
+            answer.answer, _ = await self._fallback.answer(messages, best)
             answer.source = "fallback"
-        except FallbackError as error:
+        except EndpointError as error:
             answer.reason = f"{answer.reason}; {error}"
             return "fallback failed"
         return "fallback"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import pyarrow.fs
 
 from serve.response_set import response_id
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 
 
 @dataclass(frozen=True)

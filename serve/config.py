@@ -22,14 +22,21 @@ class IndexConfig(BaseModel):
     """Nodes kept in view during a search: more is slower and misses fewer; not for `exact`."""
 
 
-class FallbackConfig(BaseModel):
-    """Who is asked where no response is good enough: any endpoint with OpenAI's chat completions."""
+class EndpointConfig(BaseModel):
+    """A language model that is asked: any endpoint with OpenAI's chat completions."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     url: str = Field(pattern="^https?://")
     """Up to and with `/v1`."""
     model: str = Field(min_length=1)
+    system_prompt: str | None = None
+    """Sent before the conversation."""
+    grounded: bool = False
+    """Whether the best text found is sent with the last message, as `jobs/grounded.py` has its generator
+    learn to read it."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Of its answer; the endpoint's own limit where none is given."""
     key_variable: str = "REJOINDER_FALLBACK_KEY"
     """The environment variable with the key, if it needs one."""
     timeout_s: float = Field(default=30.0, gt=0)
@@ -48,8 +55,10 @@ class ServeConfig(BaseModel):
     """`onnx` and `onnx-int8` need `jobs/export.py` first; `auto` is `onnx` once it was run, else `torch`."""
     min_score: float | None = None
     """The least score of an answer, where a request names none."""
-    fallback: FallbackConfig | None = None
+    fallback: EndpointConfig | None = None
     """Asked where no response has the least score."""
+    generator: EndpointConfig | None = None
+    """Asked each time by the chat page, which shows what it writes below what was found."""
     log_requests: bool = False
     """Writes conversations and answers to the replicas' logs."""
     host: str = "127.0.0.1"

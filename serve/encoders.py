@@ -18,7 +18,7 @@ from serve.config import Backend
 from serve.folders import file_exists
 from serve.index import Index
 from student.encoder import TASKS, Encoder, EncoderSource, Side, Vectors, load_encoder, prompt_of
-from teachers.records import local_folder
+from teachers.dataset import local_folder
 
 
 class TextEncoder(Protocol):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pyarrow import fs
 
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 
 
 def file_exists(uri: str) -> bool:

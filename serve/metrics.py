@@ -25,7 +25,8 @@ class ReplicaMetrics:
         self._served: str | None = None
 
     def answered(self, route: str, outcome: str, timings: Timings | None = None) -> None:
-        """One request: its outcome is `answered`, `no answer`, `fallback` or `fallback failed`."""
+        """One request: its outcome is `answered`, `no answer`, `fallback` or `fallback failed`;
+        `generator failed` where that was asked."""
         self._requests.inc(tags={"route": route, "outcome": outcome})
         if timings is not None:
             for part, milliseconds in asdict(timings).items():

@@ -124,6 +124,15 @@ class Responder:
         timings.search, _ = _since(start)
         return Answer(responses, int(np.asarray(tokens["attention_mask"]).sum()), timings)
 
+    def search(self, messages: Sequence[Mapping[str, str]], k: int) -> Answer:
+        """The same as documents: without those that share no term with a sparse student's context.
+
+        Raises:
+            ValueError: see `respond`.
+        """
+        found = self.respond(messages, k)
+        return replace(found, responses=[response for response in found.responses if response.score != 0])
+
     def score(self, messages: Sequence[Mapping[str, str]], candidates: Sequence[str]) -> list[float]:
         """Inner products of the context with each candidate.
 

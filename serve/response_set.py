@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset
 
-from teachers.records import RESPONSE_SET, open_uri
+from teachers.dataset import open_uri
+from teachers.records import RESPONSE_SET
 
 
 def response_id(text: str) -> str:

@@ -68,6 +68,22 @@ class RespondAnswer(BaseModel):
     version: str
 
 
+class GenerateRequest(BaseModel):
+    """`POST /generate`: a conversation."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+
+
+class GenerateAnswer(BaseModel):
+    """What the generator wrote, and the text that it was shown for it."""
+
+    answer: str
+    grounded_in: str | None
+    version: str
+
+
 class SearchRequest(BaseModel):
     """`POST /search`: a conversation that ends with a question."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow.fs
 
 from serve.folders import file_exists
-from teachers.records import local_folder, open_uri
+from teachers.dataset import local_folder, open_uri
 
 METADATA_FILE = "index.json"
 _CURRENT = "current"

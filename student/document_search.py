@@ -17,7 +17,7 @@ from student.metrics import DEPTH, Run, sparsity_metrics
 from student.pools import pools, queries_of
 from student.retrieval import nearest
 from student.text import context_text
-from teachers.records import Rows, read_rows
+from teachers.dataset import Rows, read_rows
 
 # As Anserini has them for passages, and as others publish them for CAsT.
 _K1, _B = 0.9, 0.4
@@ -139,14 +139,25 @@ def encoder_runs(
     """What is found with each kind of query, by an encoder, among the documents' vectors [N, D]."""
     texts = [text for queries in asked.values() for text in queries.values()]
     vectors = texts_to_vectors({"context": texts}, encoder, tally)["context"]
-    nearest_ones = nearest(vectors, documents, _depth(questions, len(doc_ids)))
     found, place = {}, 0
     for kind, queries in asked.items():
         own = vectors[place : place + len(queries)]
         place += len(queries)
-        sparsity = sparsity_metrics(own, documents) if isinstance(own, csr_matrix) else {}
-        found[kind] = Searched(_run(queries, doc_ids, nearest_ones, questions), sparsity)
+        found[kind] = searched_with(own, doc_ids, documents, questions, queries)
     return found
+
+
+def searched_with(
+    vectors: Vectors,
+    doc_ids: Sequence[str],
+    documents: Vectors,
+    questions: Questions,
+    queries: Iterable[str],
+) -> Searched:
+    """What is found with the vectors [Q, D] of `queries`, question ids, among the documents' [N, D]."""
+    found = nearest(vectors, documents, _depth(questions, len(doc_ids)))
+    sparsity = sparsity_metrics(vectors, documents) if isinstance(vectors, csr_matrix) else {}
+    return Searched(_run(queries, doc_ids, found, questions), sparsity)
 
 
 def mean_run(
@@ -171,7 +182,10 @@ def _depth(questions: Questions, num_documents: int) -> int:
 
 
 def _run(
-    queries: Queries, doc_ids: Sequence[str], found: Iterable[tuple[Places, Scores]], questions: Questions
+    queries: Iterable[str],
+    doc_ids: Sequence[str],
+    found: Iterable[tuple[Places, Scores]],
+    questions: Questions,
 ) -> Run:
     """The documents that were found for each of `queries`, without those that a question leaves out.
 

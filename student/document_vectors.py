@@ -2,15 +2,23 @@
 
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.fs
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
 from student.encoder import EncoderSource, Tally, Vectors, texts_to_vectors
-from teachers.records import Rows, local_folder, open_uri
+from teachers.dataset import Rows, local_folder, open_uri
 
 _FILES = {"dense": "vectors.npy", "sparse": "vectors.npz"}
+
+
+class DocumentVectors(NamedTuple):
+    """Where documents and their vectors lie."""
+
+    documents_uri: str
+    vectors_uri: str
 
 
 def write_vectors(
@@ -38,3 +46,11 @@ def read_vectors(vectors_uri: str, scratch: Path) -> Vectors:
     if (folder / _FILES["sparse"]).is_file():
         return load_npz(folder / _FILES["sparse"]).tocsr()
     return np.load(folder / _FILES["dense"], mmap_mode="r")
+
+
+def vectors_of_candidates(targets_uri: str, of: DocumentVectors) -> tuple[list[str], Vectors]:
+    """The candidates of TARGETS that are documents, and their vectors [K, D]."""
+    wanted = {candidate["text"] for row in Rows(targets_uri) for candidate in row["candidates"]}
+    places = {row["text"]: place for place, row in enumerate(Rows(of.documents_uri)) if row["text"] in wanted}
+    with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
+        return list(places), read_vectors(of.vectors_uri, Path(scratch))[list(places.values())]

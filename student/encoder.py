@@ -23,7 +23,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from student.config import Kind, Precision
 from student.precision import mixed_precision
-from teachers.records import local_folder
+from teachers.dataset import local_folder
 
 # Importing it takes half of what a job takes to start, so that the functions that compute do.
 if TYPE_CHECKING:

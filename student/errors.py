@@ -9,7 +9,7 @@ import ray.train
 import torch
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 
 CHECKPOINT_PREFIX = "checkpoint-"
 

@@ -27,7 +27,8 @@ from student.ranking import (
     sample_candidates,
 )
 from student.text import context_text
-from teachers.records import MEASURED, open_uri, read_rows, write_rows
+from teachers.dataset import open_uri, read_rows, write_rows
+from teachers.records import MEASURED
 
 _ANSWERS = 3
 _CONTEXTS_AT_A_TIME = 64  # of whom the scores of all responses are in memory

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Sequence
 
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
+
+from student.encoder import Vectors
 
 _MOST = 100_000
 
@@ -15,6 +18,13 @@ class FrozenResponses:
         self._most = most
         self._known: dict[str, Tensor] = {}
 
+    def know(self, texts: Sequence[str], vectors: Vectors, device: torch.device) -> None:
+        """Takes the vectors [N, D] of `texts` as what the encoder would make of them."""
+        for place, text in enumerate(texts):
+            row = vectors[place]
+            numbers = row.toarray()[0] if isinstance(row, csr_matrix) else row
+            self._known[text] = _kept(torch.tensor(numbers, dtype=torch.float32, device=device))
+
     def vectors(self, texts: Sequence[str], encode: Callable[[list[str]], Tensor]) -> Tensor:
         """The vectors [N, D] of distinct `texts`; those that are not known are what `encode` makes of them.
 
@@ -23,11 +33,8 @@ class FrozenResponses:
         """
         unknown = [text for text in texts if text not in self._known]
         if unknown:
-            # Sparse ones are mostly zeros, and are kept without them.
-            self._known |= {
-                text: vector.to_sparse() if _is_sparse(vector) else vector.clone()
-                for text, vector in zip(unknown, encode(unknown), strict=True)
-            }
+            vectors = zip(unknown, encode(unknown), strict=True)
+            self._known |= {text: _kept(vector) for text, vector in vectors}
         found = []
         for text in texts:
             vector = self._known.pop(text)
@@ -38,5 +45,7 @@ class FrozenResponses:
         return torch.stack(found)
 
 
-def _is_sparse(vector: Tensor) -> bool:
-    return bool(2 * vector.count_nonzero() < len(vector))
+def _kept(vector: Tensor) -> Tensor:
+    """Without its zeros, where it is mostly zeros."""
+    is_sparse = 2 * vector.count_nonzero() < len(vector)
+    return vector.to_sparse() if is_sparse else vector.clone()

@@ -23,7 +23,7 @@ from student.engine import start_engine
 from student.errors import memory_advice
 from student.precision import mixed_precision
 from student.trainer import Means, fit, num_training_rows, publish, windows
-from teachers.records import absolute, read_rows
+from teachers.dataset import absolute, read_rows
 
 _WINDOW_STEPS = 64  # that are shuffled together
 _VALIDATION_SEQUENCES = 100

@@ -7,7 +7,7 @@ import huggingface_hub
 import pyarrow.fs
 
 from student.config import Kind
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 
 # What a licence may be for the student to come under its base model's.
 _PERMISSIVE = ("apache-2.0", "mit", "bsd-3-clause")

@@ -36,7 +36,7 @@ from student.encoder import (
 )
 from student.onnx_encoder import FILES, MANIFEST, OUTPUT
 from student.onnx_parity import measure_side
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 
 MIN_TEXTS = 64
 

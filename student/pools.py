@@ -17,7 +17,8 @@ from student.config import PoolsConfig
 from student.encoder import EncoderSource, Tally, Vectors, inner_products, texts_to_vectors
 from student.metrics import Run
 from student.retrieval import nearest
-from teachers.records import CANDIDATES, SCORES, Beside, Rows, rows_to
+from teachers.dataset import Beside, Rows, rows_to
+from teachers.records import CANDIDATES, SCORES
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix
 
 from student.encoder import EncoderSource, Tally, Vectors, inner_products, texts_to_vectors
 from student.text import context_text
-from teachers.records import NEIGHBOURS, Rows, write_rows
+from teachers.dataset import Rows, write_rows
+from teachers.records import NEIGHBOURS
 
 _QUERIES_PER_SEARCH = 1024
 _ROWS_PER_SEARCH = 32_768

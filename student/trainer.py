@@ -14,7 +14,7 @@ from torch import Tensor
 from student.checkpoints import MODEL_FOLDER
 from student.config import TrainingConfig
 from student.errors import NoSecondTry, TrainingError, in_one_line
-from teachers.records import Rows, absolute, open_uri
+from teachers.dataset import Rows, absolute, open_uri
 
 Found = tuple[ray.train.Checkpoint, dict[str, Any]]
 """A checkpoint and what was reported with it."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from student.batches import StepBatch, epoch_batches
 from student.checkpoints import resume, save
 from student.config import StudentConfig
+from student.document_vectors import DocumentVectors, vectors_of_candidates
 from student.encoder import EncoderSource, Side, load_encoder, separate_encoders
 from student.engine import start_engine
 from student.errors import memory_advice
@@ -23,7 +24,7 @@ from student.sparsity import SparsityController, activity, fold_thresholds, miss
 from student.step import StepEncoder, train_step
 from student.trainer import Means, fit, num_training_rows, publish, windows
 from student.validation import ValidationSet, set_training, validate, validation_set
-from teachers.records import absolute, read_rows
+from teachers.dataset import absolute, read_rows
 
 _LESS_MEMORY = "lower student.texts_per_forward, or set student.gradient_cache"
 
@@ -36,6 +37,7 @@ def train_student(
     run_name: str,
     config: StudentConfig,
     callbacks: list[ray.train.UserCallback],
+    known: DocumentVectors | None = None,
 ) -> dict[str, Any]:
     """Counts and last measures, once the best student lies at `output_uri`.
 
@@ -43,7 +45,8 @@ def train_student(
     left out. Checkpoints go to `storage_uri`/`run_name`, and the same call goes on from the newest,
     on any number of workers. Each is validated on the `validation` rows of EXAMPLES, and the one with the
     best MRR becomes the student; without validation rows the last does. The callbacks run on Ray Train's
-    controller and get every report, see `train_loop_per_worker`.
+    controller and get every report, see `train_loop_per_worker`. Vectors of responses that a frozen encoder
+    made before are read from `known`.
 
     Raises:
         ValueError: there is nothing to train on, the loss is no longer a number, memory does not suffice.
@@ -63,6 +66,7 @@ def train_student(
             "steps_per_epoch": num_contexts // contexts_per_step,
             "num_steps": num_steps - num_steps % config.accumulation_steps,
             "validation": asdict(held_out) if held_out else None,
+            "known": [absolute(uri) for uri in known] if known else None,
         },
         config,
         storage_uri,
@@ -108,6 +112,9 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
     engine, state, warning = resume(
         partial(start_engine, model, config, num_steps // config.accumulation_steps), config
     )
+    if loop["known"]:
+        candidates = vectors_of_candidates(loop["targets"], DocumentVectors(*loop["known"]))
+        engine.module.frozen_responses.know(*candidates, engine.device)
     sparsity = None
     if config.kind == "sparse":
         sparsity = SparsityController(config, num_steps, model.encoder, state.sparsity)

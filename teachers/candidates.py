@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from teachers.config import CandidatesConfig
-from teachers.records import CANDIDATES, Beside, Rows, read_rows, write_rows
+from teachers.dataset import Beside, Rows, read_rows, write_rows
+from teachers.records import CANDIDATES
 from teachers.scratch import insert, scratch_database
 
 Candidate = dict[str, str | None]

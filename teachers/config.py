@@ -49,7 +49,8 @@ class DocumentsConfig(Section):
 
     corpus: Sources
     """JSON Lines or Parquet with `doc_id`, `text` and perhaps `title` (path, s3:// or gs://), or
-    `chitchat-dataset`: the turns in which people answered a question. Or a list of such."""
+    `chitchat-dataset`: the turns in which people answered a question; or `python-topics`: Python's own help.
+    Or a list of such."""
     max_characters: int = Field(4000, ge=16)
     """Longer documents are cut at a word; an encoder reads some hundreds of tokens."""
 
@@ -59,7 +60,8 @@ class QuestionsConfig(Section):
 
     conversations: Sources
     """JSON Lines or Parquet with `messages`, whose last turn is the user's; `positives`, `ignore` (document
-    ids), `query_rewrite`, `id`, `conversation_id` where there are any; or `chitchat-dataset`; or a list."""
+    ids), `query_rewrite`, `response`, `id`, `conversation_id` where there are any; or TREC's topics (`.tsv`:
+    id, tab, query); or `chitchat-dataset`; or a list."""
     test_conversations: Sources = []
     """Likewise; all of them are for the test, and none of `conversations` is. So a student is measured on
     data of another origin than what it learned from."""
@@ -84,8 +86,9 @@ HUMAN = "human"
 class RewritingConfig(Section):
     """What teachers search with in place of a conversation."""
 
-    prompt: str = "configs/rewriting/few_shot.txt"
-    """File of the request to the teachers that write; `{conversation}` stands for the turns so far."""
+    prompt: str = "configs/rewriting/answer.yaml"
+    """File of the request to the teachers that write: chat messages, the last with `{question}`, `{earlier}`
+    (the turns before it) or `{conversation}` (all turns) in it."""
     max_tokens: int = Field(64, ge=1)
     """Of a rewrite, which is cut there."""
     temperature: float = Field(0.1, gt=0)

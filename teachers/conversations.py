@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 
 Message = dict[str, str]
 

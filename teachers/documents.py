@@ -6,11 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from teachers import chitchat
+from teachers import chitchat, python_topics
 from teachers.config import DocumentsConfig
 from teachers.conversations import CHITCHAT, check_source, cut_at_word, read_files
+from teachers.dataset import Rows, RowWriter, rows_to, write_rows
 from teachers.examples import as_text
-from teachers.records import DOCUMENTS, REJECTED, RowWriter, rows_to, write_rows
+from teachers.python_topics import PYTHON_TOPICS
+from teachers.records import DOCUMENTS, REJECTED, RESPONSE_SET
 from teachers.scratch import found, insert, scratch_database
 
 _READ = pa.schema([("place", pa.int64()), ("origin", pa.string()), *DOCUMENTS])
@@ -27,7 +29,7 @@ def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConf
         ValueError: there is no such corpus, or no document in it.
     """
     for corpus in config.corpus:
-        check_source(corpus)
+        check_corpus(corpus)
     counts: Counter[str] = Counter()
     with scratch_database() as database, rows_to(rejected_uri, REJECTED) as rejected:
         database.execute("create table read (place bigint, origin varchar, doc_id varchar, text varchar)")
@@ -45,13 +47,24 @@ def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConf
     return counts
 
 
+def as_response_set(documents_uri: str) -> pa.Table:
+    """DOCUMENTS as RESPONSE_SET, in their order: an index is made of one."""
+    rows = (
+        {"response_id": row["doc_id"], "text": row["text"], "source": "gold", "teacher": None}
+        for row in Rows(documents_uri)
+    )
+    return pa.Table.from_pylist(list(rows), schema=RESPONSE_SET)
+
+
+def check_corpus(corpus: str) -> None:
+    """Raises ValueError where it cannot be read, before anything is started."""
+    if corpus != PYTHON_TOPICS:
+        check_source(corpus)
+
+
 def _read(config: DocumentsConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
     """Rows of the table `read`."""
-    rows = (
-        row
-        for corpus in config.corpus
-        for row in (chitchat.documents() if corpus == CHITCHAT else read_files(corpus, "text"))
-    )
+    rows = (row for corpus in config.corpus for row in _rows_of(corpus))
     for place, (origin, row) in enumerate(rows):
         try:
             doc_id, text = _checked(row)
@@ -62,6 +75,12 @@ def _read(config: DocumentsConfig, rejected: RowWriter, counts: Counter[str]) ->
         cut = cut_at_word(text, config.max_characters)
         counts["documents cut"] += cut != text
         yield place, origin, doc_id, cut
+
+
+def _rows_of(corpus: str) -> Iterator[tuple[str, Any]]:
+    if corpus == CHITCHAT:
+        return chitchat.documents()
+    return python_topics.documents() if corpus == PYTHON_TOPICS else read_files(corpus, "text")
 
 
 def _checked(row: Any) -> tuple[str, str]:

@@ -104,9 +104,20 @@ class Endpoint:
         return [[next(found) for _ in group.responses] for group in groups]
 
     def _side_by_side(self, ask: Callable[[Asked], Answer], wanted: Iterable[Asked]) -> list[Answer]:
-        """Answers in the order of what is wanted; the first exception drops what has not begun."""
+        """Answers in the order of what is wanted; after the first exception nothing more is asked."""
+        failures: list[Exception] = []
+
+        def one(of: Asked) -> Answer:
+            if failures:  # a thread takes the next before the pool is told to drop it
+                raise failures[0]
+            try:
+                return ask(of)
+            except Exception as failure:
+                failures.append(failure)
+                raise
+
         with ThreadPoolExecutor(self.config.concurrency) as pool:
-            return list(pool.map(ask, wanted))
+            return list(pool.map(one, wanted))
 
     # Tokenised before the threads begin: transformers does not promise tokenizers that threads share.
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from teachers.config import ExamplesConfig
 from teachers.conversations import Message, clean, read
-from teachers.records import EXAMPLES, MESSAGE, REJECTED, SPLITS, RowWriter, rows_to, write_rows
+from teachers.dataset import RowWriter, rows_to, write_rows
+from teachers.records import EXAMPLES, MESSAGE, REJECTED, SPLITS
 from teachers.scratch import found, hash_64, insert, scratch_database
 
 Row = dict[str, Any]

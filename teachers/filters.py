@@ -9,7 +9,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from teachers.config import FiltersConfig
 from teachers.conversations import Message
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 from teachers.teacher import Generation
 
 Filter = Callable[[Generation, list[Message]], bool]

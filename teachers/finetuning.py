@@ -6,9 +6,10 @@ from itertools import takewhile
 from typing import Any
 
 from teachers.config import VllmTeacher
+from teachers.dataset import Rows, write_rows
 from teachers.packaged import model_folder
 from teachers.prompts import PromptFormat
-from teachers.records import SEQUENCES, Rows, write_rows
+from teachers.records import SEQUENCES
 
 SPLITS = ("train", "validation")
 

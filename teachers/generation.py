@@ -54,13 +54,19 @@ def wanted_samples(contexts: Iterable[Row], teacher: Writer, config: GenerateCon
 
 def _wanted_of(context: list[dict[str, str]], teacher: Writer, config: GenerateConfig) -> list[Row]:
     system_prompts = [teacher.system_prompt, *teacher.prompt_variants]
-    rows = []
-    for number in range(config.samples):
-        system_prompt = system_prompts[number % len(system_prompts)]
-        key = content_key(context, system_prompt, number)
-        seed = int(content_key(config.seed, key)[:8], 16)
-        rows.append({"key": key, "context": context, "system_prompt": system_prompt, "seed": seed})
-    return rows
+    return [
+        wanted_sample(context, system_prompts[number % len(system_prompts)], number, config)
+        for number in range(config.samples)
+    ]
+
+
+def wanted_sample(
+    context: list[dict[str, str]], system_prompt: str, number: int | str, config: GenerateConfig
+) -> Row:
+    """A row of work: the sample of that number, or name."""
+    key = content_key(context, system_prompt, number)
+    seed = int(content_key(config.seed, key)[:8], 16)
+    return {"key": key, "context": context, "system_prompt": system_prompt, "seed": seed}
 
 
 class StoredSamples:

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 
 from teachers.config import GenerateConfig, Writer
+from teachers.dataset import read_rows
 from teachers.generation import WANTED_SAMPLES, wanted_samples
-from teachers.records import read_rows
 from teachers.store import Row
 from teachers.teacher import Prompt, Teacher
 from teachers.worker import Task

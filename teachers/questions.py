@@ -1,7 +1,8 @@
 """Conversational questions: read, checked against the documents, split by conversation."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 from teachers import chitchat
 from teachers.config import QuestionsConfig
 from teachers.conversations import CHITCHAT, Message, check_source, clean, read_files
+from teachers.dataset import Rows, RowWriter, rows_to, write_rows
 from teachers.examples import as_text, position_of, split_at
-from teachers.records import EXAMPLES, QUESTIONS, REJECTED, Rows, RowWriter, rows_to, write_rows
+from teachers.records import EXAMPLES, QUESTIONS, REJECTED
 from teachers.scratch import hash_64
-from teachers.trec import read_qrels
+from teachers.trec import read_qrels, read_topics
+
+TOPICS = (".tsv", ".tsv.gz")
 
 
 def write_questions(
@@ -116,8 +120,22 @@ def _rows(config: QuestionsConfig) -> Iterator[tuple[str, Any, bool]]:
     """(name, row, whether it is of `test_conversations`) of every row."""
     for sources, for_test in ((config.test_conversations, True), (config.conversations, False)):
         for source in sources:
-            found = chitchat.questions() if source == CHITCHAT else read_files(source, "messages")
-            yield from ((origin, row, for_test) for origin, row in found)
+            yield from ((origin, row, for_test) for origin, row in _rows_of(source))
+
+
+def _rows_of(source: str) -> Iterable[tuple[str, Any]]:
+    """(name, row) of one source's rows; a TREC topic is a conversation of one turn."""
+    if source == CHITCHAT:
+        return chitchat.questions()
+    if source.endswith(TOPICS):
+        return (
+            (
+                f"{Path(source).name}:{query_id}",
+                {"id": query_id, "messages": [{"role": "user", "content": query}]},
+            )
+            for query_id, query in read_topics(source)
+        )
+    return read_files(source, "messages")
 
 
 def _question(row: Any, origin: str, config: QuestionsConfig) -> dict[str, Any]:
@@ -143,6 +161,7 @@ def _question(row: Any, origin: str, config: QuestionsConfig) -> dict[str, Any]:
         ),
         "context": context,
         "rewrite": _string(row, "query_rewrite"),
+        "reply": _string(row, "response"),
         "positives": _strings(row, "positives"),
         "ignored": _strings(row, "ignore"),
     }

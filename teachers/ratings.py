@@ -17,8 +17,8 @@ from scipy.stats import DegenerateDataWarning, bootstrap, kendalltau, spearmanr
 
 from teachers.config import TargetsConfig
 from teachers.conversations import Message, check_source, clean, read
+from teachers.dataset import read_rows
 from teachers.ensemble import Array
-from teachers.records import read_rows
 from teachers.targets import comparable, fit_ensemble, read_scores
 
 OVERALL = "overall"

@@ -5,19 +5,7 @@ K is the number of candidates of one context; every list marked [K] aligns with 
 assistant's, whoever of the two people wrote it.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
-
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.fs
-import pyarrow.parquet as pq
-
-# Some megabytes of conversations; larger groups compress no better, and whoever reads holds one.
-_ROWS_IN_A_GROUP = 4096
-_ROWS_AT_A_TIME = 512
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
@@ -37,6 +25,7 @@ QUESTIONS = pa.schema(
         ("split", pa.string()),
         ("context", pa.list_(MESSAGE)),  # oldest turn first; the last one is the question
         ("rewrite", pa.string()),  # a person's, as a query that stands alone; null where there is none
+        ("reply", pa.string()),  # what answered it in its conversation; null where that is unknown
         ("positives", pa.list_(pa.string())),  # relevant documents
         ("ignored", pa.list_(pa.string())),
     ]
@@ -59,6 +48,63 @@ EXAMPLES = pa.schema(
         ("split", pa.string()),
         ("context", pa.list_(MESSAGE)),  # oldest turn first
         ("reply", pa.string()),
+    ]
+)
+
+# Writes: teachers.plans. Reads: teachers.synthesis.
+# A conversation that is to be written: a path through the graph, about passages of one document.
+PLANS = pa.schema(
+    [
+        ("conversation_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("passages", pa.list_(pa.string())),  # the whole document's
+        ("axes", pa.map_(pa.string(), pa.string())),
+        (
+            "turns",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("vertex", pa.string()),
+                        ("speaker", pa.string()),  # user or assistant
+                        ("phenomenon", pa.string()),  # that it is to show; null where it is free
+                        ("passage", pa.int32()),  # its place in `passages`
+                        ("start", pa.int32()),  # of the evidence in the passage, in characters
+                        ("end", pa.int32()),
+                        ("teacher", pa.string()),  # that writes it
+                    ]
+                )
+            ),
+        ),
+    ]
+)
+
+# Writes: teachers.synthesis. Reads: jobs.synthesis_stages, jobs.coverage.
+# A plan and what came of it. Turn i has message i; what is set aside has messages as far as it came.
+SYNTHESISED = pa.schema(
+    [
+        ("conversation_id", pa.string()),
+        ("doc_id", pa.string()),
+        ("messages", pa.list_(MESSAGE)),
+        ("axes", pa.map_(pa.string(), pa.string())),
+        (
+            "turns",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("vertex", pa.string()),
+                        ("phenomenon", pa.string()),
+                        ("passage", pa.int32()),
+                        ("teacher", pa.string()),
+                        ("evidence", pa.string()),  # a part of the passage; null where not grounded
+                        ("start", pa.int32()),  # of the evidence in the passage; null where not grounded
+                        ("end", pa.int32()),
+                    ]
+                )
+            ),
+        ),
+        ("passages", pa.list_(pa.string())),
+        ("failures", pa.list_(pa.string())),  # why each attempt at a turn failed, as `vertex: reason`
+        ("set_aside", pa.string()),  # why, as `turn 3 (vertex): reason`; null where it is kept
     ]
 )
 
@@ -172,131 +218,3 @@ RESPONSE_SET = pa.schema(
         ("teacher", pa.string()),  # null for gold
     ]
 )
-
-
-def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The filesystem and the path in it of a local path or of any URI that pyarrow opens."""
-    filesystem, path = pyarrow.fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).resolve().as_uri())
-    return filesystem, path
-
-
-def absolute(uri: str) -> str:
-    """A URI as it is, a local path from the root: workers have another working directory."""
-    return uri if "://" in uri else str(Path(uri).resolve())
-
-
-def local_folder(uri: str, scratch: Path) -> Path:
-    """A local folder with the files of `uri`: itself where it is local, else a copy under `scratch`."""
-    filesystem, path = open_uri(uri)
-    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
-        return Path(path)
-    target = scratch / Path(path).name
-    target.mkdir(parents=True)
-    pyarrow.fs.copy_files(path, str(target), source_filesystem=filesystem)
-    return target
-
-
-class Rows:
-    """The rows of a Parquet dataset in the order in which they were written; an absent one has none.
-
-    They are read anew, a few at a time, whenever they are iterated: none is kept.
-    """
-
-    def __init__(self, uri: str, split: str | None = None) -> None:
-        """Of one `split` only, if it is named."""
-        self.uri = uri
-        self._split = split
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        for batch in self.batches():
-            yield from batch.to_pylist()
-
-    def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows, or some columns of them, as Arrow has them, some hundreds at a time."""
-        filesystem, path = open_uri(self.uri)
-        for file in _parquet_files(filesystem, path):
-            with filesystem.open_input_file(file) as stream:
-                # Not pre-buffered, which keeps what was read until the whole file is.
-                for batch in pq.ParquetFile(stream, pre_buffer=False).iter_batches(
-                    _ROWS_AT_A_TIME, columns=columns
-                ):
-                    if self._split is not None:
-                        batch = batch.filter(pc.equal(batch["split"], self._split))
-                    yield batch
-
-
-class Beside:
-    """Rows of a dataset that go with some rows of another, by the ids in `column` and in the same order."""
-
-    def __init__(self, uri: str, column: str = "example_id") -> None:
-        self._uri, self._column, self._rows = uri, column, iter(Rows(uri))
-        self._next = next(self._rows, None)
-
-    def of(self, own_id: str) -> dict[str, Any] | None:
-        """The row that goes with this one of the other dataset; None where there is none."""
-        row = self._next
-        if row is None or row[self._column] != own_id:
-            return None
-        self._next = next(self._rows, None)
-        return row
-
-    def end(self) -> None:
-        """Raises ValueError where a row is left: it is of another example, or in another order."""
-        if self._next is not None:
-            raise ValueError(f"{self._uri}: {self._next[self._column]} is of no other row, or out of order")
-
-
-def _parquet_files(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
-    found = filesystem.get_file_info(path)
-    if found.type == pyarrow.fs.FileType.File:
-        return [path]
-    selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
-    files = [info.path for info in filesystem.get_file_info(selector) if info.extension == "parquet"]
-    return sorted(file for file in files if not file.rpartition("/")[2].startswith("."))
-
-
-def read_rows(uri: str, split: str | None = None) -> list[dict[str, Any]]:
-    """All rows of a Parquet dataset, or those of one split; an absent one has none."""
-    return list(Rows(uri, split))
-
-
-def write_rows(uri: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Writes one Parquet dataset of a single file, replacing what was there; the number of its rows."""
-    with rows_to(uri, schema) as writer:
-        for row in rows:
-            writer.write(row)
-    return writer.num_rows
-
-
-@contextmanager
-def rows_to(uri: str, schema: pa.Schema) -> Iterator["RowWriter"]:
-    """Takes the rows of such a dataset one by one; it is there once the body has ended well."""
-    filesystem, path = open_uri(uri)
-    filesystem.create_dir(path, recursive=True)
-    unfinished = f"{path}/.part-0.parquet"
-    with pq.ParquetWriter(unfinished, schema, filesystem=filesystem) as file:
-        writer = RowWriter(file, schema)
-        yield writer
-        writer.flush()
-    filesystem.move(unfinished, f"{path}/part-0.parquet")
-
-
-class RowWriter:
-    """Rows on their way into a Parquet file, a row group at a time."""
-
-    def __init__(self, file: pq.ParquetWriter, schema: pa.Schema) -> None:
-        self.num_rows = 0
-        self._file, self._schema = file, schema
-        self._waiting: list[dict[str, Any]] = []
-
-    def write(self, row: dict[str, Any]) -> None:
-        self.num_rows += 1
-        self._waiting.append(row)
-        if len(self._waiting) >= _ROWS_IN_A_GROUP:
-            self.flush()
-
-    def flush(self) -> None:
-        """Writes what waits."""
-        if self._waiting:
-            self._file.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
-            self._waiting = []

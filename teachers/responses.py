@@ -6,9 +6,10 @@ from contextlib import ExitStack
 
 from teachers.config import FiltersConfig
 from teachers.conversations import Message
+from teachers.dataset import Rows, rows_to
 from teachers.filters import Filter, filters, normalised
 from teachers.near_duplicates import NearTo, near_duplicates
-from teachers.records import REJECTED, RESPONSES, Rows, rows_to
+from teachers.records import REJECTED, RESPONSES
 from teachers.scratch import hash_64
 from teachers.teacher import Generation
 

@@ -3,47 +3,97 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from teachers.config import GenerateConfig, RewritingConfig, TargetsConfig
-from teachers.records import REWRITES, TARGETS, Beside, Rows, write_rows
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
+
+from teachers.config import GenerateConfig, RewritingConfig, Section, TargetsConfig
+from teachers.conversations import Message
+from teachers.dataset import Beside, Rows, write_rows
+from teachers.records import REWRITES, TARGETS
 from teachers.teacher import Generation
 
-_PLACE = "{conversation}"
+_CONVERSATION, _EARLIER, _QUESTION = "{conversation}", "{earlier}", "{question}"
+_PLACE = re.compile("|".join(map(re.escape, (_CONVERSATION, _EARLIER, _QUESTION))))
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 _LABEL = re.compile(r"^(the last question|question|query|rewrite|rewritten)[^:\n]{0,30}:\s*", re.IGNORECASE)
 _QUOTES = "\"'“”«»` "
 
 
-def read_prompt(config: RewritingConfig) -> str:
+class _PromptMessage(Section):
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(min_length=1)
+
+
+_MESSAGES: TypeAdapter[list[_PromptMessage]] = TypeAdapter(
+    Annotated[list[_PromptMessage], Field(min_length=1)]
+)
+
+
+@dataclass(frozen=True)
+class RewritingPrompt:
+    """The request to the teachers, as chat messages."""
+
+    system_prompt: str
+    messages: list[Message]
+    """User's and assistant's in turn; a conversation's turns take the places in the last one."""
+
+
+def read_prompt(config: RewritingConfig) -> RewritingPrompt:
     """The request to the teachers.
 
     Raises:
-        ValueError: there is no such file, or no place for the conversation in it.
+        ValueError: there is no such file, it is no list of messages, or has no place for the question.
     """
+    where = f"rewriting.prompt: {config.prompt}"
     try:
-        prompt = Path(config.prompt).read_text()
+        messages = _MESSAGES.validate_python(yaml.safe_load(Path(config.prompt).read_text()))
     except OSError as error:
-        raise ValueError(f"rewriting.prompt: {config.prompt}: {error.strerror}") from None
-    if _PLACE not in prompt:
-        raise ValueError(f"rewriting.prompt: {config.prompt} has no {_PLACE}")
-    return prompt.strip()
+        raise ValueError(f"{where}: {error.strerror}") from None
+    except (yaml.YAMLError, ValidationError):
+        raise ValueError(f"{where} is no list of messages, each a `role` and a `content`") from None
+    system_prompt = messages.pop(0).content.strip() if messages[0].role == "system" else ""
+    turns = [{"role": message.role, "content": message.content.strip()} for message in messages]
+    roles = [turn["role"] for turn in turns]
+    if roles != [("user", "assistant")[place % 2] for place in range(len(roles))] or len(roles) % 2 == 0:
+        raise ValueError(f"{where}: after the system's, messages are the user's and the assistant's in turn")
+    if not any(place in turns[-1]["content"] for place in (_CONVERSATION, _QUESTION)):
+        raise ValueError(f"{where}: the last message has neither {_CONVERSATION} nor {_QUESTION}")
+    return RewritingPrompt(system_prompt, turns)
 
 
 class Requests:
     """What teachers are asked: rows of EXAMPLES without a reply, one for each of QUESTIONS, or of a split."""
 
-    def __init__(self, questions_uri: str, prompt: str, split: str | None = None) -> None:
+    def __init__(self, questions_uri: str, prompt: RewritingPrompt, split: str | None = None) -> None:
         self._questions, self._prompt = Rows(questions_uri, split), prompt
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for row in self._questions:
-            turns = "\n".join(
-                f"{_SPEAKERS[message['role']]}: {message['content']}" for message in row["context"]
-            )
-            request = {"role": "user", "content": self._prompt.replace(_PLACE, turns)}
-            yield {"example_id": row["question_id"], "context": [request]}
+            *examples, request = self._prompt.messages
+            request = {**request, "content": _filled(request["content"], row["context"])}
+            yield {"example_id": row["question_id"], "context": [*examples, request]}
+
+
+def _filled(request: str, turns: list[Message]) -> str:
+    places = {
+        _CONVERSATION: transcript(turns),
+        _EARLIER: transcript(turns[:-1]),
+        _QUESTION: _one_line(turns[-1]),
+    }
+    return _PLACE.sub(lambda place: places[place[0]], request)
+
+
+def transcript(turns: list[Message]) -> str:
+    """Turns as lines of speaker and text."""
+    return "\n".join(f"{_SPEAKERS[turn['role']]}: {_one_line(turn)}" for turn in turns)
+
+
+def _one_line(turn: Message) -> str:
+    return " ".join(turn["content"].split())
 
 
 def as_generation(config: RewritingConfig) -> GenerateConfig:

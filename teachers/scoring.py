@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from teachers.asked import Asked, Planned
 from teachers.config import ScoreConfig, SimilarityTeacher, TeacherConfig
-from teachers.records import MESSAGE, PAIR_SCORES, SCORES, Rows, write_rows
+from teachers.dataset import Rows, write_rows
+from teachers.records import MESSAGE, PAIR_SCORES, SCORES
 from teachers.store import Row, content_key
 from teachers.teacher import Group, PairScore, Teacher
 from teachers.work import write_work

@@ -18,8 +18,8 @@ import pyarrow.dataset
 import pyarrow.fs
 
 from teachers.config import RESOURCES, EndpointTeacher, GenerateConfig, TeacherConfig, VllmTeacher
+from teachers.dataset import open_uri
 from teachers.packaged import weights_identity
-from teachers.records import open_uri
 
 Row = dict[str, Any]
 # These decide how many samples there are, how they are batched and which are asked for: not what one is.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from teachers.config import Normalisation, TargetsConfig
+from teachers.dataset import Beside, Rows, write_rows
 from teachers.ensemble import (
     Array,
     combine,
@@ -22,7 +23,7 @@ from teachers.ensemble import (
     softmax,
     z_score,
 )
-from teachers.records import TARGETS, Beside, Rows, write_rows
+from teachers.records import TARGETS
 
 # A target of which the largest probability exceeds this teaches one reply, not a distribution.
 _ONE_HOT = 0.999

@@ -6,7 +6,7 @@ Columns are separated by spaces or tabs; lines that are empty are passed over.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 
 
 class Judgement(NamedTuple):

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from teachers.records import open_uri
+from teachers.dataset import open_uri
 from teachers.store import Row
 
 # The first files hold one batch each, so that all actors get some at once. Later ones hold more: of a million

@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 import ray.data
 
 from teachers.config import EndpointTeacher, SimilarityTeacher, TeacherConfig
+from teachers.dataset import absolute, open_uri
 from teachers.metrics import TeacherMetrics
-from teachers.records import absolute, open_uri
 from teachers.store import Row, content_key
 from teachers.teacher import Teacher, TeacherError
 from teachers.work import work_files
@@ -87,15 +87,19 @@ class Worker:
         name = content_key([row["key"] for row in rows])
         stored = _num_rows(filesystem, f"{folder}/{name}.parquet")
         # Where a node was lost after this batch and before the last one of its file of work.
-        if stored is not None:
-            return stored
+        return stored if stored is not None else len(self.make(rows))
+
+    def make(self, rows: list[Row]) -> list[Row]:
+        """Rows for the store, where they are then, that are made of `rows`."""
         with self._notes.of_failure():
             made = self._attempt(rows, "batch")
+        filesystem, folder = self._store
+        name = content_key([row["key"] for row in rows])
         unfinished = f"{folder}/.{name}.parquet"  # not read as part of the store
         pq.write_table(pa.Table.from_pylist(made, schema=self._task.made), unfinished, filesystem=filesystem)
         filesystem.move(unfinished, f"{folder}/{name}.parquet")
         self._metrics.made(made)
-        return len(made)
+        return made
 
     def _attempt(self, rows: list[Row], how: str) -> list[Row]:
         """Rows made of `rows`: together, or one by one where an attempt at them ended badly."""
@@ -146,6 +150,17 @@ def _num_rows(filesystem: pyarrow.fs.FileSystem, file: str) -> int | None:
         return None
 
 
+def stored_batch(store_uri: str, rows: list[Row]) -> list[Row] | None:
+    """What `Worker.make` made of these `rows` before; None where it has not, or was cut off."""
+    filesystem, folder = open_uri(store_uri)
+    file = f"{folder}/{content_key([row['key'] for row in rows])}.parquet"
+    try:
+        found: list[Row] = pq.read_table(file, filesystem=filesystem).to_pylist()
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+    return found
+
+
 class Notes:
     """Small files by which a worker tells the next one, and the job, how it ended."""
 
@@ -165,6 +180,14 @@ class Notes:
             return None
         with self._filesystem.open_input_stream(path) as stream:
             return json.loads(stream.read())
+
+    def read_all(self) -> list[Any]:
+        """What all notes say."""
+        found = self._filesystem.get_file_info(pyarrow.fs.FileSelector(self._folder))
+        notes = [
+            self.read(file.base_name.removesuffix(".json")) for file in found if file.extension == "json"
+        ]
+        return [note for note in notes if note is not None]
 
     def write(self, name: str, content: Any) -> None:
         # Under another name first: the job reads while a worker writes.

@@ -1,4 +1,4 @@
-"""The README's table of the config says what the code says."""
+"""The tables of the configs, in README.md and docs, say what the code says."""
 
 import json
 from collections.abc import Iterator
@@ -9,9 +9,13 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.config import JobConfig
+from jobs.grounded_config import GroundedConfig
+from jobs.search_config import SearchConfig
+from jobs.synthesis_config import SynthesisJobConfig
 from teachers.config import EndpointTeacher, SimilarityTeacher, VllmTeacher
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+HEAD = "| key | default | meaning |"
 
 
 def table_rows(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator[str]:
@@ -33,6 +37,8 @@ def defaults(model: type[BaseModel], field: FieldInfo) -> list[object]:
         return []
     if field.default_factory is None:
         return [field.default]
+    if "kind" not in model.model_fields:
+        return [field.get_default(call_default_factory=True)]
     kinds = get_args(model.model_fields["kind"].annotation)
     return [field.get_default(call_default_factory=True, validated_data={"kind": kind}) for kind in kinds]
 
@@ -48,8 +54,30 @@ def teacher_rows() -> Iterator[str]:
                 yield f"| {key} ({kind}) | {rest}"
 
 
+def table_of(document: str, number: int = 0) -> list[str]:
+    """The lines of the document from one of its tables of keys on."""
+    lines = (ROOT / document).read_text().splitlines()
+    return lines[[place for place, line in enumerate(lines) if line == HEAD][number] + 2 :]
+
+
 def test_the_table_has_every_key_with_its_default_and_meaning() -> None:
-    lines = README.read_text().splitlines()
-    start = lines.index("| key | default | meaning |") + 2
     rows = list(table_rows())
-    assert lines[start : start + len(rows) + 1] == [*rows, ""]
+    assert table_of("README.md")[: len(rows) + 1] == [*rows, ""]
+
+
+def test_the_synthesis_table_has_the_keys_that_only_a_synthesis_has() -> None:
+    known = {*table_rows(), *table_rows(SearchConfig)}
+    rows = [row for row in table_rows(SynthesisJobConfig) if row not in known]
+    assert table_of("docs/synthesis.md")[: len(rows) + 1] == [*rows, ""]
+
+
+def test_the_second_table_of_syntheses_has_the_keys_of_their_comparison() -> None:
+    known = {*table_rows(), *table_rows(SearchConfig)}
+    rows = [row for row in table_rows(GroundedConfig) if row not in known]
+    assert table_of("docs/synthesis.md", 1)[: len(rows) + 1] == [*rows, ""]
+
+
+def test_the_searchs_table_has_the_keys_that_only_a_search_has() -> None:
+    known = set(table_rows())
+    rows = [row for row in table_rows(SearchConfig) if row not in known]
+    assert table_of("docs/search.md")[: len(rows) + 1] == [*rows, ""]

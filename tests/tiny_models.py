@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer, SparseEncoder
@@ -11,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    BertForSequenceClassification,
     BertModel,
     BertTokenizerFast,
     LlamaConfig,
@@ -92,8 +94,19 @@ def make_sparse_student(folder: Path, words: Sequence[str]) -> Path:
     return folder
 
 
+def make_cross_encoder(folder: Path, words: Sequence[str], labels: Sequence[str]) -> Path:
+    """A BERT of random weights that reads two texts over `words` and scores each of `labels`."""
+    return _make_bert(
+        folder, words, BertForSequenceClassification, initializer_range=1.0, id2label=dict(enumerate(labels))
+    )
+
+
 def _make_bert(
-    folder: Path, words: Sequence[str], architecture: type[PreTrainedModel], initializer_range: float
+    folder: Path,
+    words: Sequence[str],
+    architecture: type[PreTrainedModel],
+    initializer_range: float,
+    **settings: Any,
 ) -> Path:
     """A folder beside `folder` with the model and its tokenizer."""
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
@@ -106,6 +119,7 @@ def _make_bert(
         intermediate_size=32,
         max_position_embeddings=64,
         initializer_range=initializer_range,
+        **settings,
     )
     bert = folder.with_name(f"{folder.name}-bert")
     architecture(config).save_pretrained(bert)

@@ -14,6 +14,7 @@ from jobs.checks import Demand, demands
 from jobs.comparison_config import parse_comparison
 from jobs.config import JobConfig, parse
 from jobs.search_config import parse_search
+from jobs.synthesis_config import parse_synthesis
 from serve.config import ServeConfig
 
 CLUSTER, CLOUD = Path("cluster.yaml"), Path("configs/cloud.yaml")
@@ -68,7 +69,7 @@ def job_config(file: Path) -> JobConfig:
     arguments = ["--config", str(file)]
     settings = yaml.safe_load(file.read_text())
     if "documents" in settings:
-        return parse_search(arguments)[0]
+        return (parse_search if "questions" in settings else parse_synthesis)(arguments)[0]
     return (parse_comparison if "compare" in settings else parse)(arguments)[0]
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from jobs.published import GENERATED, marks
-from teachers.records import read_rows
+from teachers.dataset import read_rows
 from tests.jobs.running import run_job
 
 pytestmark = [

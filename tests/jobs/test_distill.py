@@ -13,7 +13,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from serve.ingress import free_port
-from teachers.records import read_rows
+from teachers.dataset import read_rows
 from tests.jobs.running import run_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`

@@ -11,7 +11,7 @@ import yaml
 
 from jobs.config import ConfigError
 from jobs.search_config import parse_search
-from teachers.records import read_rows
+from teachers.dataset import read_rows
 from tests.jobs.running import run_job
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights, pytest.mark.timeout(1500)]
@@ -105,10 +105,10 @@ def test_every_way_to_search_is_measured_and_its_run_is_trecs(searched: tuple[Pa
     ways = ["last turn", "conversation", "human rewrite", "chat's rewrite"]
     expected = [f"{how}, {way}" for how in ("BM25", "retriever") for way in ways]
     students = ["student", "embeddings"]
-    assert list(systems) == [*expected, "retriever, all rewrites", *students]
+    assert list(systems) == [*expected, "retriever, all rewrites", "student before training", *students]
     assert all(f"│ {student}" in printed for student in students)
     assert [other["system"] for other in systems["embeddings"]["against"]] == [
-        "retriever, conversation",
+        "student before training",
         "student",
     ]
     page = (run / "report/index.html").read_text()

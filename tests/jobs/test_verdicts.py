@@ -10,7 +10,8 @@ from jobs.job import Job
 from jobs.run_directory import RunDirectory
 from jobs.tracking import Tracker
 from jobs.verdicts import Verdicts, trained_by
-from teachers.records import CANDIDATES, EXAMPLES, SCORES, write_rows
+from teachers.dataset import write_rows
+from teachers.records import CANDIDATES, EXAMPLES, SCORES
 
 ANSWERS = {"one": "fine", "two": "true two"}
 

@@ -21,7 +21,8 @@ from jobs.run_directory import RunDirectory
 from jobs.sweep_config import SweepConfig
 from jobs.tracking import Tracker
 from jobs.trials import run_trials
-from teachers.records import EXAMPLES, TARGETS, write_rows
+from teachers.dataset import write_rows
+from teachers.records import EXAMPLES, TARGETS
 from tests.student.student_rows import NUM_WORDS, example_rows, target_rows
 from tests.tiny_models import make_student
 

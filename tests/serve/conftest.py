@@ -1,7 +1,10 @@
 """Small runs to serve: tiny students of random weights, TARGETS of a few rows, and their indexes."""
 
+import json
 import shutil
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -10,7 +13,7 @@ import pyarrow.parquet
 import pytest
 from ray import serve as ray_serve
 
-from serve.config import IndexConfig, ServeConfig
+from serve.config import EndpointConfig, IndexConfig, ServeConfig
 from serve.deployment import deploy
 from serve.index import write_index
 from serve.ingress import free_port
@@ -131,13 +134,44 @@ def served_run_copy(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -
     return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("disturbed") / "chat"))
 
 
+class _Repeats(BaseHTTPRequestHandler):
+    """A chat endpoint whose answer is what it was asked; `refuse` at its end is an error."""
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        said = " | ".join(f"{message['role']}: {message['content']}" for message in asked["messages"])
+        body = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
+        self.send_response(503 if said.endswith("refuse") else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+
 @pytest.fixture(scope="package")
-def client(served_run: Path) -> Iterator[httpx.Client]:
-    """Of a deployment with two replicas that log requests."""
+def generator_url() -> Iterator[str]:
+    """Of an endpoint that repeats."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Repeats) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+@pytest.fixture(scope="package")
+def client(served_run: Path, generator_url: str) -> Iterator[httpx.Client]:
+    """Of a deployment with two replicas that log requests, and with a generator to compare with."""
+    generator = EndpointConfig(url=generator_url, model="parrot", system_prompt="Be brief.", grounded=True)
     try:
         url = deploy(
             ServeConfig(
-                run=str(served_run), port=free_port(), num_replicas=2, replica_cpus=0.5, log_requests=True
+                run=str(served_run),
+                port=free_port(),
+                num_replicas=2,
+                replica_cpus=0.5,
+                log_requests=True,
+                generator=generator,
             )
         )
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:

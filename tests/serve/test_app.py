@@ -13,6 +13,7 @@ import psutil
 import pytest
 import ray
 
+from serve.chat_endpoint import grounded_in
 from serve.config import IndexConfig, ServeConfig
 from serve.deployment import build
 from serve.index import load_index, write_index
@@ -40,7 +41,8 @@ def respond(client: httpx.Client, **changes: Any) -> dict[str, Any]:
 
 def test_the_application_answers_over_http(client: httpx.Client, served_run: Path) -> None:
     version = version_folder(served_run).name
-    assert client.get("/health").json() == {"status": "ok", "responses": 4, "version": version}
+    health = {"status": "ok", "responses": 4, "version": version, "generator": "parrot"}
+    assert client.get("/health").json() == health
     assert client.get("/ready").json() == {"status": "ready", "version": version}
     answer = respond(client, k=2)
     assert len(answer["responses"]) == 2
@@ -49,6 +51,19 @@ def test_the_application_answers_over_http(client: httpx.Client, served_run: Pat
     assert answer["version"] == version
     # More than there are: all of them.
     assert len(respond(client, k=10)["responses"]) == 4
+
+
+def test_a_generator_writes_with_the_best_text_before_it(client: httpx.Client) -> None:
+    best = client.post("/search", json={"messages": HELLO, "k": 1}).json()["documents"][0]["text"]
+    conversation = [*HELLO, {"role": "assistant", "content": "hi"}, *HELLO]
+    found = client.post("/generate", json={"messages": HELLO}).json()
+    assert found["answer"] == f"system: Be brief. | user: {grounded_in(best, 'hello')}"
+    assert (found["grounded_in"], found["version"]) == (best, client.get("/health").json()["version"])
+    earlier = client.post("/generate", json={"messages": conversation}).json()["answer"]
+    assert earlier.startswith("system: Be brief. | user: hello | assistant: hi | user: Text: ")
+    refused = client.post("/generate", json={"messages": [{"role": "user", "content": "refuse"}]})
+    assert (refused.status_code, refused.json()) == (502, {"detail": "the generator answered 503"})
+    assert client.post("/generate", json={"messages": []}).status_code == 422
 
 
 def test_sources_are_kept_apart(client: httpx.Client) -> None:

@@ -169,7 +169,7 @@ def test_a_new_deployment_takes_over_under_load(served: Served, capsys: pytest.C
 
 
 def test_replicas_come_and_go_under_load(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
-    for number in (1, 2, 1):
+    for number in (1, 2):
         with Load(served.url) as load:
             time.sleep(1)
             served.deploy(num_replicas=number, min_score=-1)
@@ -180,7 +180,7 @@ def test_replicas_come_and_go_under_load(served: Served, capsys: pytest.CaptureF
 def test_what_is_too_much_is_answered_503_and_when_to_come_again(
     served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    served.deploy(num_replicas=1, min_score=-1, max_queued_requests=2)
+    served.deploy(num_replicas=2, min_score=-1, max_queued_requests=2)
     counts: Counter[int] = Counter()
     late: list[str | None] = []
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from serve.folders import copy_folder, file_exists
-from teachers.records import local_folder
+from teachers.dataset import local_folder
 
 
 def test_a_local_folder_is_used_in_place(tmp_path: Path) -> None:

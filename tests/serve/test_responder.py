@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from serve.changes import Changes
 from serve.encoders import load_text_encoder
 from serve.index import load_index
+from serve.inverted import invert
 from serve.responder import Answer, Responder
 from serve.response_set import response_id
 from student.encoder import EncoderSource, embed_texts, inner_products, load_encoder
@@ -51,6 +53,21 @@ def test_the_best_response_comes_first_and_k_bounds_them(responder: Responder) -
     assert len(everything) == responder.num_responses == 4
     assert np.all(np.diff([response.score for response in everything]) <= 0)
     assert responder.respond(CONVERSATION, 2).responses == everything[:2]
+
+
+def test_a_search_leaves_out_what_shares_no_term_with_the_conversation(
+    sparse_run: Path, small_run: Path
+) -> None:
+    index = load_index(version_folder(sparse_run))
+    vectors = index.vectors.postings.T.tolil()
+    vectors[1] = 0  # the response in row 1 has no term left
+    encoder = load_text_encoder(str(sparse_run), index, "torch", threads=1)
+    sparse = Responder(replace(index, vectors=invert(vectors.tocsr())), encoder, Changes())
+    left_out = index.responses["text"][1].as_py()
+    assert texts(sparse.respond(CONVERSATION, 4))[-1] == left_out
+    assert texts(sparse.search(CONVERSATION, 4)) == texts(sparse.respond(CONVERSATION, 3))
+    dense = make_responder(small_run)
+    assert texts(dense.search(CONVERSATION, 4)) == texts(dense.respond(CONVERSATION, 4))
 
 
 def test_a_response_says_where_it_came_from(responder: Responder) -> None:

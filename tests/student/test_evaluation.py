@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from student.encoder import EncoderSource, embed_texts, load_encoder
 from student.evaluation import evaluate_student
 from student.retrieval import write_neighbours
-from teachers.records import EXAMPLES, RESPONSE_SET, read_rows, write_rows
+from teachers.dataset import read_rows, write_rows
+from teachers.records import EXAMPLES, RESPONSE_SET
 from tests.student.student_rows import example_rows
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -1,8 +1,17 @@
 """Vectors of responses that no training changes."""
 
+from pathlib import Path
+
+import pytest
 import torch
 
+from student.config import StudentConfig
+from student.document_vectors import DocumentVectors, vectors_of_candidates, write_vectors
+from student.encoder import EncoderSource
 from student.frozen import FrozenResponses
+from student.training import build_model
+from teachers.dataset import write_rows
+from teachers.records import DOCUMENTS, TARGETS
 
 
 class Encoder:
@@ -37,3 +46,43 @@ def test_what_was_not_asked_for_longest_is_forgotten() -> None:
     frozen.vectors(["4"], encoder)
     frozen.vectors(["2", "3"], encoder)
     assert encoder.asked == [["1", "2", "3"], ["4"], ["3"]]
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense"])
+def test_the_documents_vectors_are_what_the_training_would_make_of_them(
+    tmp_path: Path, tiny_encoder: Path, tiny_sparse_encoder: Path, kind: str
+) -> None:
+    """`know` takes them from the index's vectors: of the candidates alone, and nothing is encoded."""
+    model = tiny_sparse_encoder if kind == "sparse" else tiny_encoder
+    of = DocumentVectors(str(tmp_path / "documents"), str(tmp_path / "vectors"))
+    texts = ["w1 w2", "w3", "w4 w4 w5", "w6"]
+    write_rows(of.documents_uri, [{"doc_id": text[:2], "text": text} for text in texts], DOCUMENTS)
+    write_vectors(*of, EncoderSource(str(model), kind, 16, "fp32"), lambda *_: None)
+    candidates = [
+        {"text": text, "source": "gold", "teacher": None} for text in ("w4 w4 w5", "not there", "w3")
+    ]
+    row = {"example_id": "q", "split": "train", "context": [], "candidates": candidates, "target_probs": None}
+    write_rows(str(tmp_path / "targets"), [row], TARGETS)
+
+    found, vectors = vectors_of_candidates(str(tmp_path / "targets"), of)
+    assert found == ["w3", "w4 w4 w5"]
+    frozen = FrozenResponses()
+    frozen.know(found, vectors, torch.device("cpu"))
+    config = StudentConfig.model_validate(
+        {
+            "model": str(model),
+            "kind": kind,
+            "encoders": "frozen_responses",
+            "max_tokens": 16,
+            "precision": "fp32",
+        }
+    )
+    trained = build_model(config)
+    features = trained.encoder.preprocess(found)
+    with torch.no_grad():
+        expected = trained(features, "response")
+    torch.testing.assert_close(frozen.vectors(found, refuse), expected, rtol=1e-5, atol=1e-5)
+
+
+def refuse(texts: list[str]) -> torch.Tensor:
+    raise AssertionError(f"{texts} are encoded")

@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM
 
 from student.config import FinetuneConfig
 from student.language_model import StepLanguageModel, train_language_model
-from teachers.records import SEQUENCES, write_rows
+from teachers.dataset import write_rows
+from teachers.records import SEQUENCES
 from tests.tiny_models import make_teacher
 
 CONFIG = FinetuneConfig(

@@ -10,7 +10,8 @@ from student.document_search import held_out_questions, mean_run
 from student.document_vectors import read_vectors, write_vectors
 from student.encoder import EncoderSource, embed_texts, inner_products, load_encoder
 from student.pools import pools, write_pooled_candidates
-from teachers.records import DOCUMENTS, QUESTIONS, REWRITES, read_rows, write_rows
+from teachers.dataset import read_rows, write_rows
+from teachers.records import DOCUMENTS, QUESTIONS, REWRITES
 
 TEXTS = [f"w{i} w{(3 * i + 1) % 40} w{(7 * i + 2) % 40}" for i in range(40)]
 DEPTH = 6

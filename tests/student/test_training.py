@@ -26,7 +26,8 @@ from student.encoder import EncoderSource, embed_texts, load_encoder
 from student.engine import deepspeed_config, learning_rate_share
 from student.errors import TrainingError, memory_advice
 from student.training import train_student
-from teachers.records import EXAMPLES, TARGETS, write_rows
+from teachers.dataset import write_rows
+from teachers.records import EXAMPLES, TARGETS
 from tests.student.student_rows import example_rows, target_rows
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from teachers.asked import Asked
-from teachers.records import SAMPLES, write_rows
+from teachers.dataset import write_rows
+from teachers.records import SAMPLES
 from teachers.store import content_key
 
 KEYS = [content_key(number) for number in range(6)]

@@ -5,7 +5,8 @@ from typing import Any
 
 from teachers.candidates import write_candidates
 from teachers.config import CandidatesConfig
-from teachers.records import EXAMPLES, NEIGHBOURS, RESPONSES, read_rows, write_rows
+from teachers.dataset import read_rows, write_rows
+from teachers.records import EXAMPLES, NEIGHBOURS, RESPONSES
 
 
 def example(number: int) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import pytest
 
 from teachers.config import ExamplesConfig
 from teachers.conversations import clean, cut_at_word
+from teachers.dataset import read_rows
 from teachers.examples import cut, split_of, write_examples
-from teachers.records import read_rows
 
 
 def _message(role: str, content: str) -> dict[str, str]:

@@ -8,8 +8,8 @@ from transformers import AutoTokenizer
 
 from teachers import records
 from teachers.config import VllmTeacher
+from teachers.dataset import read_rows, write_rows
 from teachers.finetuning import LearnedRows, write_sequences
-from teachers.records import read_rows, write_rows
 from tests.tiny_models import make_teacher
 
 

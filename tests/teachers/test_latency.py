@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from teachers.dataset import write_rows
 from teachers.latency import latencies_ms
-from teachers.records import write_rows
 
 TIMED = pa.schema([("latency_ms", pa.float64()), ("complete", pa.bool_()), ("error", pa.string())])
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from teachers.config import DocumentsConfig, QuestionsConfig
+from teachers.dataset import read_rows
 from teachers.documents import write_documents
 from teachers.questions import write_questions
-from teachers.records import read_rows
-from teachers.trec import Judgement, write_qrels
+from teachers.trec import Judgement, write_qrels, write_topics
 
 CORPUS: list[Any] = [
     {"doc_id": "d1", "title": "Owls", "text": "Owls hunt\nat night."},
@@ -134,6 +134,19 @@ def test_conversations_of_another_file_are_the_test_and_none_of_them_is_learned_
         "here.jsonl:8": "its conversation is one of questions.test_conversations",
     }
     assert (counts["test questions"], counts["train questions"]) == (1, 19)
+
+
+def test_topics_are_questions_that_trecs_judgements_answer(documents: str, tmp_path: Path) -> None:
+    topics, qrels = str(tmp_path / "topics.tsv"), str(tmp_path / "qrels.txt")
+    write_topics(topics, [("31_1", "What do owls eat?"), ("31_2", "Unjudged?")])
+    write_qrels(qrels, [Judgement("31_1", "d2", 1)])
+    config = QuestionsConfig(conversations=topics, qrels=qrels, test_share=1, validation_share=0)
+    write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "set aside"), config)
+    [row] = read_rows(str(tmp_path / "questions"))
+    assert (row["question_id"], row["positives"]) == ("31_1", ["d2"])
+    assert row["context"] == [{"role": "user", "content": "What do owls eat?"}]
+    [rejected] = read_rows(str(tmp_path / "set aside"))
+    assert rejected["origin"] == "topics.tsv:31_2"
 
 
 def test_a_corpus_without_a_document_is_one_line(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from teachers.config import FiltersConfig
-from teachers.records import EXAMPLES, read_rows, write_rows
+from teachers.dataset import read_rows, write_rows
+from teachers.records import EXAMPLES
 from teachers.responses import write_responses
 from teachers.teacher import Generation
 

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from teachers.config import RewritingConfig, TargetsConfig
-from teachers.records import QUESTIONS, read_rows, write_rows
+from teachers.dataset import read_rows, write_rows
+from teachers.records import QUESTIONS
 from teachers.rewriting import (
     Requests,
+    RewritingPrompt,
     query_of,
     read_prompt,
     write_human_rewrites,
@@ -42,28 +44,50 @@ def questions(tmp_path: Path) -> str:
     return str(tmp_path / "questions")
 
 
-def test_a_request_has_the_conversation_in_the_prompts_place(questions: str) -> None:
-    requests = Requests(questions, "Rewrite:\n{conversation}\nNow:")
+EXAMPLE = [{"role": "user", "content": "{question}, in short?"}, {"role": "assistant", "content": "Yes."}]
+
+
+def test_a_request_has_the_conversation_in_the_prompts_places(questions: str) -> None:
+    places = "Of:\n{conversation}\nafter:\n{earlier}\nwrite: {question}"
+    prompt = RewritingPrompt("You rewrite.", [*EXAMPLE, {"role": "user", "content": places}])
+    requests = Requests(questions, prompt)
     for _ in range(2):  # it is iterated anew
         first, *_ = requests
-        [turn] = first["context"]
+        *examples, turn = first["context"]
+        assert examples == EXAMPLE  # with nothing put in their places
         assert turn["content"] == (
-            "Rewrite:\nUser: Do owls hunt?\nAssistant: At night.\nUser: What do they eat?\nNow:"
+            "Of:\nUser: Do owls hunt?\nAssistant: At night.\nUser: What do they eat?\n"
+            "after:\nUser: Do owls hunt?\nAssistant: At night.\nwrite: What do they eat?"
         )
 
 
 @pytest.mark.parametrize("name", ["zero_shot", "few_shot", "answer"])
 def test_the_shipped_prompts_can_be_used(name: str) -> None:
-    assert "{conversation}" in read_prompt(RewritingConfig(prompt=f"configs/rewriting/{name}.txt"))
+    prompt = read_prompt(RewritingConfig(prompt=f"configs/rewriting/{name}.yaml"))
+    assert prompt.system_prompt and "{question}" in prompt.messages[-1]["content"]
+    assert (len(prompt.messages) > 1) == (name != "zero_shot")
 
 
-def test_a_prompt_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "prompt.txt"
-    with pytest.raises(ValueError, match=r"^rewriting\.prompt: .*prompt.txt: No such file"):
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "No such file"),
+        ("Rewrite it.", "is no list of messages"),
+        ("[{role: robot, content: hi}]", "is no list of messages"),
+        ("[", "is no list of messages"),
+        ("[{role: user, content: Rewrite it.}]", "has neither {conversation} nor {question}"),
+        ("[{role: user, content: hi}, {role: assistant, content: hi}]", "messages are the user's and"),
+        ("[{role: user, content: hi}, {role: system, content: hi}]", "messages are the user's and"),
+        ("[{role: system, content: hi}]", "messages are the user's and"),
+    ],
+)
+def test_a_prompt_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, line: str) -> None:
+    file = tmp_path / "prompt.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ValueError, match=r"^rewriting\.prompt: .*prompt.yaml") as error:
         read_prompt(RewritingConfig(prompt=str(file)))
-    file.write_text("Rewrite it.")
-    with pytest.raises(ValueError, match=r"prompt.txt has no {conversation}$"):
-        read_prompt(RewritingConfig(prompt=str(file)))
+    assert line in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from teachers.config import EndpointTeacher, GenerateConfig, VllmTeacher
+from teachers.dataset import read_rows, write_rows
 from teachers.generation import wanted_samples
-from teachers.records import CANDIDATES, PAIR_SCORES, read_rows, write_rows
+from teachers.records import CANDIDATES, PAIR_SCORES
 from teachers.scoring import plan_scores
 from teachers.store import pairs_uri, samples_uri
 

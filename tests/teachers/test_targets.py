@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from teachers.config import TargetsConfig
-from teachers.records import CANDIDATES, SCORES, read_rows, write_rows
+from teachers.dataset import read_rows, write_rows
+from teachers.records import CANDIDATES, SCORES
 from teachers.targets import read_scores, write_targets
 
 Scored = dict[str, list[list[float | None] | None]]

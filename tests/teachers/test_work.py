@@ -3,7 +3,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from teachers.records import read_rows
+from teachers.dataset import read_rows
 from teachers.work import work_files, write_work
 
 SCHEMA = pa.schema([("key", pa.string())])

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pytest
 
 from teachers.config import EndpointTeacher
-from teachers.records import PAIR_SCORES, read_rows
+from teachers.dataset import read_rows
+from teachers.records import PAIR_SCORES
 from teachers.store import Row, content_key, open_store
 from teachers.teacher import Teacher, TeacherError
 from teachers.work import work_files, write_work

@@ -1,0 +1,54 @@
+"""Conversations synthesised from documents (CoDi): documents and a graph in, a data set of conversations out.
+
+python jobs/synthesise.py --config configs/synthesise.yaml [--synthesis.conversations 1000 …]
+"""
+
+import sys
+
+from jobs.config import ConfigError
+from jobs.start import started
+from jobs.synthesis_config import parse_synthesis
+
+
+def main() -> int:
+    """Runs the stages that are missing. Exit status 2: the user's config or data is wrong."""
+    try:
+        return run_synthesis(sys.argv[1:])
+    except (ConfigError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run_synthesis(arguments: list[str]) -> int:
+    """See `main`.
+
+    Raises:
+        ConfigError, ValueError: the config or the data is wrong.
+    """
+    config, options = parse_synthesis(arguments)
+    with started(config, options.run or options.config.stem) as (run, tracker):
+        from jobs import synthesis_stages
+        from jobs.job import Job
+        from jobs.report import print_timings
+        from jobs.search_stages import documents
+
+        job = Job(config, run, tracker)
+        for stage in (
+            documents,
+            synthesis_stages.plans,
+            synthesis_stages.conversations,
+            synthesis_stages.dataset,
+            synthesis_stages.coverage,
+        ):
+            stage(job, config)
+        print_timings(run, list(job.keys))
+        file = run.at("dataset", "conversations.jsonl")
+    print(
+        f"train on it: make distill ARGS='--examples.conversations {file} --examples.test_share 0.4 "
+        "--run synthesised'"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""A language model elsewhere that is asked for an answer: an endpoint with OpenAI's chat completions."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import httpx
+
+from serve.config import EndpointConfig
+
+
+class EndpointError(Exception):
+    """The endpoint gave no answer; the message says why."""
+
+
+class ChatEndpoint:
+    """One such endpoint; `name` is what errors call it."""
+
+    def __init__(self, name: str, config: EndpointConfig) -> None:
+        key = os.environ.get(config.key_variable)
+        self._name, self._config = name, config
+        self._client = httpx.AsyncClient(
+            base_url=config.url.rstrip("/"),
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=config.timeout_s,
+            transport=httpx.AsyncHTTPTransport(retries=1),  # of the connection, before anything is sent
+        )
+
+    async def answer(self, messages: Sequence[Mapping[str, str]], best: str | None) -> tuple[str, str | None]:
+        """What the endpoint answers, and what it was shown: `best`, the text found, if it is to be.
+
+        Raises:
+            EndpointError: it cannot be reached, refuses, or says nothing.
+        """
+        config = self._config
+        shown = best if config.grounded else None
+        sent = [dict(message) for message in messages]
+        if shown is not None:
+            sent[-1]["content"] = grounded_in(shown, sent[-1]["content"])
+        if config.system_prompt is not None:
+            sent.insert(0, {"role": "system", "content": config.system_prompt})
+        asked: dict[str, Any] = {"model": config.model, "messages": sent}
+        if config.max_tokens is not None:
+            asked["max_tokens"] = config.max_tokens
+        try:
+            found = await self._client.post("/chat/completions", json=asked)
+            found.raise_for_status()
+            text = found.json()["choices"][0]["message"]["content"]
+        except httpx.HTTPStatusError as error:
+            raise EndpointError(f"the {self._name} answered {error.response.status_code}") from error
+        except httpx.HTTPError as error:
+            raise EndpointError(f"the {self._name} failed ({type(error).__name__})") from error
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise EndpointError(f"the {self._name} answered something else than a chat completion") from error
+        if not isinstance(text, str) or not text.strip():
+            raise EndpointError(f"the {self._name} said nothing")
+        return text.strip(), shown
+
+
+def grounded_in(document: str, question: str) -> str:
+    """The message that shows a document with a question, as `jobs/grounded.py` has generators learn it."""
+    return f"Text: {document}\n\n{question}"

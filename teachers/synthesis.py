@@ -1,0 +1,301 @@
+"""Teachers write conversations along plans, turn by turn, each turn checked before the next (CoDi).
+
+Ray Data passes batches of plans to actors that fill in prompts and check what comes back; the teachers are
+actors that stay, so that an engine starts once and has the turns of many conversations at a time. A turn is
+kept in the store like any sample: after a fault the same plans find the turns that were written.
+"""
+
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from teachers.config import FiltersConfig
+from teachers.conversation_graph import (
+    CONVERSATION,
+    EVIDENCE,
+    LAST_TURN,
+    PASSAGE,
+    PHENOMENON,
+    Example,
+    Graph,
+    Vertex,
+)
+from teachers.conversations import Message
+from teachers.dataset import Rows, absolute
+from teachers.entailment import entailment
+from teachers.generation import wanted_sample
+from teachers.phenomena import Said
+from teachers.records import SYNTHESISED
+from teachers.rewriting import transcript
+from teachers.standing import StandingTeachers
+from teachers.store import Row
+from teachers.synthesis_config import ChecksConfig, SynthesisConfig
+from teachers.teacher import Generation
+from teachers.turn_checks import Draft, failure, turn_checks
+from teachers.work import work_files
+from teachers.worker import Notes
+
+_NOTHING_YET = "(nothing yet)"
+_LABEL = re.compile(r"^(user|assistant)\s*:\s*", re.IGNORECASE)
+_WRITER_CPUS = 0.1  # they wait for engines most of the time
+_QUOTES = '"“”«» '
+
+
+@dataclass
+class Conversation:
+    """A plan and how far it has come."""
+
+    plan: Row
+    messages: list[Message] = field(default_factory=list)
+    turns: list[Row] = field(default_factory=list)
+    """Of SYNTHESISED, one for each of `messages`."""
+    failures: list[str] = field(default_factory=list)
+    attempt: int = 0
+    """At the next turn, from 0."""
+    rewinds: int = 0
+    """Turns that were given up because what follows them would not come."""
+    set_aside: str | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a turn is left to write, and it was not set aside."""
+        return self.set_aside is None and len(self.messages) < len(self.plan["turns"])
+
+    @property
+    def num_settled(self) -> int:
+        """Turns of the plan that are written, or will not be."""
+        return len(self.messages) if self.goes_on else len(self.plan["turns"])
+
+    @property
+    def turn(self) -> Row:
+        """The next one of the plan."""
+        turn: Row = self.plan["turns"][len(self.messages)]
+        return turn
+
+    @property
+    def evidence(self) -> str:
+        """The part of its passage that the next turn is about."""
+        turn = self.turn
+        passage: str = self.plan["passages"][turn["passage"]]
+        return passage[turn["start"] : turn["end"]]
+
+    def say(self, draft: Draft) -> None:
+        """The next turn is written."""
+        turn = self.turn
+        kept = {name: turn[name] for name in ("vertex", "phenomenon", "passage", "teacher")}
+        is_grounded = draft.vertex.grounded
+        self.turns.append(
+            {
+                **kept,
+                "evidence": draft.evidence if is_grounded else None,
+                "start": turn["start"] if is_grounded else None,
+                "end": turn["end"] if is_grounded else None,
+            }
+        )
+        self.messages.append({"role": turn["speaker"], "content": draft.said.text})
+        self.attempt = 0
+
+    def fail(self, reason: str, attempts: int, rewinds: int) -> None:
+        """The next turn is to be written anew; after so many `attempts` the one before it, too, for which a
+        conversation has `rewinds`."""
+        vertex = self.turn["vertex"]
+        self.failures.append(f"{vertex}: {reason}")
+        self.attempt += 1
+        if self.attempt < attempts:
+            return
+        if self.messages and self.rewinds < rewinds:
+            self.messages.pop()
+            self.turns.pop()
+            self.attempt, self.rewinds = 0, self.rewinds + 1
+        else:
+            self.set_aside = f"turn {len(self.messages) + 1} ({vertex}): {reason}"
+
+    def row(self) -> Row:
+        """Of SYNTHESISED."""
+        kept = {name: self.plan[name] for name in ("conversation_id", "doc_id", "axes", "passages")}
+        return {
+            **kept,
+            "messages": self.messages,
+            "turns": self.turns,
+            "failures": self.failures,
+            "set_aside": self.set_aside,
+        }
+
+
+class ConversationWriter:
+    """Ray Data actor: names of files of PLANS in, rows of SYNTHESISED out."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        config: SynthesisConfig,
+        filters: FiltersConfig,
+        checks: ChecksConfig,
+        teachers: StandingTeachers,
+        notes_uri: str,
+    ) -> None:
+        self._graph, self._config, self._teachers = graph, config, teachers
+        self._notes, self._name, self._settled = Notes(notes_uri), uuid.uuid4().hex, 0
+        self._sampling = config.sampling()
+        self._checks = turn_checks(filters, checks, entailment(checks.entailment_model))
+
+    def __call__(self, files: pa.Table) -> pa.Table:
+        rows = [row for file in files["file"].to_pylist() for row in self.write(list(Rows(file)))]
+        return pa.Table.from_pylist(rows, schema=SYNTHESISED)
+
+    def write(self, plans: Sequence[Row]) -> list[Row]:
+        """Rows of SYNTHESISED of the plans, in their order.
+
+        So many conversations as make a batch go on together: in each round all ask for their next turn, or
+        again for one that failed, and where one has ended another begins.
+        """
+        conversations = [Conversation(plan) for plan in plans]
+        waiting = iter(conversations)
+        going: list[Conversation] = []
+        while True:
+            going = [conversation for conversation in going if conversation.goes_on]
+            going += islice(waiting, self._config.batch_size - len(going))
+            if not going:
+                break
+            self._round(going)
+            settled = sum(conversation.num_settled for conversation in conversations)
+            self._notes.write(self._name, self._settled + settled)
+        self._settled += sum(conversation.num_settled for conversation in conversations)
+        return [conversation.row() for conversation in conversations]
+
+    def _round(self, conversations: Sequence[Conversation]) -> None:
+        """Each has one more turn, or one more failure."""
+        wanted: dict[str, list[Row]] = {}
+        for conversation in conversations:
+            wanted.setdefault(conversation.turn["teacher"], []).append(self._request(conversation))
+        made = {teacher: iter(rows) for teacher, rows in self._teachers.make(wanted).items()}
+        for conversation in conversations:
+            self._take(conversation, next(made[conversation.turn["teacher"]]))
+
+    def _request(self, conversation: Conversation) -> Row:
+        """What the next turn's teacher is asked: a sample of its own for each turn and attempt."""
+        place = len(conversation.messages)
+        name = f"{conversation.plan['conversation_id']} {place} {len(conversation.failures)}"
+        messages: list[Message] = []
+        for example in self._examples(conversation):
+            shown = {
+                PASSAGE: example.passage,
+                EVIDENCE: example.evidence,
+                CONVERSATION: example.conversation,
+                LAST_TURN: example.conversation.rpartition("\n")[-1],
+            }
+            messages += [
+                {"role": "user", "content": self._filled(conversation, shown)},
+                {"role": "assistant", "content": example.turn},
+            ]
+        own = {
+            PASSAGE: conversation.plan["passages"][conversation.turn["passage"]],
+            EVIDENCE: conversation.evidence,
+            CONVERSATION: transcript(conversation.messages),
+            LAST_TURN: transcript(conversation.messages[-1:]),
+        }
+        messages.append({"role": "user", "content": self._filled(conversation, own)})
+        return wanted_sample(messages, self._graph.system_prompt, name, self._sampling)
+
+    def _vertex(self, conversation: Conversation) -> Vertex:
+        return self._graph.vertices[conversation.turn["vertex"]]
+
+    def _examples(self, conversation: Conversation) -> list[Example]:
+        axes = dict(conversation.plan["axes"])
+        return self._vertex(conversation).examples_of(conversation.turn["phenomenon"], axes)
+
+    def _filled(self, conversation: Conversation, about: Mapping[str, str]) -> str:
+        """The request for the next turn, `about` a passage, evidence and turns."""
+        phenomenon = conversation.turn["phenomenon"]
+        values = {
+            **about,
+            CONVERSATION: about[CONVERSATION] or _NOTHING_YET,
+            LAST_TURN: about[LAST_TURN] or _NOTHING_YET,
+            PHENOMENON: self._graph.phenomena[phenomenon] if phenomenon else "",
+            **{axis: self._graph.axes[axis][value].text for axis, value in conversation.plan["axes"]},
+        }
+        return self._vertex(conversation).prompt.strip().format_map(values)
+
+    def _not_to_be_said(self, conversation: Conversation) -> str:
+        """The request without passage and conversation, and its examples."""
+        nothing = dict.fromkeys((PASSAGE, EVIDENCE, CONVERSATION, LAST_TURN), "")
+        examples = self._examples(conversation)
+        return "\n".join([self._filled(conversation, nothing), *(example.turn for example in examples)])
+
+    def _take(self, conversation: Conversation, made: Row) -> None:
+        """What a teacher made is the next turn, or fails."""
+        turn, plan = conversation.turn, conversation.plan
+        passages = [plan["passages"][of["passage"]] for of in plan["turns"][: len(conversation.messages) + 1]]
+        generation = spoken(made)
+        draft = Draft(
+            generation,
+            Said(
+                generation.text,
+                [message["content"] for message in conversation.messages],
+                passages[-1],
+                passages[:-1],
+            ),
+            conversation.evidence,
+            conversation.messages,
+            self._vertex(conversation),
+            turn["phenomenon"],
+            self._not_to_be_said(conversation),
+        )
+        reason = failure(draft, self._checks)
+        if reason is None:
+            conversation.say(draft)
+        else:
+            conversation.fail(reason, self._config.attempts, self._config.rewinds)
+
+
+def spoken(made: Row) -> Generation:
+    """A row of SAMPLES as a turn: its first line, without the label and quotes that some put around it."""
+    text = (made["text"] or "").strip()
+    line, _, rest = text.partition("\n")
+    line = _LABEL.sub("", line.strip(_QUOTES)).strip(_QUOTES)
+    return Generation(line, truncated=bool(made["truncated"]) and not rest, error=made["error"])
+
+
+def synthesise(
+    work_uri: str,
+    graph: Graph,
+    config: SynthesisConfig,
+    filters: FiltersConfig,
+    checks: ChecksConfig,
+    teachers: StandingTeachers,
+    notes_uri: str,
+) -> Iterator[Row]:
+    """Rows of SYNTHESISED of the PLANS at `work_uri` (`teachers.work`), in their order, as they are finished.
+
+    How far they have come is noted at `notes_uri`, see `turns_settled`.
+
+    Raises:
+        TeacherError: a teacher can't work, and why.
+    """
+    # A block for each file.
+    files = [pa.table({"file": [file]}) for file in work_files(absolute(work_uri))]
+    context = ray.data.DataContext.get_current().copy()
+    context.execution_options.preserve_order = True
+    with ray.data.DataContext.current(context), teachers.of_failure():
+        written = ray.data.from_arrow(files).map_batches(
+            ConversationWriter,
+            fn_constructor_args=(graph, config, filters, checks, teachers, absolute(notes_uri)),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=_WRITER_CPUS,
+            # While one checks what was written, the engine writes another's turns.
+            compute=ray.data.ActorPoolStrategy(size=min(len(files), 2 * teachers.num_replicas)),
+        )
+        for batch in written.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield from batch.to_pylist()
+
+
+def turns_settled(notes_uri: str) -> int:
+    """Turns that are written, or will not be, since the notes were cleared."""
+    return sum(Notes(notes_uri).read_all())
