@@ -5,7 +5,9 @@ traffic between two processes.
 """
 
 import os
+import threading
 from collections.abc import Sequence
+from multiprocessing import connection
 from typing import Any
 
 from teachers.config import GenerateConfig, VllmTeacher
@@ -45,6 +47,7 @@ class Engine:
             seed=0,
             **(_cpu_settings() if current_platform.is_cpu() else _gpu_settings(config)),
         )
+        _tell_of_death(self._llm.llm_engine.engine_core)
         self.format = PromptFormat(name, self._llm.get_tokenizer(), config.max_model_tokens * 3 // 4)
         self.likelihood = LikelihoodScorer(self._llm)
 
@@ -161,6 +164,25 @@ class Engine:
         if self.format.uses_chat_template:
             return {"stop_token_ids": self.format.end_of_turn}
         return {"stop": ["\n"]}
+
+
+def _tell_of_death(client: Any) -> None:
+    """Whoever waits for an answer of an engine process that is killed gets an error.
+
+    vLLM's own watch closes the connection and wakes nobody, so that its synchronous client waits for ever.
+    """
+    from vllm.v1.engine.core_client import SyncMPClient
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    if not isinstance(client, SyncMPClient):
+        return  # the engine runs inside this process
+    sentinels = client.resources.engine_manager.sentinels()
+
+    def watch() -> None:
+        connection.wait(sentinels)
+        client.outputs_queue.put_nowait(EngineDeadError())
+
+    threading.Thread(target=watch, daemon=True, name="engine-death").start()
 
 
 def _generation(output: Any) -> Generation:

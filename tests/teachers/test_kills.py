@@ -16,7 +16,7 @@ from teachers.config import VllmTeacher
 from teachers.dataset import read_rows, write_rows
 from teachers.records import CANDIDATES
 from teachers.scoring import plan_scores
-from tests.teachers.scoring_driver import BATCH
+from tests.teachers.scoring_driver import BATCH, SECONDS_A_BATCH
 from tests.tiny_models import make_teacher
 
 NUM_CONTEXTS, NUM_CANDIDATES = 48, 4
@@ -114,6 +114,9 @@ def test_killing_engine_actor_and_driver_loses_no_pair_and_repeats_only_what_was
     _wait(lambda: _files(folder) >= 3 and bool(_engines(worker())), driver)
     first = psutil.Process(worker())
     [engine] = _engines(first.pid)
+    # In the middle of a request: the worker waits for an answer that never comes.
+    engine.suspend()
+    time.sleep(3 * SECONDS_A_BATCH)
     engine.kill()
     _wait(lambda: worker() != first.pid, driver)
 
