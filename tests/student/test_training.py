@@ -1,12 +1,8 @@
 """Ray Train and DeepSpeed with real workers on tiny encoders: what they learn, and what they survive."""
 
 import json
-import os
 import shutil
-import signal
 import sys
-import threading
-import time
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -36,14 +32,26 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Reports(ray.train.UserCallback):
-    """Appends rank 0's metrics to a file, from the controller."""
+    """Appends rank 0's metrics to a file, from the controller.
 
-    def __init__(self, path: Path) -> None:
+    Once a report of `kill_at_step` comes it kills a worker, which is no more than two reports further then:
+    Ray Train's workers wait until their last report is taken.
+    """
+
+    def __init__(self, path: Path, kill_at_step: int | None) -> None:
         self._path = path
+        self._kill_at_step = kill_at_step
+        self._killed = path.with_name("killed")
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps(metrics[0]) + "\n")
+        if metrics[0]["step"] == self._kill_at_step and not self.killed():
+            training_workers()[-1].kill()
+            self._killed.touch()
+
+    def killed(self) -> bool:
+        return self._killed.exists()
 
     def read(self) -> list[dict[str, Any]]:
         return (
@@ -51,15 +59,24 @@ class Reports(ray.train.UserCallback):
         )
 
 
+def training_workers() -> list[psutil.Process]:
+    """Of the Ray that this process is an actor of."""
+    workers = []
+    for process in psutil.Process().parent().children():
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            if "RayTrainWorker" in " ".join(process.cmdline()[:1]):
+                workers.append(process)
+    return workers
+
+
 class Training:
     """A training of a tiny student in a folder of its own."""
 
-    def __init__(self, folder: Path, encoder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, encoder: Path, kill_at_step: int | None = None, **settings: Any) -> None:
         self.folder = folder
         write_rows(str(folder / "targets"), [*target_rows(70), *target_rows(5, "test")], TARGETS)
         write_rows(str(folder / "examples"), example_rows(30, "validation"), EXAMPLES)
-        self.reports = Reports(folder / "reports.jsonl")
-        self.killed = False
+        self.reports = Reports(folder / "reports.jsonl", kill_at_step)
         self.settings: dict[str, Any] = {
             "model": str(encoder),
             "max_tokens": 16,
@@ -138,42 +155,14 @@ def test_the_best_checkpoint_becomes_the_student(unbroken: Training, tiny_encode
     assert np.abs(changed).max() > 1e-3
 
 
-def training_workers() -> list[psutil.Process]:
-    """Of this test's Ray."""
-    workers = []
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
-            if "RayTrainWorker" in " ".join(process.cmdline()[:1]):
-                workers.append(process)
-    return workers
-
-
-def kill_a_worker_after(training: Training, step: int) -> threading.Thread:
-    """Ends one training worker of this test's Ray by SIGKILL once `step` is reported."""
-
-    def wait_and_kill() -> None:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            if any(line["step"] >= step for line in training.reports.read()):
-                os.kill(training_workers()[-1].pid, signal.SIGKILL)
-                training.killed = True
-                return
-            time.sleep(0.05)
-
-    thread = threading.Thread(target=wait_and_kill, daemon=True)
-    thread.start()
-    return thread
-
-
 @pytest.mark.faults
 def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_nothing(
     unbroken: Training, tmp_path: Path, tiny_encoder: Path
 ) -> None:
-    training = Training(tmp_path, tiny_encoder, max_failures=1)
-    killer = kill_a_worker_after(training, step=6)  # in the middle of the second epoch
+    # In the middle of the second epoch.
+    training = Training(tmp_path, tiny_encoder, kill_at_step=6, max_failures=1)
     counts = training.run()
-    killer.join()
-    assert training.killed
+    assert training.reports.killed()
     steps = [line["step"] for line in training.reports.read()]
     assert steps[-1] == counts["step"] == 12
     again = [step for earlier, step in pairwise(steps) if step <= earlier]
@@ -188,11 +177,9 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_n
 def test_a_training_by_one_worker_goes_on_with_two(
     unbroken: Training, tmp_path: Path, tiny_encoder: Path
 ) -> None:
-    training = Training(tmp_path, tiny_encoder, zero_stage=0, report_every_steps=1)
-    killer = kill_a_worker_after(training, step=6)
+    training = Training(tmp_path, tiny_encoder, kill_at_step=6, zero_stage=0, report_every_steps=1)
     with pytest.raises(ValueError, match=r"training worker \d failed too often.*checkpoint-00000004"):
         training.run(num_workers=1)
-    killer.join()
     counts = training.run(num_workers=2)
     assert counts["step"] == 12
     # Dropout is drawn by each worker for its own texts: not equal, but as good.
