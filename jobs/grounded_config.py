@@ -57,8 +57,9 @@ class GroundedConfig(JobConfig):
     documents: DocumentsConfig
     questions: QuestionsConfig
     """People's, with `positives` and `response`; split by conversation."""
-    synthesised: Sources
-    """Files of questions that `jobs/synthesise.py` wrote about the same documents."""
+    synthesised: Sources = Field(default_factory=list)
+    """Files of questions that `jobs/synthesise.py` wrote about the same documents; none where no set has
+    any."""
     sets: dict[str, TrainingSet] = Field(min_length=1)
     """Training sets by name: how many questions of people (`human`, at most 1) and `synthesised` ones, for
     each of people's training questions."""
@@ -82,6 +83,8 @@ class GroundedConfig(JobConfig):
                 raise ValueError(f"sets.{name}: wanted are letters, digits and '-'")
             if not of.human and not of.synthesised:
                 raise ValueError(f"sets.{name}: neither people's nor synthesised questions")
+            if of.synthesised and not self.synthesised:
+                raise ValueError(f"synthesised: no file is given, and sets.{name} wants such questions")
         for name in self.generator.sets if self.generator else ():
             if name not in self.sets:
                 raise ValueError(f"generator.sets: {name!r} is none of `sets`")

@@ -24,20 +24,22 @@ from teachers.questions import write_questions
 def questions(job: Job, config: GroundedConfig) -> None:
     """People's questions, split by conversation, with their replies; and synthesised ones, all to learn."""
     documents, asked = job.run.at("documents"), job.run.at("questions")
-    synthesised = config.questions.model_copy(
-        update={
-            "conversations": config.synthesised,
-            "test_conversations": [],
-            "qrels": None,
-            "validation_share": 0,
-            "test_share": 0,
-        }
-    )
+    sources = {"questions": config.questions}
+    if config.synthesised:
+        sources["synthesised"] = config.questions.model_copy(
+            update={
+                "conversations": config.synthesised,
+                "test_conversations": [],
+                "qrels": None,
+                "validation_share": 0,
+                "test_share": 0,
+            }
+        )
 
     def work() -> dict[str, Any]:
         counts: dict[str, Any] = {
             name: write_questions(documents, job.run.at(name), job.run.at("rejected", name), of)
-            for name, of in (("questions", config.questions), ("synthesised", synthesised))
+            for name, of in sources.items()
         }
         counts["validation examples"] = write_grounded_examples(asked, documents, job.run.at("examples"))
         counts["replies"] = write_replies(asked, job.run.at("replies"))
@@ -52,10 +54,12 @@ def students(job: Job, config: GroundedConfig) -> dict[str, Job]:
     found = {}
     for name, of in config.sets.items():
         print(f"set {name}:", flush=True)
-        run = RunDirectory(job.run.at("sets", name), lender=job.run, borrowed=frozenset({"examples"}))
+        run = RunDirectory(
+            job.run.at("sets", name), lender=job.run, borrowed=frozenset({"documents", "examples"})
+        )
         found[name] = Job(config, run, Tracker(None, ".", {}))
         found[name].keys = dict(job.keys)
-        _targets(found[name], parts_of(job, of), job.run.at("documents"), config.student.seed)
+        _targets(found[name], of, parts_of(job, of), config.student.seed)
         train(found[name])
     return found
 
@@ -83,21 +87,19 @@ def index(job: Job, config: GroundedConfig, students: Mapping[str, Job]) -> None
 def parts_of(job: Job, of: TrainingSet) -> list[Part]:
     """The questions of a set."""
     human = num_grounded(job.run.at("questions"))
-    return [
-        Part(job.run.at("questions"), round(of.human * human)),
-        Part(job.run.at("synthesised"), round(of.synthesised * human)),
-    ]
+    shares = {"questions": of.human, "synthesised": of.synthesised}
+    return [Part(job.run.at(name), round(share * human)) for name, share in shares.items() if share]
 
 
-def _targets(job: Job, parts: list[Part], documents: str, seed: int) -> None:
+def _targets(job: Job, of: TrainingSet, parts: list[Part], seed: int) -> None:
     """The questions of a set, with what is right."""
 
     def work() -> dict[str, Any]:
-        counts = write_grounded_targets(parts, documents, job.run.at("targets"), seed)
+        counts = write_grounded_targets(parts, job.run.at("documents"), job.run.at("targets"), seed)
         for part in parts:
             name = part.questions_uri.rsplit("/", 1)[-1]
             if counts[name] < part.size:
                 print(f"warning: {part.size} {name} are asked for, and there are {counts[name]}", flush=True)
         return counts
 
-    job.once("targets", key_of(job.keys["questions"], [part.size for part in parts], seed), work)
+    job.once("targets", key_of(job.keys["questions"], of.model_dump(), seed), work)

@@ -193,6 +193,7 @@ def test_answers_are_measured_as_squads(answer: str, f1: float, exact: float) ->
         (["--generate.contexts", "3"], "generate: a comparison of training sets has no such section"),
         (["--sets", '{"none": {}}'], "sets.none: neither people's nor synthesised questions"),
         (["--sets", '{"a/b": {"human": 1}}'], "sets.a/b: wanted are letters, digits and '-'"),
+        (["--synthesised", "[]"], "synthesised: no file is given, and sets.both wants such questions"),
         (["--student.cross_entropy_weight", "0"], "student.cross_entropy_weight: 0"),
         (["--generator.sets", '["human"]'], "finetune.epochs: 0, and the generator is to learn"),
         (["--generator.sets", '["nobody"]'], "generator.sets: 'nobody' is none of `sets`"),
