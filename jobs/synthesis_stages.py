@@ -19,7 +19,7 @@ from teachers.plans import graph_of, write_plans
 from teachers.records import PLANS, SYNTHESISED
 from teachers.standing import StandingTeachers, stand
 from teachers.store import Row, samples_uri
-from teachers.synthesis import synthesise, turns_settled
+from teachers.synthesis import Writing, synthesise, turns_settled
 from teachers.work import write_work
 from teachers.worker import sanity_line
 
@@ -58,10 +58,7 @@ def conversations(job: Job, config: SynthesisJobConfig) -> None:
         }
         rows = synthesise(
             job.run.at("work", "plans"),
-            graph_of(config.synthesis),
-            config.synthesis,
-            config.filters,
-            config.checks,
+            Writing(graph_of(config.synthesis), config.synthesis, config.filters, config.checks),
             StandingTeachers(standing),
             job.run.make_folder("notes", "turns"),
         )

@@ -8,7 +8,7 @@ kept in the store like any sample: after a fault the same plans find the turns t
 import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 
 import pyarrow as pa
@@ -31,6 +31,7 @@ from teachers.dataset import Rows, absolute
 from teachers.entailment import entailment
 from teachers.generation import wanted_sample
 from teachers.phenomena import Said
+from teachers.planned_conversation import Conversation
 from teachers.records import SYNTHESISED
 from teachers.rewriting import transcript
 from teachers.standing import StandingTeachers
@@ -47,103 +48,25 @@ _WRITER_CPUS = 0.1  # they wait for engines most of the time
 _QUOTES = '"“”«» '
 
 
-@dataclass
-class Conversation:
-    """A plan and how far it has come."""
+@dataclass(frozen=True)
+class Writing:
+    """What conversations become, and what their turns have to pass."""
 
-    plan: Row
-    messages: list[Message] = field(default_factory=list)
-    turns: list[Row] = field(default_factory=list)
-    """Of SYNTHESISED, one for each of `messages`."""
-    failures: list[str] = field(default_factory=list)
-    attempt: int = 0
-    """At the next turn, from 0."""
-    rewinds: int = 0
-    """Turns that were given up because what follows them would not come."""
-    set_aside: str | None = None
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether a turn is left to write, and it was not set aside."""
-        return self.set_aside is None and len(self.messages) < len(self.plan["turns"])
-
-    @property
-    def num_settled(self) -> int:
-        """Turns of the plan that are written, or will not be."""
-        return len(self.messages) if self.goes_on else len(self.plan["turns"])
-
-    @property
-    def turn(self) -> Row:
-        """The next one of the plan."""
-        turn: Row = self.plan["turns"][len(self.messages)]
-        return turn
-
-    @property
-    def evidence(self) -> str:
-        """The part of its passage that the next turn is about."""
-        turn = self.turn
-        passage: str = self.plan["passages"][turn["passage"]]
-        return passage[turn["start"] : turn["end"]]
-
-    def say(self, draft: Draft) -> None:
-        """The next turn is written."""
-        turn = self.turn
-        kept = {name: turn[name] for name in ("vertex", "phenomenon", "passage", "teacher")}
-        is_grounded = draft.vertex.grounded
-        self.turns.append(
-            {
-                **kept,
-                "evidence": draft.evidence if is_grounded else None,
-                "start": turn["start"] if is_grounded else None,
-                "end": turn["end"] if is_grounded else None,
-            }
-        )
-        self.messages.append({"role": turn["speaker"], "content": draft.said.text})
-        self.attempt = 0
-
-    def fail(self, reason: str, attempts: int, rewinds: int) -> None:
-        """The next turn is to be written anew; after so many `attempts` the one before it, too, for which a
-        conversation has `rewinds`."""
-        vertex = self.turn["vertex"]
-        self.failures.append(f"{vertex}: {reason}")
-        self.attempt += 1
-        if self.attempt < attempts:
-            return
-        if self.messages and self.rewinds < rewinds:
-            self.messages.pop()
-            self.turns.pop()
-            self.attempt, self.rewinds = 0, self.rewinds + 1
-        else:
-            self.set_aside = f"turn {len(self.messages) + 1} ({vertex}): {reason}"
-
-    def row(self) -> Row:
-        """Of SYNTHESISED."""
-        kept = {name: self.plan[name] for name in ("conversation_id", "doc_id", "axes", "passages")}
-        return {
-            **kept,
-            "messages": self.messages,
-            "turns": self.turns,
-            "failures": self.failures,
-            "set_aside": self.set_aside,
-        }
+    graph: Graph
+    config: SynthesisConfig
+    filters: FiltersConfig
+    checks: ChecksConfig
 
 
 class ConversationWriter:
     """Ray Data actor: names of files of PLANS in, rows of SYNTHESISED out."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        config: SynthesisConfig,
-        filters: FiltersConfig,
-        checks: ChecksConfig,
-        teachers: StandingTeachers,
-        notes_uri: str,
-    ) -> None:
-        self._graph, self._config, self._teachers = graph, config, teachers
+    def __init__(self, writing: Writing, teachers: StandingTeachers, notes_uri: str) -> None:
+        self._graph, self._config, self._teachers = writing.graph, writing.config, teachers
         self._notes, self._name, self._settled = Notes(notes_uri), uuid.uuid4().hex, 0
-        self._sampling = config.sampling()
-        self._checks = turn_checks(filters, checks, entailment(checks.entailment_model))
+        self._sampling = self._config.sampling()
+        entails = entailment(writing.checks.entailment_model)
+        self._checks = turn_checks(writing.filters, writing.checks, entails)
 
     def __call__(self, files: pa.Table) -> pa.Table:
         rows = [row for file in files["file"].to_pylist() for row in self.write(list(Rows(file)))]
@@ -262,15 +185,7 @@ def spoken(made: Row) -> Generation:
     return Generation(line, truncated=bool(made["truncated"]) and not rest, error=made["error"])
 
 
-def synthesise(
-    work_uri: str,
-    graph: Graph,
-    config: SynthesisConfig,
-    filters: FiltersConfig,
-    checks: ChecksConfig,
-    teachers: StandingTeachers,
-    notes_uri: str,
-) -> Iterator[Row]:
+def synthesise(work_uri: str, writing: Writing, teachers: StandingTeachers, notes_uri: str) -> Iterator[Row]:
     """Rows of SYNTHESISED of the PLANS at `work_uri` (`teachers.work`), in their order, as they are finished.
 
     How far they have come is noted at `notes_uri`, see `turns_settled`.
@@ -285,7 +200,7 @@ def synthesise(
     with ray.data.DataContext.current(context), teachers.of_failure():
         written = ray.data.from_arrow(files).map_batches(
             ConversationWriter,
-            fn_constructor_args=(graph, config, filters, checks, teachers, absolute(notes_uri)),
+            fn_constructor_args=(writing, teachers, absolute(notes_uri)),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=_WRITER_CPUS,

@@ -11,7 +11,7 @@ from teachers.config import FiltersConfig
 from teachers.conversation_graph import Graph
 from teachers.records import SYNTHESISED
 from teachers.store import Row
-from teachers.synthesis import ConversationWriter, spoken, turns_settled
+from teachers.synthesis import ConversationWriter, Writing, spoken, turns_settled
 from teachers.synthesis_config import ChecksConfig, SynthesisConfig
 
 GRAPH = Graph.model_validate(
@@ -100,7 +100,7 @@ def written(teachers: Any, plans: list[Row], **settings: Any) -> list[Row]:
     """What becomes of the plans; all of their turns are settled then."""
     config = SynthesisConfig(**{"attempts": 3, "rewinds": 0, **settings})
     with tempfile.TemporaryDirectory() as notes:
-        writer = ConversationWriter(GRAPH, config, FiltersConfig(), ChecksConfig(), teachers, notes)
+        writer = ConversationWriter(Writing(GRAPH, config, FiltersConfig(), ChecksConfig()), teachers, notes)
         found = writer.write(plans)
         assert turns_settled(notes) == sum(len(plan["turns"]) for plan in plans)
     pa.Table.from_pylist(found, schema=SYNTHESISED)
