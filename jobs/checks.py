@@ -17,6 +17,7 @@ from teachers.candidates import RANKED_CANDIDATES
 from teachers.config import EndpointTeacher
 from teachers.conversations import check_source
 from teachers.documents import check_corpus
+from teachers.entailment import check_entailment
 from teachers.filters import filters
 from teachers.packaged import check_model
 from teachers.plans import graph_of
@@ -31,7 +32,7 @@ def check_inputs(config: JobConfig) -> None:
             _check("documents.corpus", partial(check_corpus, corpus))
         _check("synthesis", lambda: graph_of(config.synthesis))
         if (model := config.checks.entailment_model) is not None:
-            _check("checks.entailment_model", partial(check_model, model))
+            _check("checks.entailment_model", partial(check_entailment, model))
         filters(config.filters)
         return
     _check("student.model", lambda: resolve_model(config.student.model))

@@ -19,6 +19,7 @@ from student.packaged import resolve_model
 from teachers.conversation_graph import Graph, expected_shares
 from teachers.dataset import Rows
 from teachers.near_duplicates import near_duplicates
+from teachers.scratch import hash_64
 
 KIND, PHENOMENON, NONE = "kind of turn", "phenomenon", "(none)"
 # Self-BLEU compares each text with all others, and the more texts, the more repeats: of as many, at most.
@@ -108,7 +109,7 @@ def diversity(texts: Sequence[str], tally: Tally) -> dict[str, float]:
     them self-BLEU (Zhu et al., 2018: each against all others, 0 to 1, lower is more varied) and the mean
     cosine distance of their embeddings.
     """
-    near = near_duplicates(texts, _NEAR)
+    near, repeats = near_duplicates(texts, _NEAR), Counter(texts)
     sample = random.Random(0).sample(list(texts), min(_SAMPLED, len(texts)))
     source = EncoderSource(resolve_model(_RETRIEVER), "dense", 64)
     vectors = texts_to_vectors({"response": sample}, source, tally)["response"]
@@ -118,7 +119,10 @@ def diversity(texts: Sequence[str], tally: Tally) -> dict[str, float]:
         "distinct_2": distinct_n(texts, 2),
         "self_bleu": self_bleu(sample),
         "spread": mean_distance(vectors),
-        "near_duplicates": len(near) / len(set(texts)),
+        "near_duplicates": sum(
+            count for text, count in repeats.items() if count > 1 or hash_64(text.encode()) in near
+        )
+        / len(texts),
     }
 
 
@@ -134,10 +138,12 @@ def self_bleu(texts: Sequence[str]) -> float:
 
 
 def mean_distance(vectors: Vectors) -> float:
-    """1 less the mean cosine of every two of the vectors [N, D], which have length one."""
+    """1 less the mean cosine of every two of the vectors [N, D], of length one; 0 for fewer than two."""
     count = len(vectors)
+    if count < 2:
+        return 0.0
     total = np.asarray(vectors, np.float64).sum(axis=0)
-    return float(1 - (total @ total - count) / max(1, count * (count - 1)))
+    return float(1 - (total @ total - count) / (count * (count - 1)))
 
 
 def print_coverage(found: Mapping[str, Any]) -> None:

@@ -39,6 +39,8 @@ class SynthesisJobConfig(JobConfig):
         for section in _UNUSED:
             if section in self.model_fields_set:
                 raise ValueError(f"{section}: a synthesis has no such section")
+        if "near_duplicates" in self.filters.model_fields_set:
+            raise ValueError("filters.near_duplicates: a synthesis has no such key")
         for name, teacher in self.teachers.items():
             if not writes(teacher):
                 raise ValueError(f"teachers.{name}.kind: {teacher.kind} does not write")

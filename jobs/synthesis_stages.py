@@ -13,24 +13,25 @@ from jobs.progress import progress
 from jobs.run_directory import key_of, provenance
 from jobs.synthesis_config import SynthesisJobConfig
 from teachers.config import Writer, writes
+from teachers.conversation_graph import Graph
 from teachers.dataset import Rows, rows_to
+from teachers.filters import read_blocklist
 from teachers.generation import sampling
-from teachers.plans import graph_of, write_plans
+from teachers.packaged import weights_identity
+from teachers.plans import write_plans
 from teachers.records import PLANS, SYNTHESISED
 from teachers.standing import StandingTeachers, stand
 from teachers.store import Row, samples_uri
 from teachers.synthesis import Writing, synthesise, turns_settled
-from teachers.work import write_work
+from teachers.work import work_files, write_work
 from teachers.worker import sanity_line
 
 # So many conversations are one writer's: where one ends another begins, and its last ones wait for no others.
 _BATCHES_OF_A_FILE = 8
 
 
-def plans(job: Job, config: SynthesisJobConfig) -> None:
+def plans(job: Job, config: SynthesisJobConfig, graph: Graph) -> None:
     """For each conversation a path through the graph, passages of a document, and who speaks."""
-    graph = graph_of(config.synthesis)
-
     settings = config.synthesis.model_dump(exclude={"graph", "shares", "attempts", "rewinds", "batch_size"})
     names = list(job.teachers)
     job.once(
@@ -40,7 +41,7 @@ def plans(job: Job, config: SynthesisJobConfig) -> None:
     )
 
 
-def conversations(job: Job, config: SynthesisJobConfig) -> None:
+def conversations(job: Job, config: SynthesisJobConfig, graph: Graph) -> None:
     """Teachers write what is planned; what fails its checks to the end is set aside."""
     generation = config.synthesis.sampling()
     writers: dict[str, Writer] = {name: teacher for name, teacher in job.teachers.items() if writes(teacher)}
@@ -51,14 +52,14 @@ def conversations(job: Job, config: SynthesisJobConfig) -> None:
         task, size = sampling(generation), config.synthesis.batch_size
         write_work(job.run.at("work", "plans"), Rows(job.run.at("plans")), PLANS, _BATCHES_OF_A_FILE * size)
         job.run.delete("notes", "turns")
-        num_batches = -(-config.synthesis.conversations // size)
+        num_writers = len(work_files(job.run.at("work", "plans")))
         standing = {
-            name: stand(name, teacher, task, size, num_batches, stores[name], notes[name])
+            name: stand(name, teacher, task, size, num_writers, stores[name], notes[name])
             for name, teacher in writers.items()
         }
         rows = synthesise(
             job.run.at("work", "plans"),
-            Writing(graph_of(config.synthesis), config.synthesis, config.filters, config.checks),
+            Writing(graph, config.synthesis, config.filters, config.checks),
             StandingTeachers(standing),
             job.run.make_folder("notes", "turns"),
         )
@@ -67,7 +68,13 @@ def conversations(job: Job, config: SynthesisJobConfig) -> None:
         job.run.delete("work", "plans")
         return counts
 
-    settings = [config.checks.model_dump(), config.filters.model_dump()]
+    blocklist, entailment_model = config.filters.blocklist, config.checks.entailment_model
+    settings = [
+        config.checks.model_dump(),
+        weights_identity(entailment_model) if entailment_model else None,
+        config.filters.model_dump(),
+        read_blocklist(blocklist) if blocklist else None,
+    ]
     retries = [config.synthesis.attempts, config.synthesis.rewinds]
     job.once("conversations", key_of(job.keys["plans"], stores, settings, retries), work)
 
@@ -118,12 +125,12 @@ def dataset(job: Job, config: SynthesisJobConfig) -> None:
     )
 
 
-def coverage(job: Job, config: SynthesisJobConfig) -> None:
+def coverage(job: Job, graph: Graph) -> None:
     """What was wanted beside what was obtained, and how varied it is: `report/`."""
     found = job.once(
         "coverage",
         key_of(job.keys["conversations"]),
-        lambda: coverage_of(job.run, graph_of(config.synthesis)),
+        lambda: coverage_of(job.run, graph),
     )
     counts = job.run.read_json("stages", "conversations.json")["counts"]
     job.run.write_json({**found, "conversations": counts, **provenance()}, "report", "coverage.json")

@@ -31,16 +31,15 @@ def run_synthesis(arguments: list[str]) -> int:
         from jobs.job import Job
         from jobs.report import print_timings
         from jobs.search_stages import documents
+        from teachers.plans import graph_of
 
-        job = Job(config, run, tracker)
-        for stage in (
-            documents,
-            synthesis_stages.plans,
-            synthesis_stages.conversations,
-            synthesis_stages.dataset,
-            synthesis_stages.coverage,
-        ):
-            stage(job, config)
+        # Read once: an edit while the job runs is of the next one.
+        job, graph = Job(config, run, tracker), graph_of(config.synthesis)
+        documents(job, config)
+        synthesis_stages.plans(job, config, graph)
+        synthesis_stages.conversations(job, config, graph)
+        synthesis_stages.dataset(job, config)
+        synthesis_stages.coverage(job, graph)
         print_timings(run, list(job.keys))
         file = run.at("dataset", "conversations.jsonl")
     print(

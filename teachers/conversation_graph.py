@@ -82,8 +82,8 @@ class Graph(Section):
 
     system_prompt: str = ""
     """For all turns, where a teacher's template has a system role."""
-    max_turns: int = Field(12, ge=1)
-    """Where a conversation ends at the latest."""
+    max_turns: int = Field(12, ge=2, multiple_of=2)
+    """Where a conversation ends at the latest; even, so that no question stays without an answer there."""
     start: dict[str, float]
     vertices: dict[str, Vertex] = Field(min_length=1)
     phenomena: dict[str, str] = Field(default_factory=dict)
@@ -106,14 +106,18 @@ def read_graph(file: str) -> Graph:
         ValueError: it cannot be used; the message is one line that names file, line and key.
     """
     try:
-        text = Path(file).read_text()
+        text = Path(file).read_text(encoding="utf-8")
     except OSError as error:
         raise ValueError(f"graph: {file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"graph: {file}: {error.reason} at byte {error.start}, wanted is UTF-8") from None
     try:
         root, content = yaml.compose(text), yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"{file}:{line}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"graph: {file}: {' '.join(str(error).split())}") from None
     try:
         graph = Graph.model_validate(content)
     except ValidationError as error:
@@ -168,6 +172,8 @@ def _line_of(node: Any, at: _Path) -> int:
 
 def _problems(graph: Graph) -> Iterator[_Problem]:
     """What keeps the graph from being used, the first thing first."""
+    if END in graph.vertices:
+        yield _Problem(("vertices", END), "is what follows the last turn, and no vertex")
     yield from _of_probabilities(("start",), graph.start, graph)
     for name, vertex in graph.vertices.items():
         yield from _of_probabilities(("vertices", name, "next"), vertex.next, graph)

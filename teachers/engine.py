@@ -176,11 +176,11 @@ def _tell_of_death(client: Any) -> None:
 
     if not isinstance(client, SyncMPClient):
         return  # the engine runs inside this process
-    sentinels = client.resources.engine_manager.sentinels()
+    sentinels, answers = client.resources.engine_manager.sentinels(), client.outputs_queue
 
     def watch() -> None:
         connection.wait(sentinels)
-        client.outputs_queue.put_nowait(EngineDeadError())
+        answers.put_nowait(EngineDeadError())
 
     threading.Thread(target=watch, daemon=True, name="engine-death").start()
 

@@ -31,14 +31,13 @@ def write_plans(
 
     def rows() -> Iterator[dict[str, Any]]:
         nonlocal num_turns
-        number = 0
-        for place, document in enumerate(Rows(documents_uri)):
-            until = (place + 1) * config.conversations // num_documents
-            while number < until:
+        until = 0
+        for place, document in enumerate(Rows(documents_uri), start=1):
+            before, until = until, place * config.conversations // num_documents
+            for number in range(until - before):
                 planned = plan(number, document, graph, writers, config)
                 num_turns += len(planned["turns"])
                 yield planned
-                number += 1
 
     return {"conversations": write_rows(output_uri, rows(), PLANS), "turns": num_turns}
 
@@ -46,7 +45,7 @@ def write_plans(
 def plan(
     number: int, document: Mapping[str, str], graph: Graph, writers: list[str], config: SynthesisConfig
 ) -> dict[str, Any]:
-    """A row of PLANS. It hangs on its number, the seed, the document and the graph alone."""
+    """A row of PLANS, the one of this number about the document, however many others there are."""
     generator = random.Random(f"{config.seed} {number} {document['doc_id']}")
     parts = passages(document["text"], config.passage_words)
     values = {

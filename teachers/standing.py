@@ -1,6 +1,7 @@
 """Teachers that stay: actors whose engines start once and answer batch after batch, from many callers."""
 
 import random
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from teachers.dataset import absolute, open_uri
 from teachers.store import Row
 from teachers.teacher import TeacherError
 from teachers.worker import Notes, Task, Worker, stored_batch
+
+# One that is lost says so at once: its process takes longer to begin anew.
+_BEFORE_ASKING_ANOTHER_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,29 @@ class StandingTeachers:
     def make(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
         """Teacher -> the rows for the store that it makes of its rows of work, all teachers at once.
 
-        What was made of the very same rows before is read from the store.
+        What was made of the very same rows before is read from the store. Where a replica is lost, with its
+        process or its node, another one is asked.
         """
         found = {name: stored_batch(self._teachers[name].store_uri, rows) for name, rows in wanted.items()}
-        begun = {
-            name: self._replica(name).make.remote(wanted[name])
+        begun = {name: self._ask(name, wanted[name]) for name, rows in found.items() if rows is None}
+        return {
+            name: rows if rows is not None else self._answer(name, wanted[name], begun[name])
             for name, rows in found.items()
-            if rows is None
         }
-        return {name: rows if rows is not None else ray.get(begun[name]) for name, rows in found.items()}
 
-    def _replica(self, name: str) -> Any:
+    def _ask(self, name: str, rows: list[Row]) -> ray.ObjectRef:
         if name not in self._standing:  # each process learns itself which have begun
             self._standing[name] = _Replicas(self._teachers[name].replicas)
-        return self._standing[name].one()
+        return self._standing[name].one().make.remote(rows)
+
+    def _answer(self, name: str, rows: list[Row], begun: ray.ObjectRef) -> list[Row]:
+        while True:
+            try:
+                made: list[Row] = ray.get(begun)
+                return made
+            except ray.exceptions.RayActorError:
+                time.sleep(_BEFORE_ASKING_ANOTHER_S)
+                begun = self._ask(name, rows)
 
     @contextmanager
     def of_failure(self) -> Iterator[None]:
@@ -102,13 +115,13 @@ def stand(
     config: TeacherConfig,
     task: Task,
     batch_size: int,
-    num_batches: int,
+    num_callers: int,
     store_uri: str,
     notes_uri: str,
 ) -> Standing:
-    """Begins a teacher's replicas, as many as it may have and there is work for.
+    """Begins a teacher's replicas, as many as it may have and as there are callers at a time.
 
-    A process that breaks is begun anew, and does what it was asked.
+    A process that breaks is begun anew, and fails who asks it until then.
     """
     Notes(notes_uri).clear()
     filesystem, folder = open_uri(store_uri)
@@ -120,9 +133,8 @@ def stand(
         accelerator_type=config.accelerator_type,
         label_selector=config.node_labels or None,
         max_restarts=-1,
-        max_task_retries=-1,
     )
     most = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
-    count = min(most, max(config.at_least(), num_batches))
+    count = min(most, max(config.at_least(), num_callers))
     replicas = [actor.remote(*arguments) for _ in range(count)]
     return Standing(absolute(store_uri), absolute(notes_uri), replicas)

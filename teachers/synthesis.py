@@ -45,7 +45,7 @@ from teachers.worker import Notes
 _NOTHING_YET = "(nothing yet)"
 _LABEL = re.compile(r"^(user|assistant)\s*:\s*", re.IGNORECASE)
 _WRITER_CPUS = 0.1  # they wait for engines most of the time
-_QUOTES = '"“”«» '
+_QUOTES = {'"': '"', "“": "”", "«": "»"}
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,12 @@ class ConversationWriter:
         return self._vertex(conversation).prompt.strip().format_map(values)
 
     def _not_to_be_said(self, conversation: Conversation) -> str:
-        """The request without passage and conversation, and its examples."""
+        """What is in the prompt beside this conversation and its passage: the request, and examples."""
         nothing = dict.fromkeys((PASSAGE, EVIDENCE, CONVERSATION, LAST_TURN), "")
-        examples = self._examples(conversation)
-        return "\n".join([self._filled(conversation, nothing), *(example.turn for example in examples)])
+        shown = [self._graph.system_prompt, self._filled(conversation, nothing)]
+        for example in self._examples(conversation):
+            shown += [example.passage, example.evidence, example.conversation, example.turn]
+        return "\n".join(shown)
 
     def _take(self, conversation: Conversation, made: Row) -> None:
         """What a teacher made is the next turn, or fails."""
@@ -181,8 +183,20 @@ def spoken(made: Row) -> Generation:
     """A row of SAMPLES as a turn: its first line, without the label and quotes that some put around it."""
     text = (made["text"] or "").strip()
     line, _, rest = text.partition("\n")
-    line = _LABEL.sub("", line.strip(_QUOTES)).strip(_QUOTES)
+    line = _unquoted(_LABEL.sub("", _unquoted(line)))
     return Generation(line, truncated=bool(made["truncated"]) and not rest, error=made["error"])
+
+
+def _unquoted(line: str) -> str:
+    """The line without quotes around all of it, or a lone one at one of its ends."""
+    line = line.strip()
+    last = len(line) - 1
+    marks = [place for place, letter in enumerate(line) if letter in {*_QUOTES, *_QUOTES.values()}]
+    if marks == [0, last] and line[last] == _QUOTES.get(line[0]):
+        return line[1:last].strip()
+    if marks == [0]:
+        return line[1:].strip()
+    return line[:last].strip() if marks == [last] else line
 
 
 def synthesise(work_uri: str, writing: Writing, teachers: StandingTeachers, notes_uri: str) -> Iterator[Row]:

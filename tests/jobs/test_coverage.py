@@ -1,10 +1,18 @@
 """Which turns a coverage report measures, and how far shares are apart."""
 
 from collections import Counter
+from functools import partial
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from jobs.coverage import drawn_turns, total_variation
+from jobs.coverage import diversity, drawn_turns, mean_distance, total_variation
+from jobs.coverage_page import coverage_page
+from jobs.run_directory import RunDirectory
+from jobs.stages import embedding
+from teachers.dataset import write_rows
+from teachers.records import SYNTHESISED
 
 
 def test_of_more_turns_than_are_measured_each_is_as_likely() -> None:
@@ -15,6 +23,34 @@ def test_of_more_turns_than_are_measured_each_is_as_likely() -> None:
     by_quarter = Counter(int(turn) // 500 for turn in kept)
     assert all(90 < by_quarter[quarter] < 160 for quarter in range(4))
     assert drawn_turns(iter([]), 5) == ([], 0)
+
+
+@pytest.mark.weights
+def test_repeats_count_as_near_duplicates(ray_cluster: None) -> None:
+    said = ["owls eat voles at night", *["bats sleep all day long"] * 3]
+    found = embedding(partial(diversity, said))
+    assert found["near_duplicates"] == 0.75
+    assert mean_distance(np.ones((1, 1), np.float32)) == 0
+
+
+def test_what_turns_say_is_no_markup(tmp_path: Path) -> None:
+    run = RunDirectory(str(tmp_path))
+    turn = {"vertex": "ask", "phenomenon": None, "passage": 0, "teacher": "one"}
+    row = {
+        "conversation_id": "c",
+        "doc_id": "d",
+        "axes": [("mood", "calm")],
+        "passages": ["<b>of owls</b>"],
+        "messages": [{"role": "user", "content": "<script>alert(1)</script>"}],
+        "turns": [{**turn, "evidence": "<b>of owls</b>", "start": 0, "end": 14}],
+        "failures": [],
+        "set_aside": None,
+    }
+    write_rows(run.at("conversations"), [row], SYNTHESISED)
+    write_rows(run.at("rejected", "conversations"), [{**row, "set_aside": "<i>why</i>"}], SYNTHESISED)
+    page = coverage_page({"axes": {}, "diversity": {"user": {"turns": 1}}}, {"turns written anew": {}}, run)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert not any(tag in page for tag in ("<script", "<b>of", "<i>why"))
 
 
 def test_distance_is_the_share_that_would_have_to_move() -> None:

@@ -3,11 +3,14 @@
 import itertools
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from teachers.conversation_graph import END, expected_shares, read_graph, steered, variables
-from teachers.plans import plan
+from teachers.dataset import read_rows, write_rows
+from teachers.plans import plan, write_plans
+from teachers.records import DOCUMENTS
 from teachers.synthesis_config import SynthesisConfig
 
 GRAPH = """\
@@ -78,6 +81,9 @@ def written(tmp_path: Path, content: str) -> str:
             "graph.yaml:22: vertices.answer.colour: unknown",
         ),
         ("max_turns: 6", "max_turns: [", "graph.yaml:3: "),
+        ("max_turns: 6", "max_turns: 5", "graph.yaml:1: max_turns: Input should be a multiple of 2"),
+        ("\n  question:", "\n  end:", "vertices.end: is what follows the last turn"),
+        ("Say it.", "Say \x07.", "graph.yaml: unacceptable character"),
     ],
 )
 def test_a_malformed_graph_is_refused_with_its_line(tmp_path: Path, old: str, new: str, line: str) -> None:
@@ -92,6 +98,9 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         read_graph(str(tmp_path / "none.yaml"))
     with pytest.raises(ValueError, match=r"graph\.yaml:1: "):
         read_graph(written(tmp_path, ""))
+    (tmp_path / "latin.yaml").write_bytes("vertices: é".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"latin\.yaml: .* at byte 10, wanted is UTF-8$"):
+        read_graph(str(tmp_path / "latin.yaml"))
 
 
 def test_the_shipped_graph_can_be_used() -> None:
@@ -134,12 +143,23 @@ def test_plans_go_by_the_graph(tmp_path: Path) -> None:
 def test_a_plan_is_the_same_whatever_else_is_planned(tmp_path: Path) -> None:
     graph = read_graph(written(tmp_path, GRAPH))
     document = {"doc_id": "d", "text": "Owls eat voles. " * 30}
-    few, many = SynthesisConfig(conversations=5), SynthesisConfig(conversations=500)
-    assert plan(3, document, graph, ["one"], few) == plan(3, document, graph, ["one"], many)
-    assert plan(3, document, graph, ["one"], few) != plan(4, document, graph, ["one"], few)
+    documents = str(tmp_path / "documents")
+    write_rows(documents, [{**document, "doc_id": f"d{place}"} for place in range(7)], DOCUMENTS)
+    config = SynthesisConfig()
+
+    def planned(conversations: int) -> dict[str, dict[str, Any]]:
+        output, of = str(tmp_path / "plans"), SynthesisConfig(conversations=conversations)
+        write_plans(documents, graph, ["one"], of, output)
+        return {row["conversation_id"]: row for row in read_rows(output)}
+
+    few, many = planned(20), planned(500)
+    assert (len(few), len(many)) == (20, 500)
+    assert few == {name: many[name] for name in few}
+    assert plan(3, document, graph, ["one"], config) != plan(4, document, graph, ["one"], config)
     other = SynthesisConfig(seed=1)
     assert (
-        plan(3, document, graph, ["one"], few)["turns"] != plan(3, document, graph, ["one"], other)["turns"]
+        plan(3, document, graph, ["one"], config)["turns"]
+        != plan(3, document, graph, ["one"], other)["turns"]
     )
 
 

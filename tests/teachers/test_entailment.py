@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sentence_transformers import CrossEncoder
 
-from teachers.entailment import entailment
+from teachers.entailment import check_entailment, entailment
 from tests.tiny_models import make_cross_encoder
 
 WORDS = ["owls", "eat", "voles", "swim"]
@@ -14,6 +14,7 @@ LABELS = ["contradiction", "Entailment", "neutral"]
 
 def test_it_is_the_probability_of_the_label_entailment(tmp_path: Path) -> None:
     model = str(make_cross_encoder(tmp_path / "judge", WORDS, LABELS))
+    check_entailment(model)
     entails = entailment(model)
     assert entails is not None
     pairs = [("owls eat voles", "owls eat"), ("owls eat voles", "owls swim")]
@@ -25,7 +26,7 @@ def test_it_is_the_probability_of_the_label_entailment(tmp_path: Path) -> None:
 def test_a_model_without_that_label_is_refused(tmp_path: Path) -> None:
     model = str(make_cross_encoder(tmp_path / "judge", WORDS, ["good", "bad"]))
     with pytest.raises(ValueError, match=r"has the labels good, bad, no entailment$"):
-        entailment(model)
+        check_entailment(model)
 
 
 def test_without_a_model_there_is_no_judgement() -> None:

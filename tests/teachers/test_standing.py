@@ -48,6 +48,18 @@ def test_a_replica_that_waits_for_room_is_not_asked(tmp_path: Path) -> None:
         assert row["text"] == "works"
 
 
+def test_where_a_replica_is_lost_another_is_asked(tmp_path: Path) -> None:
+    replicas = [Replica.options(max_restarts=-1).remote(name) for name in ("one", "two")]  # type: ignore[attr-defined]
+    teachers = StandingTeachers({"both": standing(tmp_path, "both", replicas)})
+    said = set()
+    while said != {"one", "two"}:
+        said |= {row["text"] for row in teachers.make({"both": keys("a")})["both"]}
+    ray.kill(replicas[0])  # for good
+    assert {teachers.make({"both": keys("a")})["both"][0]["text"] for _ in range(5)} == {"two"}
+    ray.kill(replicas[1], no_restart=False)
+    assert teachers.make({"both": keys("a")})["both"][0]["text"] == "two"
+
+
 def test_what_was_made_of_the_same_rows_is_read_from_the_store(tmp_path: Path) -> None:
     names = [Replica.remote(name) for name in ("one", "two")]  # type: ignore[attr-defined]
     teachers = StandingTeachers(
