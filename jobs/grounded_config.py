@@ -25,6 +25,8 @@ _UNUSED = (
     "evaluate",
     "teachers",
 )
+UNTRAINED, BM25, ZERO_SHOT = "untrained", "BM25", "zero-shot"
+_BASELINES = {name.lower() for name in (UNTRAINED, BM25, ZERO_SHOT)}
 
 
 class TrainingSet(Section):
@@ -81,6 +83,8 @@ class GroundedConfig(JobConfig):
         for name, of in self.sets.items():
             if not name.replace("-", "").isalnum():
                 raise ValueError(f"sets.{name}: wanted are letters, digits and '-'")
+            if name.lower() in _BASELINES:
+                raise ValueError(f"sets.{name}: that is the name of a system that is measured beside them")
             if not of.human and not of.synthesised:
                 raise ValueError(f"sets.{name}: neither people's nor synthesised questions")
             if of.synthesised and not self.synthesised:

@@ -1,10 +1,10 @@
 """How well each training set's student finds people's replies and the documents that they are grounded in."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from jobs.grounded_config import GroundedConfig
+from jobs.grounded_config import BM25, UNTRAINED, GroundedConfig
 from jobs.grounded_generator import MAIN_MEASURE
 from jobs.grounded_stages import student_of
 from jobs.job import Job
@@ -22,13 +22,14 @@ from student.document_search import (
 )
 from student.encoder import Side, Tally, texts_to_vectors_of_each
 from student.packaged import resolve_model
+from teachers.conversations import cut_at_word
 from teachers.dataset import Rows
+from teachers.store import Row
 
-_UNTRAINED, _BM25 = "untrained", "BM25"
 _FIRST = "human"
 """The set that others are tested against, where there is one."""
 _TASKS = {
-    "replies": "Which of all replies that people gave in these conversations came next.",
+    "replies": "Which of all replies that people gave came next, but for those that stand in the context.",
     "documents": "Which document the reply is grounded in, of all there are.",
 }
 
@@ -43,7 +44,7 @@ def evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job]) -> d
 
 def _evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job], tally: Tally) -> dict[str, Any]:
     untrained = student_of(job, config, resolve_model(config.student.model))
-    encoders = {_UNTRAINED: untrained}
+    encoders = {UNTRAINED: untrained}
     encoders |= {name: student_of(of, config) for name, of in students.items()}
     read = student_queries(job.run.at("questions"), "test", config.student.context_turns)
     rows = {task: list(Rows(job.run.at(task))) for task in _TASKS}
@@ -60,10 +61,11 @@ def _evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job], tal
     for task, of_task in rows.items():
         asked = held_out_questions(job.run.at("questions"), "test", {})
         if task == "replies":
-            asked = _whose_replies_are_right(asked, job)
+            test = Rows(job.run.at("questions"), "test")
+            asked = whose_replies_are_right(asked, test, of_task, config.questions.max_characters)
         doc_ids = [row["doc_id"] for row in of_task]
         queries = {question: read[question] for question in asked.qrels}
-        found = {_BM25: Searched(bm25_runs(job.run.at(task), asked, {"": queries})[""])}
+        found = {BM25: Searched(bm25_runs(job.run.at(task), asked, {"": queries})[""])}
         for name, of in vectors.items():
             own = of["context"][[place[question] for question in queries]]
             among = of["response"][start : start + len(doc_ids)]
@@ -83,18 +85,28 @@ def _evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job], tal
 def _compared_with(name: str, sets: list[str]) -> list[str]:
     if name not in sets:
         return []
-    return [_UNTRAINED, _FIRST] if _FIRST in sets and name != _FIRST else [_UNTRAINED]
+    return [UNTRAINED, _FIRST] if _FIRST in sets and name != _FIRST else [UNTRAINED]
 
 
-def _whose_replies_are_right(asked: Questions, job: Job) -> Questions:
-    """Those that people answered; right is what they said."""
-    ids = {row["text"]: row["doc_id"] for row in Rows(job.run.at("replies"))}
-    right = {
-        row["question_id"]: {ids[row["reply"]]: 1}
-        for row in Rows(job.run.at("questions"), "test")
-        if row["reply"]
-    }
-    return replace(asked, qrels=right, ignored={question: set() for question in right})
+def whose_replies_are_right(
+    asked: Questions, questions: Iterable[Row], replies: Iterable[Row], max_characters: int
+) -> Questions:
+    """Those that people answered; right is what they said. What was said before in the same conversation is
+    left out: it stands in the context, and is found by that.
+
+    `questions` are rows of QUESTIONS, whose turns were cut to `max_characters`, `replies` of DOCUMENTS.
+    """
+    ids = {row["text"]: row["doc_id"] for row in replies}
+    # As turns of a context are cut.
+    by_turn = {cut_at_word(" ".join(text.split()), max_characters): doc_id for text, doc_id in ids.items()}
+    right, said = {}, {}
+    for row in questions:
+        if row["reply"]:
+            own = ids[row["reply"]]
+            earlier = {by_turn.get(turn["content"]) for turn in row["context"]}
+            right[row["question_id"]] = {own: 1}
+            said[row["question_id"]] = {doc_id for doc_id in earlier if doc_id is not None} - {own}
+    return replace(asked, qrels=right, ignored=said)
 
 
 def grounded_comparison(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.grounded_config import GroundedConfig
+from jobs.grounded_config import ZERO_SHOT, GroundedConfig
 from jobs.grounded_stages import parts_of
 from jobs.job import Job
 from jobs.run_directory import key_of
@@ -20,7 +20,6 @@ from teachers.generation import StoredSamples
 from teachers.grounded import ReadReplies
 from teachers.store import Row, samples_uri
 
-ZERO_SHOT = "zero-shot"
 MAIN_MEASURE = "token F1"
 _MEASURES = {MAIN_MEASURE: token_f1, "exact match": exact_match}
 _ALMOST_GREEDY = 0.01

@@ -10,6 +10,7 @@ from jobs.stages import embedding, train
 from jobs.tracking import Tracker
 from serve.index import write_index
 from student.encoder import EncoderSource
+from teachers.conversations import source_identity
 from teachers.documents import as_response_set
 from teachers.grounded import (
     Part,
@@ -43,9 +44,14 @@ def questions(job: Job, config: GroundedConfig) -> None:
         }
         counts["validation examples"] = write_grounded_examples(asked, documents, job.run.at("examples"))
         counts["replies"] = write_replies(asked, job.run.at("replies"))
+        for split in ("train", "test"):
+            if not num_grounded(asked, split):
+                raise ValueError(f"questions: no {split} question has a `response` and `positives`")
         return counts
 
-    settings = [config.questions.model_dump(), config.synthesised]
+    # Another job writes these files, and writes them anew.
+    synthesised = [source_identity(source) for source in config.synthesised]
+    settings = [config.questions.model_dump(), synthesised]
     job.once("questions", key_of(job.keys["documents"], *settings), work)
 
 

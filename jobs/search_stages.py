@@ -109,7 +109,13 @@ def vectors(job: Job, config: SearchConfig) -> None:
     encoder = retriever(config)
     job.once(
         "vectors",
-        key_of(job.keys["documents"], config.student.model, config.student.kind, config.student.max_tokens),
+        key_of(
+            job.keys["documents"],
+            config.student.model,
+            config.student.kind,
+            config.student.max_tokens,
+            config.student.precision,
+        ),
         lambda: embedding(
             lambda tally: write_vectors(job.run.at("documents"), job.run.at("vectors"), encoder, tally)
         ),

@@ -77,7 +77,8 @@ def _error(request: Request, status: int, line: str, where: str | None = None) -
 
 
 def _best(found: Answer) -> str | None:
-    return found.responses[0].text if found.responses else None
+    """The text that is most like the conversation, if any is."""
+    return found.responses[0].text if found.responses and found.responses[0].score else None
 
 
 # The class and `app` are pickled when they are made: what its methods use has to be defined above.

@@ -17,11 +17,12 @@ class ChatEndpoint:
     """One such endpoint; `name` is what errors call it."""
 
     def __init__(self, name: str, config: EndpointConfig) -> None:
-        key = os.environ.get(config.key_variable)
+        key = os.environ.get(config.key_variable or f"REJOINDER_{name.upper()}_KEY")
         self._name, self._config = name, config
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.AsyncClient(
             base_url=config.url.rstrip("/"),
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=self.headers,
             timeout=config.timeout_s,
             transport=httpx.AsyncHTTPTransport(retries=1),  # of the connection, before anything is sent
         )
@@ -34,14 +35,16 @@ class ChatEndpoint:
         """
         config = self._config
         shown = best if config.grounded else None
-        sent = [dict(message) for message in messages]
+        newest = messages[-config.context_turns :] if config.context_turns else messages
+        sent = [dict(message) for message in newest]
         if shown is not None:
             sent[-1]["content"] = grounded_in(shown, sent[-1]["content"])
         if config.system_prompt is not None:
             sent.insert(0, {"role": "system", "content": config.system_prompt})
         asked: dict[str, Any] = {"model": config.model, "messages": sent}
-        if config.max_tokens is not None:
-            asked["max_tokens"] = config.max_tokens
+        for name in ("max_tokens", "temperature"):
+            if (value := getattr(config, name)) is not None:
+                asked[name] = value
         try:
             found = await self._client.post("/chat/completions", json=asked)
             found.raise_for_status()

@@ -35,10 +35,15 @@ class EndpointConfig(BaseModel):
     grounded: bool = False
     """Whether the best text found is sent with the last message, as `jobs/grounded.py` has its generator
     learn to read it."""
+    context_turns: int | None = Field(default=None, ge=1)
+    """Newest turns of the conversation that are sent; all where none is given."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Of its answer; the endpoint's own limit where none is given."""
-    key_variable: str = "REJOINDER_FALLBACK_KEY"
-    """The environment variable with the key, if it needs one."""
+    temperature: float | None = Field(default=None, ge=0)
+    """Of its sampling; the endpoint's own where none is given."""
+    key_variable: str | None = None
+    """The environment variable with the key, if it needs one; where none is named, `REJOINDER_FALLBACK_KEY`
+    or `REJOINDER_GENERATOR_KEY`, so that neither gets the other's."""
     timeout_s: float = Field(default=30.0, gt=0)
 
 

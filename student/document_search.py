@@ -178,7 +178,7 @@ def mean_run(
 
 def _depth(questions: Questions, num_documents: int) -> int:
     """So many that, without those that are left out, enough remain."""
-    return min(num_documents, DEPTH + max(map(len, questions.ignored.values())))
+    return min(num_documents, DEPTH + max(map(len, questions.ignored.values()), default=0))
 
 
 def _run(

@@ -26,6 +26,8 @@ class ValidationSet:
     """[N], distinct"""
     gold: list[int]
     """[B], the place of each context's reply"""
+    also_right: list[list[int]]
+    """[B], the places of replies to the same context in other rows"""
     candidates: list[list[int]]
     """[B, 20], the gold reply first"""
 
@@ -37,10 +39,15 @@ def validation_set(examples: list[dict[str, Any]], config: StudentConfig) -> Val
         return None
     place = {reply: number for number, reply in enumerate(replies)}
     gold = [place[row["reply"]] for row in examples]
+    contexts = [context_text(row["context"], config.context_turns) for row in examples]
+    right: dict[str, set[int]] = {}
+    for context, own in zip(contexts, gold, strict=True):
+        right.setdefault(context, set()).add(own)
     return ValidationSet(
-        contexts=[context_text(row["context"], config.context_turns) for row in examples],
+        contexts=contexts,
         replies=replies,
         gold=gold,
+        also_right=[sorted(right[context] - {own}) for context, own in zip(contexts, gold, strict=True)],
         candidates=sample_candidates(gold, range(len(replies)), config.seed),
     )
 
@@ -48,7 +55,8 @@ def validation_set(examples: list[dict[str, Any]], config: StudentConfig) -> Val
 def validate(
     engine: Any, held_out: ValidationSet, config: StudentConfig, sparsity: SparsityController | None
 ) -> tuple[dict[str, float], dict[Side, float]]:
-    """`validation_loss` (cross-entropy against all other replies), `…_mrr` and `…_hits@1/20`, by all workers.
+    """`validation_loss` (cross-entropy against all replies that are not right, too), `…_mrr` and
+    `…_hits@1/20`, by all workers.
 
     A sparse student is measured with the thresholds that meet its budget on these texts; they are the second
     result, and the first has its `activity`, too.
@@ -64,13 +72,25 @@ def validate(
         contexts, replies, thresholds = sparsity.calibrate(contexts, replies)
         measured = activity(contexts, replies)
     scores = contexts @ replies.T
-    positives = torch.zeros_like(scores, dtype=torch.bool)
-    positives[torch.arange(len(held_out.gold)), held_out.gold] = True
-    measured["loss"] = cross_entropy(config.similarity_scale * scores, positives, ~positives)
-    ranked = ranking_metrics(scores.cpu().numpy(), held_out.gold, held_out.candidates)
+    loss, ranked = measured_against(held_out, scores, config.similarity_scale)
+    measured["loss"] = loss
     found = {name: value.item() for name, value in measured.items()}
     found |= {name: ranked[name] for name in ("mrr", "hits@1/20")}
     return {f"validation_{name}": value for name, value in found.items()}, thresholds
+
+
+def measured_against(
+    held_out: ValidationSet, scores: Tensor, similarity_scale: float
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss and `ranking_metrics` of the student's `scores` [B, N]; what is right, too, is left out."""
+    positives = torch.zeros_like(scores, dtype=torch.bool)
+    positives[torch.arange(len(held_out.gold)), held_out.gold] = True
+    also_right = torch.zeros_like(positives)
+    for row, places in enumerate(held_out.also_right):
+        also_right[row, places] = True
+    loss = cross_entropy(similarity_scale * scores, positives, ~positives & ~also_right)
+    others_first = scores.masked_fill(also_right, scores.min() - 1)
+    return loss, ranking_metrics(others_first.cpu().numpy(), held_out.gold, held_out.candidates)
 
 
 def set_training(model: torch.nn.Module, config: StudentConfig) -> None:

@@ -47,6 +47,15 @@ def check_source(source: str) -> None:
         raise ValueError(f"{source!r} does not exist")
 
 
+def source_identity(source: str) -> list[tuple[str, int | None, int | None]]:
+    """What tells the files of a source from what they were before: names, sizes and times of change."""
+    if source == CHITCHAT:
+        return [(source, None, None)]
+    filesystem, path = open_uri(source)
+    found = filesystem.get_file_info(_files(filesystem, path))
+    return [(file.path, file.size, file.mtime_ns) for file in found]
+
+
 def read(source: str) -> Iterator[tuple[str, Any]]:
     """Yields (row name, raw row) of conversations; a row that cannot be parsed is yielded as an Exception."""
     return _read_chitchat() if source == CHITCHAT else read_files(source, "messages")

@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 from teachers.config import VllmTeacher
+from teachers.conversations import Message
 from teachers.dataset import Rows, write_rows
 from teachers.packaged import model_folder
 from teachers.prompts import PromptFormat
@@ -62,17 +63,27 @@ def _sequences(
     """(split, tokens) of those examples that fit; counts them."""
     for example in examples:
         try:
-            prefix = format.prefix(example["context"], teacher.system_prompt)
-            tokens = prefix.ids + format.response(prefix, example["reply"])
+            tokens = _tokens(example["context"], example["reply"], teacher.system_prompt, format)
         except ValueError:
-            counts["refused"] += 1
-            continue
-        if len(tokens) > format.max_tokens:
             counts["refused"] += 1
             continue
         counts["sequences"] += 1
         counts["tokens"] += len(tokens)
         yield example["split"], tokens
+
+
+def _tokens(context: list[Message], reply: str, system_prompt: str, format: PromptFormat) -> list[int]:
+    """Context, reply and end of turn, without as many of the oldest turns as are too many.
+
+    Raises:
+        ValueError: the last turn and the reply do not fit, or the format does not allow them.
+    """
+    for start in range(len(context)):
+        prefix = format.prefix(context[start:], system_prompt)
+        tokens = prefix.ids + format.response(prefix, reply)
+        if len(tokens) <= format.max_tokens:
+            return tokens
+    raise ValueError(f"the last turn and the reply are {len(tokens)} tokens long")
 
 
 def _common(sequences: Iterable[list[int]]) -> list[int]:

@@ -21,9 +21,9 @@ class Part(NamedTuple):
     """So many at most; which ones is drawn by a seed."""
 
 
-def num_grounded(questions_uri: str) -> int:
-    """Training questions with a reply and a document."""
-    return sum(1 for _ in _grounded(questions_uri, "train"))
+def num_grounded(questions_uri: str, split: str = "train") -> int:
+    """Questions of the split with a reply and a document."""
+    return sum(1 for _ in _grounded(questions_uri, split))
 
 
 def write_grounded_targets(

@@ -29,6 +29,9 @@ def table_rows(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator
             default = ", ".join("`" + json.dumps(value).strip('"') + "`" for value in defaults(model, field))
             meaning = " ".join((field.description or "").split())
             yield f"| `{prefix}{name}` | {default} | {meaning} |"
+            section, *nothing = get_args(field.annotation) or (None,)
+            if nothing == [type(None)] and isinstance(section, type) and issubclass(section, BaseModel):
+                yield from table_rows(section, f"{prefix}{name}.")
 
 
 def defaults(model: type[BaseModel], field: FieldInfo) -> list[object]:

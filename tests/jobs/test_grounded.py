@@ -10,10 +10,12 @@ import yaml
 
 from jobs.config import ConfigError
 from jobs.grounded_config import parse_grounded
+from jobs.grounded_evaluation import whose_replies_are_right
 from serve.chat_endpoint import grounded_in
 from serve.index import load_index
 from serve.versions import current_version, folder_of
 from student.answers import exact_match, token_f1
+from student.document_search import Questions
 from student.encoder import student_hash
 from teachers.config import VllmTeacher
 from teachers.dataset import read_rows, write_rows
@@ -114,6 +116,25 @@ def test_each_set_has_a_student_and_all_have_one_test(grounded_config: Path) -> 
     assert served.metadata["student_hash"] == student_hash(str(run / "sets/human/student"))
 
 
+def test_what_stands_in_the_context_is_no_wrong_reply() -> None:
+    first, second = "Owls  eat voles, " + "mice and rats, " * 3, "At night."
+    ask = {"role": "user", "content": "and when?"}
+    rows = [
+        {"question_id": "q1", "context": [ask], "reply": first},
+        {
+            "question_id": "q2",
+            "context": [ask, {"role": "assistant", "content": "Owls eat voles, mice"}, ask],
+            "reply": second,
+        },
+        {"question_id": "q3", "context": [ask], "reply": None},
+    ]
+    replies = [{"doc_id": "q1", "text": first}, {"doc_id": "q2", "text": second}]
+    asked = Questions(dict.fromkeys(("q1", "q2", "q3"), "c"), {}, {}, {}, {})
+    found = whose_replies_are_right(asked, rows, replies, max_characters=22)
+    assert found.qrels == {"q1": {"q1": 1}, "q2": {"q2": 1}}
+    assert found.ignored == {"q1": set(), "q2": {"q1"}}
+
+
 def written(folder: Path, split: str = "train") -> tuple[str, str, set[str]]:
     """Questions and documents; and the ids of those questions that have a reply and a document."""
     rows = [
@@ -192,6 +213,7 @@ def test_answers_are_measured_as_squads(answer: str, f1: float, exact: float) ->
     [
         (["--generate.contexts", "3"], "generate: a comparison of training sets has no such section"),
         (["--sets", '{"none": {}}'], "sets.none: neither people's nor synthesised questions"),
+        (["--sets", '{"bm25": {"human": 1}}'], "sets.bm25: that is the name of a system"),
         (["--sets", '{"a/b": {"human": 1}}'], "sets.a/b: wanted are letters, digits and '-'"),
         (["--synthesised", "[]"], "synthesised: no file is given, and sets.both wants such questions"),
         (["--student.cross_entropy_weight", "0"], "student.cross_entropy_weight: 0"),

@@ -162,7 +162,9 @@ def generator_url() -> Iterator[str]:
 @pytest.fixture(scope="package")
 def client(served_run: Path, generator_url: str) -> Iterator[httpx.Client]:
     """Of a deployment with two replicas that log requests, and with a generator to compare with."""
-    generator = EndpointConfig(url=generator_url, model="parrot", system_prompt="Be brief.", grounded=True)
+    generator = EndpointConfig(
+        url=generator_url, model="parrot", system_prompt="Be brief.", grounded=True, context_turns=3
+    )
     try:
         url = deploy(
             ServeConfig(

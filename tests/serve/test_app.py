@@ -13,8 +13,8 @@ import psutil
 import pytest
 import ray
 
-from serve.chat_endpoint import grounded_in
-from serve.config import IndexConfig, ServeConfig
+from serve.chat_endpoint import ChatEndpoint, grounded_in
+from serve.config import EndpointConfig, IndexConfig, ServeConfig
 from serve.deployment import build
 from serve.index import load_index, write_index
 from serve.response_set import response_id
@@ -55,7 +55,8 @@ def test_the_application_answers_over_http(client: httpx.Client, served_run: Pat
 
 def test_a_generator_writes_with_the_best_text_before_it(client: httpx.Client) -> None:
     best = client.post("/search", json={"messages": HELLO, "k": 1}).json()["documents"][0]["text"]
-    conversation = [*HELLO, {"role": "assistant", "content": "hi"}, *HELLO]
+    said = {"role": "assistant", "content": "hi"}
+    conversation = [*HELLO, said, *HELLO, said, *HELLO]  # the newest three turns are sent
     found = client.post("/generate", json={"messages": HELLO}).json()
     assert found["answer"] == f"system: Be brief. | user: {grounded_in(best, 'hello')}"
     assert (found["grounded_in"], found["version"]) == (best, client.get("/health").json()["version"])
@@ -64,6 +65,13 @@ def test_a_generator_writes_with_the_best_text_before_it(client: httpx.Client) -
     refused = client.post("/generate", json={"messages": [{"role": "user", "content": "refuse"}]})
     assert (refused.status_code, refused.json()) == (502, {"detail": "the generator answered 503"})
     assert client.post("/generate", json={"messages": []}).status_code == 422
+
+
+def test_a_generator_does_not_get_the_fallbacks_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REJOINDER_FALLBACK_KEY", "paid")
+    config = EndpointConfig(url="http://here/v1", model="m")
+    assert ChatEndpoint("fallback", config).headers == {"Authorization": "Bearer paid"}
+    assert ChatEndpoint("generator", config).headers == {}
 
 
 def test_sources_are_kept_apart(client: httpx.Client) -> None:

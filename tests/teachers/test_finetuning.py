@@ -55,6 +55,10 @@ def row_end(rows: list[dict[str, Any]]) -> int:
 def test_what_does_not_fit_is_counted_and_nothing_left_is_an_error(tmp_path: Path) -> None:
     teacher = VllmTeacher(model=str(make_teacher(tmp_path / "teacher", chat=False, seed=1)))
     long = _example("train", "hello there", "word " * 200)
+    earlier = [{"role": "user", "content": "word " * 40}, {"role": "assistant", "content": "word"}]
+    talk = {**EXAMPLES[0], "context": [*earlier, *EXAMPLES[0]["context"]]}
+    counts = write_sequences([talk, EXAMPLES[1]], str(tmp_path / "sequences"), "tiny", teacher, 64)
+    assert (counts["sequences"], counts["refused"]) == (2, 0)  # without the oldest turn
     counts = write_sequences([EXAMPLES[0], long], str(tmp_path / "sequences"), "tiny", teacher, 64)
     assert (counts["sequences"], counts["refused"]) == (1, 1)
     with pytest.raises(ValueError, match=r"teachers\.tiny: no training conversation of 1 fits"):
