@@ -97,14 +97,16 @@ def test_what_a_generator_writes_stands_below_what_was_found(page: Page) -> None
     written = page.locator(".turn.generated")
     expect(written.locator("> p")).to_contain_text("system: Be brief. | user: Text: ")
     expect(written.locator("summary")).to_contain_text(" ms · written by parrot, with the best text found")
-    # It is no part of the conversation, unlike the found one.
-    found = page.locator(".turn.assistant > p").inner_text()
     page.locator("#text").fill("refuse")
     page.locator("#text").press("Enter")
     expect(written.nth(1)).to_have_text("Nothing written: the generator answered 503.")
+    # It is no part of the conversation, unlike the found one.
+    found = page.locator(".turn.assistant > p").nth(1).inner_text()
     page.locator("#text").fill("good night")
     page.locator("#text").press("Enter")
-    expect(written.nth(2).locator("> p")).to_contain_text(f"user: hello | assistant: {found} | user: refuse")
+    expect(written.nth(2).locator("> p")).to_contain_text(
+        f"| user: refuse | assistant: {found} | user: Text: "
+    )
 
 
 def test_a_refusal_is_told_and_the_text_is_kept(page: Page) -> None:
