@@ -80,12 +80,12 @@ faults: $(STAMP)
 	$(MAKE) --jobs 2 --output-sync=target faults-of-engines faults-of-clusters
 
 faults-of-engines: $(STAMP)
-	.venv/bin/python -m pytest -m faults tests/teachers/test_kills.py tests/teachers/test_worker.py \
-	  tests/student/test_training.py $(ARGS)
+	.venv/bin/python -m pytest -m faults tests/teachers/inference/test_kills.py tests/teachers/inference/test_worker.py \
+	  tests/student/training/test_loop.py $(ARGS)
 
 faults-of-clusters: $(STAMP)
-	.venv/bin/python -m pytest -m faults tests/jobs/test_submit.py tests/jobs/test_trials.py tests/jobs/test_nodes.py \
-	  tests/jobs/test_autoscaling.py tests/serve/test_faults.py $(ARGS)
+	.venv/bin/python -m pytest -m faults tests/jobs/execution/test_submit.py tests/jobs/execution/test_nodes.py \
+	  tests/jobs/execution/test_autoscaling.py tests/jobs/sweeps/test_trials.py tests/serve/test_faults.py $(ARGS)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check .

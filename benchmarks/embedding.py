@@ -24,7 +24,7 @@ from scipy.sparse import csr_matrix
 from sentence_transformers import SparseEncoder
 
 from student.config import Kind
-from student.encoder import (
+from student.encoders.encoder import (
     Encoder,
     EncoderSource,
     Side,
@@ -33,10 +33,10 @@ from student.encoder import (
     inner_products,
     load_encoder,
 )
-from student.packaged import PACKAGED, resolve_model
-from student.precision import mixed_precision
-from student.ranking import ranking_metrics, sample_candidates
-from teachers.conversations import CHITCHAT, clean, read
+from student.encoders.packaged import PACKAGED, resolve_model
+from student.encoders.precision import mixed_precision
+from student.evaluation.ranking import ranking_metrics, sample_candidates
+from teachers.corpora.conversations import CHITCHAT, clean, read
 
 MAX_TOKENS, TURNS = 128, 4
 KINDS: tuple[Kind, ...] = ("dense", "sparse")

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from teachers.config import ExamplesConfig, GenerateConfig, VllmTeacher
-from teachers.conversations import CHITCHAT, clean, read
+from teachers.corpora.conversations import CHITCHAT, clean, read
+from teachers.corpora.examples import cut
 from teachers.dataset import read_rows
-from teachers.examples import cut
-from teachers.generation import samples_in_a_batch, sampling, wanted_samples
-from teachers.store import Row
-from teachers.work import write_work
+from teachers.generation.sampling import samples_in_a_batch, sampling, wanted_samples
+from teachers.inference.store import Row
+from teachers.inference.work_files import write_work
 
 THREADS = 2
 
@@ -90,7 +90,7 @@ def raw(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> tuple[
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     from vllm import SamplingParams
 
-    from teachers.engine import Engine
+    from teachers.engines.vllm_engine import Engine
 
     begin = time.perf_counter()
     engine = Engine("teacher", teacher)
@@ -125,7 +125,7 @@ def pipeline(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> t
 
     import ray
 
-    from teachers.worker import run_teacher
+    from teachers.inference.worker import run_teacher
 
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)

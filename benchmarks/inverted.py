@@ -27,8 +27,8 @@ from scipy.sparse import csr_matrix, vstack
 from vectors import real_replies
 
 from serve.inverted import invert
-from student.encoder import EncoderSource, embed_texts, load_encoder
-from student.packaged import resolve_model
+from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
+from student.encoders.packaged import resolve_model
 from student.text import context_text
 
 SIZES, QUICK_SIZES = (20_000, 100_000, 500_000), (5_000, 50_000)

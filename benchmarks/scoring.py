@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from teachers.config import VllmTeacher
-from teachers.conversations import CHITCHAT, clean, read
-from teachers.likelihood import Pair
-from teachers.packaged import model_folder
-from teachers.prompts import PromptFormat
+from teachers.corpora.conversations import CHITCHAT, clean, read
+from teachers.engines.likelihood import Pair
+from teachers.engines.prompts import PromptFormat
+from teachers.engines.weights import model_folder
 
 CANDIDATES = 16
 CONTEXT_TOKENS = (90, 200, 400)
@@ -99,7 +99,7 @@ def measure_vllm(model: str, pairs: dict[int, list[Pair]], rounds: int) -> dict[
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     from vllm import SamplingParams
 
-    from teachers.engine import Engine
+    from teachers.engines.vllm_engine import Engine
 
     engine = Engine("teacher", VllmTeacher(model=model))
     llm = engine._llm

@@ -7,9 +7,9 @@ from vectors import MAX_TOKENS, MODEL, TURNS, Conversation, embed, enlarge, real
 
 from serve.config import IndexConfig
 from serve.index import write_version
-from student.encoder import EncoderSource, student_hash
-from student.onnx_export import MIN_TEXTS, export_student
-from student.packaged import resolve_model
+from student.encoders.encoder import EncoderSource, student_hash
+from student.encoders.packaged import resolve_model
+from student.export.onnx_export import MIN_TEXTS, export_student
 from student.text import context_text
 from teachers.records import RESPONSE_SET
 

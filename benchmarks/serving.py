@@ -60,8 +60,8 @@ def teacher_ms(conversations: list[Conversation], answers: int) -> float:
     """Median milliseconds in which a vLLM teacher writes TOKENS tokens, one conversation at a time."""
     os.environ.update(VLLM_LOGGING_LEVEL="ERROR")
     from teachers.config import GenerateConfig, VllmTeacher
-    from teachers.engine import Engine
-    from teachers.teacher import Prompt
+    from teachers.engines.protocol import Prompt
+    from teachers.engines.vllm_engine import Engine
 
     config = VllmTeacher(model=TEACHER)
     engine, sampling = Engine(TEACHER, config), GenerateConfig(max_tokens=TOKENS)

@@ -80,8 +80,8 @@ def quietly(work: Callable[..., Result], *arguments: Any) -> Result:
 
 def make_model(folder: Path) -> str:
     """The packaged encoder without dropout."""
-    from student.encoder import EncoderSource, load_encoder
-    from student.packaged import resolve_model
+    from student.encoders.encoder import EncoderSource, load_encoder
+    from student.encoders.packaged import resolve_model
 
     encoder = load_encoder(EncoderSource(resolve_model("all-MiniLM-L6-v2"), "dense", MAX_TOKENS))
     config = encoder[0].model.config
@@ -92,7 +92,7 @@ def make_model(folder: Path) -> str:
 
 def real_rows(count: int) -> list[dict[str, Any]]:
     """TARGETS of real contexts, each with its reply and three replies of others, under made-up targets."""
-    from teachers.conversations import CHITCHAT, clean, read
+    from teachers.corpora.conversations import CHITCHAT, clean, read
 
     generator = random.Random(0)
     pairs: dict[str, list[dict[str, str]]] = {}
@@ -146,8 +146,8 @@ def our_config(model: str, workers: int) -> Any:
 
 def in_our_order(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows in the order in which ours takes them."""
-    from student.batches import epoch_batches
     from student.text import context_text
+    from student.training.batches import epoch_batches
 
     by_text = {context_text(row["context"], TURNS): row for row in rows}
 
@@ -243,8 +243,8 @@ def by_bare_loop(model: str, rows: list[dict[str, Any]]) -> Result:
     import torch
     from sentence_transformers import SentenceTransformer
 
-    from student.batches import step_batch
-    from student.losses import distillation_loss
+    from student.training.batches import step_batch
+    from student.training.losses import distillation_loss
 
     torch.set_num_threads(THREADS)
     encoder = SentenceTransformer(model, device="cpu")
@@ -285,8 +285,8 @@ def by_ours(model: str, rows: list[dict[str, Any]], workers: int) -> Result:
     """The whole training stage: Ray Data's rows, Ray Train's workers, DeepSpeed's steps."""
     import ray
 
-    from jobs.cluster import connect
-    from student.training import train_student
+    from jobs.execution.cluster import connect
+    from student.training.loop import train_student
     from teachers.dataset import write_rows
     from teachers.records import EXAMPLES, TARGETS
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from student.encoder import EncoderSource, embed_texts, load_encoder
-from student.packaged import resolve_model
-from student.precision import mixed_precision
+from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
+from student.encoders.packaged import resolve_model
+from student.encoders.precision import mixed_precision
 from student.text import context_text
-from teachers.conversations import CHITCHAT, clean, read
+from teachers.corpora.conversations import CHITCHAT, clean, read
 
 Matrix = NDArray[np.float32]
 Conversation = list[dict[str, str]]

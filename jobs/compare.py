@@ -5,9 +5,9 @@ python jobs/compare.py --config configs/bench.yaml [--results docs/results.md] [
 
 import sys
 
-from jobs.comparison_config import parse_comparison
+from jobs.comparison.config import parse_comparison
 from jobs.config import ConfigError
-from jobs.start import started
+from jobs.execution.session import started
 
 
 def main() -> int:
@@ -27,9 +27,9 @@ def run_comparison(arguments: list[str]) -> int:
     """
     config, options = parse_comparison(arguments)
     with started(config, options.run or options.config.stem) as (run, tracker):
-        from jobs.comparison import Results, comparison
-        from jobs.judging import judge, people_ratings, time_systems
-        from jobs.ladder import (
+        from jobs.comparison.judging import judge, people_ratings, time_systems
+        from jobs.comparison.results import Results, comparison
+        from jobs.comparison.systems import (
             base_job,
             check_systems,
             first_student,
@@ -37,7 +37,7 @@ def run_comparison(arguments: list[str]) -> int:
             out_of_domain,
             run_systems,
         )
-        from jobs.published import check_document, publish
+        from jobs.reports.publish import check_document, publish
 
         # What can be wrong is looked at before hours are spent.
         check_systems(config)

@@ -21,8 +21,8 @@ def main() -> int:
     parser.add_argument("--encoder", choices=get_args(Backend), default="auto")
     options = parser.parse_args()
 
-    from jobs.cluster import connect
-    from jobs.run_directory import newest_run
+    from jobs.execution.cluster import connect
+    from jobs.execution.run_directory import newest_run
 
     location = options.run or newest_run(Path("runs"))
     if location is None:

@@ -6,7 +6,7 @@ python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5
 import sys
 
 from jobs.config import STAGES, ConfigError, parse
-from jobs.start import started, trial_name
+from jobs.execution.session import started, trial_name
 
 
 def main() -> int:
@@ -27,9 +27,9 @@ def run_job(arguments: list[str]) -> int:
     config, options = parse(arguments)
     location = options.run or trial_name() or options.config.stem
     with started(config, location) as (run, tracker):
-        from jobs import stages
-        from jobs.job import Job
-        from jobs.report import print_timings
+        from jobs.distillation import stages
+        from jobs.execution.job import Job
+        from jobs.reports.terminal import print_timings
 
         job = Job(config, run, tracker)
         for stage in STAGES[: STAGES.index(options.until) + 1]:
@@ -48,7 +48,7 @@ def serve_run(run: str, port: int) -> None:
     Raises:
         ValueError: see `deploy`.
     """
-    from jobs.cluster import is_joined
+    from jobs.execution.cluster import is_joined
     from serve.config import ServeConfig
     from serve.deployment import deploy, run_until_interrupted
 

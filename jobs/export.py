@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jobs.run_directory import RunDirectory
+    from jobs.execution.run_directory import RunDirectory
 
 _MAX_TEXTS = 200
 
@@ -26,7 +26,7 @@ def main() -> int:
 
     import pyarrow.fs
 
-    from jobs.run_directory import RunDirectory, newest_run
+    from jobs.execution.run_directory import RunDirectory, newest_run
     from teachers.dataset import open_uri
 
     location = options.run or newest_run(Path("runs"))
@@ -53,9 +53,9 @@ def export(run: "RunDirectory") -> None:
     from pydantic import ValidationError
 
     from student.config import StudentConfig
-    from student.encoder import student_hash
-    from student.onnx_encoder import MANIFEST
-    from student.onnx_export import export_student
+    from student.encoders.encoder import student_hash
+    from student.export.onnx_encoder import MANIFEST
+    from student.export.onnx_export import export_student
     from student.text import context_text
     from teachers.dataset import local_folder, read_rows
 

@@ -6,8 +6,8 @@ python jobs/search.py --config configs/search.yaml [--results docs/results.md] [
 import sys
 
 from jobs.config import ConfigError
-from jobs.search_config import parse_search
-from jobs.start import started
+from jobs.conversational_search.config import parse_search
+from jobs.execution.session import started
 
 
 def main() -> int:
@@ -27,12 +27,12 @@ def run_search(arguments: list[str]) -> int:
     """
     config, options = parse_search(arguments)
     with started(config, options.run or options.config.stem) as (run, tracker):
-        from jobs import search_stages
-        from jobs.job import Job
-        from jobs.published import check_document, publish
-        from jobs.report import print_timings
-        from jobs.search_evaluation import evaluate
-        from jobs.search_report import search_comparison
+        from jobs.conversational_search import stages as search_stages
+        from jobs.conversational_search.evaluation import evaluate
+        from jobs.conversational_search.report import search_comparison
+        from jobs.execution.job import Job
+        from jobs.reports.publish import check_document, publish
+        from jobs.reports.terminal import print_timings
 
         check_document(options.results, options.config.stem)
 

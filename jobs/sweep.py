@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from jobs.config import ConfigError, JobConfig, option_parser, parse_as
-from jobs.start import started
-from jobs.sweep_config import read_sweep
+from jobs.execution.session import started
+from jobs.sweeps.config import read_sweep
 
 
 def main() -> int:
@@ -32,10 +32,10 @@ def run_sweep(arguments: list[str]) -> int:
     sweep = read_sweep(options.sweep, config)
     name = options.run or f"sweep-{options.config.stem}"
     with started(config, name, stops_trainings=sweep.early_terminate is not None) as (run, tracker):
-        from jobs.ladder import teachers_work
-        from jobs.run_directory import key_of
-        from jobs.sweep_page import write_report
-        from jobs.trials import in_words, run_trials
+        from jobs.comparison.systems import teachers_work
+        from jobs.execution.run_directory import key_of
+        from jobs.sweeps.page import write_report
+        from jobs.sweeps.trials import in_words, run_trials
 
         base = teachers_work(config, run, tracker)
         wanted = key_of(base.keys["targets"], config.student.model_dump(), sweep.model_dump())

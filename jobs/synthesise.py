@@ -6,8 +6,8 @@ python jobs/synthesise.py --config configs/synthesise.yaml [--synthesis.conversa
 import sys
 
 from jobs.config import ConfigError
-from jobs.start import started
-from jobs.synthesis_config import parse_synthesis
+from jobs.execution.session import started
+from jobs.synthesis.config import parse_synthesis
 
 
 def main() -> int:
@@ -27,11 +27,11 @@ def run_synthesis(arguments: list[str]) -> int:
     """
     config, options = parse_synthesis(arguments)
     with started(config, options.run or options.config.stem) as (run, tracker):
-        from jobs import synthesis_stages
-        from jobs.job import Job
-        from jobs.report import print_timings
-        from jobs.search_stages import documents
-        from teachers.plans import graph_of
+        from jobs.conversational_search.stages import documents
+        from jobs.execution.job import Job
+        from jobs.reports.terminal import print_timings
+        from jobs.synthesis import stages as synthesis_stages
+        from teachers.synthesis.plans import graph_of
 
         # Read once: an edit while the job runs is of the next one.
         job, graph = Job(config, run, tracker), graph_of(config.synthesis)

@@ -61,5 +61,5 @@ class ChatEndpoint:
 
 
 def grounded_in(document: str, question: str) -> str:
-    """The message that shows a document with a question, as `jobs/grounded.py` has generators learn it."""
+    """The message that shows a document with a question, as generators learn it."""
     return f"Text: {document}\n\n{question}"

@@ -33,8 +33,8 @@ class EndpointConfig(BaseModel):
     system_prompt: str | None = None
     """Sent before the conversation."""
     grounded: bool = False
-    """Whether the best text found is sent with the last message, as `jobs/grounded.py` has its generator
-    learn to read it."""
+    """Whether the best text found is sent with the last message, as a generator of
+    `jobs/compare_training_sets.py` learns to read it."""
     context_turns: int | None = Field(default=None, ge=1)
     """Newest turns of the conversation that are sent; all where none is given."""
     max_tokens: int | None = Field(default=None, ge=1)

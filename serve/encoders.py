@@ -17,7 +17,7 @@ from sentence_transformers import SparseEncoder
 from serve.config import Backend
 from serve.folders import file_exists
 from serve.index import Index
-from student.encoder import TASKS, Encoder, EncoderSource, Side, Vectors, load_encoder, prompt_of
+from student.encoders.encoder import TASKS, Encoder, EncoderSource, Side, Vectors, load_encoder, prompt_of
 from teachers.dataset import local_folder
 
 
@@ -64,7 +64,7 @@ class OnnxEncoder:
     """The student as `jobs/export.py` wrote it; its files are in memory once it is made."""
 
     def __init__(self, export: str, precision: str, threads: int) -> None:
-        from student import onnx_encoder
+        from student.export import onnx_encoder
 
         with tempfile.TemporaryDirectory(prefix="rejoinder-onnx-") as scratch:
             folder = local_folder(export, Path(scratch))
@@ -110,7 +110,7 @@ def _export(run: str, student: str) -> str | None:
     """The folder of a student's complete export, if ONNX Runtime is there to read it."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    from student.onnx_encoder import MANIFEST
+    from student.export.onnx_encoder import MANIFEST
 
     folder = f"{run}/onnx/{student}"
     return folder if file_exists(f"{folder}/{MANIFEST}") else None

@@ -21,7 +21,7 @@ from serve.dense import DenseIndex, choose_kind, read_dense, write_dense
 from serve.folders import copy_folder
 from serve.inverted import InvertedIndex, invert, read_postings, write_postings
 from serve.versions import METADATA_FILE, folder_of
-from student.encoder import EncoderSource, Tally, Vectors, student_hash, texts_to_vectors
+from student.encoders.encoder import EncoderSource, Tally, Vectors, student_hash, texts_to_vectors
 from teachers.dataset import local_folder
 
 RESPONSES_FILE = "responses.arrow"

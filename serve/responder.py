@@ -15,7 +15,7 @@ from serve.diversity import maximal_marginal_relevance
 from serve.encoders import TextEncoder
 from serve.index import Index
 from serve.inverted import Rows, Scores
-from student.encoder import Side, Vectors, inner_products
+from student.encoders.encoder import Side, Vectors, inner_products
 from student.text import context_text
 
 SOURCES = ("gold", "generated", "added")

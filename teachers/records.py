@@ -13,10 +13,10 @@ MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 SPLITS = ("train", "validation", "test", "test_by_sender")
 SOURCES = ("gold", "generated", "retrieved", "random")
 
-# Writes: teachers.documents. Reads: all of search. A document has one row, in the corpus's order.
+# Writes: teachers.corpora.documents. Reads: all of search. A document has one row, in the corpus's order.
 DOCUMENTS = pa.schema([("doc_id", pa.string()), ("text", pa.string())])
 
-# Writes: teachers.questions. Reads: all of search.
+# Writes: teachers.corpora.questions. Reads: all of search.
 # No conversation is in two splits. A search for a question leaves out the documents in `ignored`.
 QUESTIONS = pa.schema(
     [
@@ -31,14 +31,14 @@ QUESTIONS = pa.schema(
     ]
 )
 
-# Writes: teachers.rewriting, one dataset per teacher. Reads: student.pools.
+# Writes: teachers.generation.rewriting, one dataset per teacher. Reads: student.retrieval.pools.
 # The query that a teacher would search with, in the order of QUESTIONS.
 REWRITES = pa.schema([("question_id", pa.string()), ("query", pa.string())])
 
-# Writes: teachers.conversations. Reads: teachers.examples.
+# Writes: teachers.corpora.conversations. Reads: teachers.corpora.examples.
 CONVERSATIONS = pa.schema([("conversation_id", pa.string()), ("messages", pa.list_(MESSAGE))])
 
-# Writes: teachers.examples. Reads: every later stage.
+# Writes: teachers.corpora.examples. Reads: every later stage.
 # One row per (context, reply); no conversation is in two splits, and no test or validation reply
 # equals a training reply.
 EXAMPLES = pa.schema(
@@ -51,7 +51,7 @@ EXAMPLES = pa.schema(
     ]
 )
 
-# Writes: teachers.plans. Reads: teachers.synthesis.
+# Writes: teachers.synthesis.plans. Reads: teachers.synthesis.writer.
 # A conversation that is to be written: a path through the graph, about passages of one document.
 PLANS = pa.schema(
     [
@@ -78,7 +78,7 @@ PLANS = pa.schema(
     ]
 )
 
-# Writes: teachers.synthesis. Reads: jobs.synthesis_stages, jobs.coverage.
+# Writes: teachers.synthesis.writer. Reads: jobs.synthesis.stages, jobs.synthesis.coverage.
 # A plan and what came of it. Turn i has message i; what is set aside has messages as far as it came.
 SYNTHESISED = pa.schema(
     [
@@ -111,15 +111,15 @@ SYNTHESISED = pa.schema(
 # Writes: any stage that sets input aside. Reads: people.
 REJECTED = pa.schema([("origin", pa.string()), ("row", pa.string()), ("reason", pa.string())])
 
-# Writes: teachers.finetuning. Reads: student.language_model.
+# Writes: teachers.generation.finetuning. Reads: student.training.language_model.
 # A conversation as its teacher reads it, context and reply; all sequences begin with the same `num_known`
 # tokens (system prompt, template), of which there is nothing to learn.
 SEQUENCES = pa.schema([("split", pa.string()), ("tokens", pa.list_(pa.int32())), ("num_known", pa.int32())])
 
 # The store, shared by runs: what a teacher made, once, in a folder of its own for each teacher and its
-# settings. A key is `teachers.store.content_key` of what the row answers. A row with an `error` broke
+# settings. A key is the store's `content_key` of what the row answers. A row with an `error` broke
 # the teacher, also when tried alone; its other values are null.
-# Writes: teachers.generation. Reads: teachers.responses.
+# Writes: teachers.generation.sampling. Reads: teachers.generation.responses.
 SAMPLES = pa.schema(
     [
         ("key", pa.string()),  # of context, system prompt and number of the sample
@@ -129,7 +129,7 @@ SAMPLES = pa.schema(
     ]
 )
 
-# Writes: teachers.scoring. Reads: teachers.scoring, which aligns them with a run's candidates.
+# Writes: teachers.scoring.pair_scores. Reads: the same, which aligns them with a run's candidates.
 # The pair of a response and the empty context gives the response's prior.
 PAIR_SCORES = pa.schema(
     [
@@ -142,7 +142,7 @@ PAIR_SCORES = pa.schema(
     ]
 )
 
-# Writes: teachers.responses, one dataset per teacher. Reads: teachers.candidates.
+# Writes: teachers.generation.responses, one dataset per teacher. Reads: teachers.scoring.candidates.
 RESPONSES = pa.schema(
     [
         ("example_id", pa.string()),
@@ -150,7 +150,7 @@ RESPONSES = pa.schema(
     ]
 )
 
-# Writes: student.retrieval. Reads: teachers.candidates.
+# Writes: student.retrieval.neighbours. Reads: teachers.scoring.candidates.
 # The nearest training replies to a training context, best first, never the example's own.
 NEIGHBOURS = pa.schema([("example_id", pa.string()), ("replies", pa.list_(pa.string()))])
 
@@ -158,7 +158,7 @@ CANDIDATE = pa.struct(
     [("text", pa.string()), ("source", pa.string()), ("teacher", pa.string())]
 )  # `teacher` is null unless the source is `generated`
 
-# Writes: teachers.candidates. Reads: teachers.scoring, teachers.targets.
+# Writes: teachers.scoring.candidates. Reads: teachers.scoring.pair_scores, teachers.scoring.targets.
 # Candidate 0 is the gold reply; texts are distinct within a row.
 CANDIDATES = pa.schema(
     [
@@ -170,8 +170,8 @@ CANDIDATES = pa.schema(
     ]
 )
 
-# Writes: teachers.scoring, one dataset per teacher, rows with `for_teachers` only.
-# Reads: teachers.targets. Log-likelihoods are sums over the response's tokens in nats and include
+# Writes: teachers.scoring.pair_scores, one dataset per teacher, rows with `for_teachers` only.
+# Reads: teachers.scoring.targets. Log-likelihoods are sums over the response's tokens in nats and include
 # the end-of-turn token. A generative teacher's `similarity` is null, a retriever's `log_likelihood`,
 # `prior` and `tokens`; where all are null the teacher could not score this candidate.
 SCORES = pa.schema(
@@ -185,7 +185,7 @@ SCORES = pa.schema(
     ]
 )
 
-# Writes: teachers.targets. Reads: student.training, student.evaluation, serve.index.
+# Writes: teachers.scoring.targets. Reads: student.training.loop, student.evaluation, serve.index.
 # `target_probs` [K] sums to one; null: no teacher scored this row, it teaches by its gold reply.
 TARGETS = pa.schema(
     [
@@ -197,7 +197,8 @@ TARGETS = pa.schema(
     ]
 )
 
-# Writes: student.evaluation. Reads: jobs.comparison. How one model did on one held-out context.
+# Writes: student.evaluation.response_ranking. Reads: jobs.comparison.results.
+# How one model did on one held-out context.
 MEASURED = pa.schema(
     [
         ("set", pa.string()),  # a split, or `out_of_domain`
@@ -209,7 +210,7 @@ MEASURED = pa.schema(
     ]
 )
 
-# Writes: jobs.stages as a dataset, and serve.index beside the vectors, where row i is vector i.
+# Writes: jobs.distillation.stages as a dataset, and serve.index beside the vectors, where row i is vector i.
 RESPONSE_SET = pa.schema(
     [
         ("response_id", pa.string()),

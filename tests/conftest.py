@@ -8,7 +8,8 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("WANDB_MODE", "offline")
 # Ray Train takes a worker's report at each look: every 2 s, where tiny students take many steps a second.
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
-os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # as on every machine of its own, see jobs.cluster
+# As on every machine of its own, see jobs.execution.cluster.
+os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
 # Replicas have the environment that Ray was started with.
 ADMIN_KEY = os.environ["REJOINDER_ADMIN_KEY"] = "for tests"
 
@@ -21,7 +22,12 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 # These files read the run of the tiny job, which takes minutes.
-_READ_THE_RUN = {f"tests/jobs/test_{name}.py" for name in ("compare", "distill", "export", "sweep")}
+_READ_THE_RUN = {
+    "tests/jobs/comparison/test_compare.py",
+    "tests/jobs/distillation/test_distill.py",
+    "tests/jobs/sweeps/test_sweep.py",
+    "tests/jobs/test_export.py",
+}
 
 
 class ByWhatTheyShare(LoadScopeScheduling):

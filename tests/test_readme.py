@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from jobs.config import JobConfig
-from jobs.grounded_config import GroundedConfig
-from jobs.search_config import SearchConfig
-from jobs.synthesis_config import SynthesisJobConfig
+from jobs.conversational_search.config import SearchConfig
+from jobs.synthesis.config import SynthesisJobConfig
+from jobs.training_sets.config import GroundedConfig
 from teachers.config import EndpointTeacher, SimilarityTeacher, VllmTeacher
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from teachers.conversations import CHITCHAT, clean, read
+from teachers.corpora.conversations import CHITCHAT, clean, read
 from tests.jobs.running import run_job
 from tests.tiny_models import make_sparse_student, make_student, make_teacher
 

@@ -8,12 +8,12 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from jobs.comparison_config import parse_comparison
+from jobs.comparison.config import parse_comparison
 from jobs.config import ConfigError, parse
-from jobs.grounded_config import parse_grounded
-from jobs.search_config import parse_search
-from jobs.sweep_config import read_sweep
-from jobs.synthesis_config import parse_synthesis
+from jobs.conversational_search.config import parse_search
+from jobs.sweeps.config import read_sweep
+from jobs.synthesis.config import parse_synthesis
+from jobs.training_sets.config import parse_grounded
 from serve.config import ServeConfig
 
 LOCAL = ["--config", "configs/local.yaml"]

@@ -9,7 +9,7 @@ import pytest
 
 from jobs import export
 from student.config import StudentConfig
-from student.encoder import student_hash
+from student.encoders.encoder import student_hash
 from teachers.dataset import write_rows
 from teachers.records import EXAMPLES
 from tests.tiny_models import make_student

@@ -20,7 +20,7 @@ from serve.ingress import free_port
 from serve.response_set import response_set
 from serve.versions import check_version, folder_of
 from student.config import Kind
-from student.encoder import EncoderSource
+from student.encoders.encoder import EncoderSource
 from teachers.records import TARGETS
 from tests.tiny_models import make_sparse_student, make_student
 

@@ -10,7 +10,7 @@ import sys
 
 from ray import serve as ray_serve
 
-from jobs.cluster import connect
+from jobs.execution.cluster import connect
 from serve.config import ServeConfig
 from serve.deployment import deploy
 

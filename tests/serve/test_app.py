@@ -18,7 +18,7 @@ from serve.config import EndpointConfig, IndexConfig, ServeConfig
 from serve.deployment import build
 from serve.index import load_index, write_index
 from serve.response_set import response_id
-from student.encoder import EncoderSource
+from student.encoders.encoder import EncoderSource
 from tests.conftest import ADMIN_KEY
 from tests.serve.conftest import version_folder
 

@@ -16,7 +16,7 @@ from serve.config import IndexConfig
 from serve.gate import ADMIN_KEY, KEY
 from serve.index import load_index, write_index
 from serve.ingress import free_port
-from student.encoder import EncoderSource
+from student.encoders.encoder import EncoderSource
 from tests.ray_head import BIN, REPOSITORY, RayHead, ray_head, wait
 from tests.serve.conftest import version_folder
 

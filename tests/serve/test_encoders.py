@@ -11,7 +11,7 @@ from serve.encoders import OnnxEncoder, TorchEncoder, load_text_encoder
 from serve.index import Index, load_index
 from serve.inverted import Scores
 from serve.responder import Responder
-from student.onnx_export import export_student
+from student.export.onnx_export import export_student
 from tests.serve.conftest import version_folder
 
 CONVERSATIONS = [[{"role": "user", "content": text}] for text in ("hello", "how are you", "never cook fish")]

@@ -20,7 +20,7 @@ import pytest
 from serve.config import IndexConfig
 from serve.index import load_index, write_index
 from serve.ingress import free_port
-from student.encoder import EncoderSource
+from student.encoders.encoder import EncoderSource
 from tests.conftest import ADMIN_KEY
 from tests.serve.conftest import version_folder
 

@@ -12,7 +12,7 @@ from serve.index import load_index, write_index
 from serve.inverted import InvertedIndex
 from serve.response_set import response_set
 from serve.versions import check_version, versions
-from student.encoder import EncoderSource, embed_texts, load_encoder
+from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
 from teachers.records import RESPONSE_SET
 from tests.serve.conftest import version_folder
 

@@ -1,0 +1,140 @@
+"""Where a run's numbers go: the training history in the run directory, and Weights & Biases.
+
+Both only observe: neither can stop a run.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import wandb
+from pyarrow.fs import FileType
+from ray.train import Checkpoint, UserCallback
+from ray.train.v2.api.context import TrainContext
+
+from jobs.execution.run_directory import RunDirectory
+from jobs.execution.session import trial_name
+from teachers.dataset import open_uri
+
+
+class History(UserCallback):
+    """Keeps what the training workers report as JSON Lines; runs on Ray Train's controller."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        filesystem, path = open_uri(uri)
+        found = filesystem.get_file_info(path).type == FileType.File
+        self._lines = filesystem.open_input_stream(path).read().decode().splitlines() if found else []
+
+    def after_report(
+        self, run_context: TrainContext, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None
+    ) -> None:
+        """Rewrites the file, since object stores cannot append; metrics are rank 0's.
+
+        Steps that are taken again, from the last checkpoint on, replace those that were lost.
+        """
+        kept = [line for line in self._lines if json.loads(line)["step"] < metrics[0]["step"]]
+        self._lines = [*kept, json.dumps(metrics[0])]
+        filesystem, path = open_uri(self._uri)
+        with filesystem.open_output_stream(path) as stream:
+            stream.write("\n".join(self._lines).encode())
+
+
+class Tracker:
+    """One W&B run, offline unless WANDB_MODE is set; begun with the first metric. No project, no run."""
+
+    def __init__(
+        self, project: str | None, folder: str, config: dict[str, Any], group: str | None = None
+    ) -> None:
+        self._settings: dict[str, Any] = {
+            "project": project,
+            "dir": folder,
+            "config": config,
+            "group": group,
+        }
+        self._run: Any = None
+
+    def log(self, metrics: dict[str, Any]) -> None:
+        if self._settings["project"] is not None:
+            self._attempt(lambda: self._started().log(metrics))
+
+    def log_tables(self, tables: Mapping[str, tuple[list[str], list[list[Any]]]]) -> None:
+        """Tables by name: columns and rows of plain cells."""
+
+        def send() -> None:
+            found = {
+                name: wandb.Table(columns=columns, data=rows) for name, (columns, rows) in tables.items()
+            }
+            self._started().log(found)
+
+        if self._settings["project"] is not None:
+            self._attempt(send)
+
+    def finish(self) -> None:
+        if self._run is not None:
+            self._attempt(self._run.finish)
+
+    def _started(self) -> Any:
+        if self._run is None:
+            if trial_name() is None:  # an agent of W&B's has a server
+                os.environ.setdefault("WANDB_MODE", "offline")
+            os.environ.setdefault("WANDB_SILENT", "true")
+            self._run = wandb.init(**self._settings)
+        return self._run
+
+    def _attempt(self, send: Callable[[], object]) -> None:
+        try:
+            send()
+        except Exception as error:  # a sink: whatever is wrong with it, the job goes on
+            print(f"  W&B: {error}")
+
+
+class TrainingReports:
+    """Reads the training history that the controller writes, for progress and tracking."""
+
+    def __init__(self, run: RunDirectory, history: tuple[str, ...], tracker: Tracker) -> None:
+        self._run = run
+        self._history = history
+        self._tracker = tracker
+        self._logged = 0
+        self._newest: dict[str, Any] = {}
+
+    @property
+    def uri(self) -> str:
+        """Where the history lies."""
+        return self._run.at(*self._history)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All reports, oldest first."""
+        return [json.loads(line) for line in (self._run.read_text(*self._history) or "").splitlines()]
+
+    def total_steps(self) -> int:
+        """0 until the first report."""
+        return int(self._newest.get("steps", 0))
+
+    def steps_done(self) -> int:
+        """Steps of the newest report."""
+        self._newest = next(reversed(self.lines()), {})
+        return int(self._newest.get("step", 0))
+
+    def losses(self) -> str:
+        """The newest report's losses, for the progress line."""
+        names = ("loss", "cross_entropy", "kl", "context_terms", "response_terms")
+        return ", ".join(
+            f"{name.replace('_', ' ')} {self._newest[name]:.4g}" for name in names if name in self._newest
+        )
+
+    def validations(self) -> str | None:
+        """A line about the validations since the last call; hands all new reports to the tracker."""
+        new = [line for line in self.lines() if line["step"] > self._logged]
+        self._logged = max((line["step"] for line in new), default=self._logged)
+        for line in new:
+            self._tracker.log({f"train/{name}": value for name, value in line.items()})
+        validated = [line for line in new if "validation_loss" in line]
+        if not validated:
+            return None
+        last = validated[-1]
+        names = {"validation_mrr": "MRR", "validation_hits@1/20": "hits@1/20", "validation_loss": "loss"}
+        shown = [f"{title} {last[name]:.3f}" for name, title in names.items() if name in last]
+        return f"validation at step {last['step']}: {', '.join(shown)}"

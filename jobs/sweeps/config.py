@@ -1,0 +1,184 @@
+"""A sweep's file, in W&B's format, as `wandb sweep` reads it: the part of it that Ray Tune follows, too."""
+
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from jobs.comparison.config import SHARED_KEYS
+from jobs.config import ConfigError, JobConfig
+
+_BRANCHES = ("targets.", "student.")
+_VALIDATED = ("mrr", "hits@1/20", "loss", "context_terms", "response_terms", "flops")
+Method = Literal["grid", "random", "bayes"]
+
+
+class Parameter(BaseModel):
+    """The values of one dotted key."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    value: Any = None
+    """The same in every trial."""
+    values: list[Any] | None = Field(None, min_length=1)
+    """One of these."""
+    min: float | None = None
+    """With `max`: any number from here."""
+    max: float | None = None
+    """Up to here."""
+    distribution: (
+        Literal["constant", "categorical", "uniform", "int_uniform", "log_uniform_values"] | None
+    ) = None
+    """Of the numbers; where not given, whole ones if `min` and `max` are whole."""
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        said = [self.value is not None, self.values is not None, self.min is not None or self.max is not None]
+        if sum(said) != 1:
+            raise ValueError("wanted is one of `value`, `values`, or `min` and `max`")
+        if self.values and len(set(map(repr, self.values))) < len(self.values):
+            raise ValueError("values has one of them twice")
+        if said[2]:
+            if self.min is None or self.max is None or self.min >= self.max:
+                raise ValueError("min has to be below max")
+            if self.distribution == "log_uniform_values" and self.min <= 0:
+                raise ValueError("min has to be above 0")
+            if self.distribution in ("constant", "categorical"):
+                raise ValueError(f"{self.distribution} goes with `value` or `values`")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its numbers are whole ones, as W&B takes them."""
+        if self.distribution is not None:
+            return self.distribution == "int_uniform"
+        return self.min is not None and self.max is not None and self.min % 1 == self.max % 1 == 0
+
+
+class Metric(BaseModel):
+    """What a trial is judged by."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    goal: Literal["maximize", "minimize"]
+
+
+class EarlyTermination(BaseModel):
+    """The validations, by number, at which a trial goes on only if it is among the best 1/`eta` of those that
+    came so far."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    type: Literal["hyperband"]
+    min_iter: int | None = Field(None, ge=1)
+    """The first of them; the next is `eta` times as late, and so on without an end."""
+    max_iter: int | None = Field(None, ge=1)
+    """With `s`: the last of them is 1/`eta` of it, the one before 1/`eta` of that."""
+    s: int | None = Field(None, ge=1)
+    """With `max_iter`: how many there are."""
+    eta: float = Field(3, gt=1)
+    """The default is W&B's."""
+    strict: Literal[False] = False
+    """W&B's strict mode is not followed."""
+
+    @model_validator(mode="after")
+    def _has_a_first(self) -> Self:
+        if (self.max_iter is None) != (self.s is None) or (self.min_iter is None) == (self.max_iter is None):
+            raise ValueError("wanted is `min_iter`, or `max_iter` with `s`")
+        if self.first < 1:
+            raise ValueError(f"max_iter / eta ** s is {self.first:.2g}, which is before the first validation")
+        return self
+
+    @property
+    def first(self) -> float:
+        """The first validation at which trials are stopped."""
+        if self.max_iter is None or self.s is None:
+            return float(self.min_iter or 1)
+        return float(self.max_iter / self.eta**self.s)
+
+    @property
+    def last(self) -> float | None:
+        """The last one, if there is a last."""
+        return None if self.max_iter is None else self.max_iter / self.eta
+
+
+class SweepConfig(BaseModel):
+    """The sweep. What only W&B's agent reads, such as `command`, is let pass."""
+
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+    name: str = "sweep"
+    """The group of the trials' W&B runs."""
+    method: Method
+    """All combinations, drawn ones, or such as were good so far suggest (Optuna)."""
+    metric: Metric
+    run_cap: int = Field(10, ge=1)
+    """Trials, where the method is not `grid`."""
+    early_terminate: EarlyTermination | None = None
+    """Where given, trials that lag behind are stopped."""
+    parameters: dict[str, Parameter] = Field(min_length=1)
+
+    @field_validator("metric")
+    @classmethod
+    def _is_of_the_validation(cls, metric: Metric) -> Metric:
+        if metric.name not in {f"train/validation_{name}" for name in _VALIDATED}:
+            raise ValueError(f"{metric.name!r} is none of the validation's: train/validation_mrr, for one")
+        return metric
+
+    @model_validator(mode="after")
+    def _a_grid_has_values(self) -> Self:
+        for key, parameter in self.parameters.items():
+            if self.method == "grid" and parameter.min is not None:
+                raise ValueError(f"parameters.{key}: a grid needs `values`")
+            if not key.startswith(_BRANCHES) or key in SHARED_KEYS:
+                raise ValueError(
+                    f"parameters.{key}: wanted are keys of targets and student, which ask no teacher"
+                )
+        return self
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the same settings may be drawn twice."""
+        drawn = self.parameters.values()
+        return self.method != "grid" and all(one.min is None or one.is_whole for one in drawn)
+
+    @property
+    def num_trials(self) -> int:
+        """How many trials there are."""
+        if self.method != "grid":
+            return self.run_cap
+        return prod(len(parameter.values or [0]) for parameter in self.parameters.values())
+
+
+def read_sweep(file: Path, config: JobConfig) -> SweepConfig:
+    """The sweep of a file, for a job's config.
+
+    Raises:
+        ConfigError: it is missing or wrong, or one of its values is wrong for the config.
+    """
+    try:
+        sweep = SweepConfig(**yaml.safe_load(file.read_text()))
+    except OSError as error:
+        raise ConfigError(f"--sweep {file}: {error.strerror}") from None
+    except (yaml.YAMLError, TypeError) as error:
+        raise ConfigError(f"--sweep {file}: " + " ".join(str(error).split())) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"--sweep {file}: " + (f"{where}: {message}" if where else message)) from None
+    if sweep.method == "bayes" and find_spec("optuna") is None:
+        raise ConfigError(f"--sweep {file}: method: bayes needs Optuna, of the extra `sweep`")
+    for key, parameter in sweep.parameters.items():
+        ends = [parameter.min, parameter.max] if parameter.min is not None else [parameter.value]
+        for value in parameter.values or ends:
+            whole = parameter.is_whole and value is not None
+            try:
+                config.changed({key: int(value) if whole else value})  # type: ignore[arg-type]
+            except ConfigError as error:
+                raise ConfigError(f"--sweep {file}: parameters.{error}") from None
+    return sweep

@@ -1,0 +1,52 @@
+"""The report of a sweep: one page with parallel coordinates and a table, and the same figures as JSON."""
+
+from pathlib import Path
+from typing import Any
+
+import plotly.io
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from jobs.execution.run_directory import RunDirectory, circumstances
+from jobs.reports.comparison_page import TEMPLATES
+from jobs.sweeps.config import SweepConfig
+from jobs.sweeps.parallel_coordinates import BEST_COLOUR, least_and_most_px, parallel_coordinates, shown
+from jobs.sweeps.trials import in_words
+
+_CONFIG = {"responsive": True, "displayModeBar": False}
+
+
+def write_report(run: RunDirectory, sweep: SweepConfig, trials: list[dict[str, Any]]) -> None:
+    """Writes `report/sweep.json` and `report/sweep.html` of the trials, best first."""
+    run.write_json(
+        {"sweep": sweep.model_dump(mode="json"), "trials": trials, **circumstances()}, "report", "sweep.json"
+    )
+    run.write_text(sweep_page(sweep, trials), "report", "sweep.html")
+
+
+def sweep_page(sweep: SweepConfig, trials: list[dict[str, Any]]) -> str:
+    """The page."""
+    environment = Environment(loader=FileSystemLoader([Path(__file__).parent, TEMPLATES]), autoescape=True)
+    environment.filters["shown"] = shown
+    scored = [trial for trial in trials if trial["score"] is not None]
+    return environment.get_template("sweep.html.j2").render(
+        sweep=sweep,
+        trials=trials,
+        keys=list(sweep.parameters),
+        best=in_words(scored[0]["changes"]) if scored else None,
+        chart=_chart(sweep, scored),
+        best_colour=BEST_COLOUR,
+        plotly_js=Markup(get_plotlyjs()),
+        circumstances=circumstances(),
+    )
+
+
+def _chart(sweep: SweepConfig, trials: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Parallel coordinates, and how wide they may be; None where there is nothing to compare."""
+    figure = parallel_coordinates(sweep, trials)
+    if figure is None:
+        return None
+    least_px, most_px = least_and_most_px(figure)
+    html = plotly.io.to_html(figure, config=_CONFIG, include_plotlyjs=False, full_html=False, div_id="trials")
+    return {"html": Markup(html), "least_px": least_px, "most_px": most_px}

@@ -1,0 +1,219 @@
+"""The trials of a sweep, by Ray Tune. Each branches off a base run after its teachers' work, trains a student
+with other settings, and reports its validations.
+
+    RUN/trials/KEY     of what was changed: what differs from the base, and the student
+"""
+
+import time
+from functools import partial
+from math import ceil
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.tune.search.optuna import OptunaSearch
+
+from jobs.comparison.systems import branch, make_targets
+from jobs.distillation import stages
+from jobs.execution.job import Job
+from jobs.execution.run_directory import key_of
+from jobs.execution.tracking import Tracker
+from jobs.sweeps.config import Parameter, SweepConfig
+from teachers.dataset import absolute, read_rows
+
+_SEED = 0
+_NO_LAST = 1e9
+"""Validations that no training has."""
+_WAITING = {"CPU": 0.01}
+"""Of a trial's own process, which waits for its training; Ray Tune wants a resource to be named."""
+_KILLED_WITHIN_S = 5
+"""How long what a stopped trial has started may outlive it: Ray gives it 0.2 s."""
+
+
+class _Validations(TuneReportCallback):
+    """Hands the reports that have a validation to Ray Tune; runs on Ray Train's controller."""
+
+    def __init__(self, every_steps: int) -> None:
+        super().__init__()
+        self._every_steps = every_steps
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        for validation in _validations(metrics[:1], self._every_steps):
+            super().after_report(run_context, [validation], None)
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Where a trial is stopped, this controller is killed a moment after its workers. Were it to replace
+        them in between, their CPUs would stay reserved: Ray Train's cleaner is told of them at the end of
+        their start.
+        """
+        time.sleep(_KILLED_WITHIN_S)
+
+    def wait(self) -> None:
+        """Until Ray Tune has taken all: a report that the trial's own process made before that would fill the
+        place that the last of these needs, and the trial would hang.
+        """
+        while not self._training_actor_item_queue.empty():
+            time.sleep(0.1)
+
+
+class _Lines(tune.Callback):
+    """A line for each trial that ends."""
+
+    def __init__(self, sweep: SweepConfig) -> None:
+        self._sweep, self._ended = sweep, 0
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        scores = trial.metric_analysis.get(self._sweep.metric.name)
+        if scores is None:
+            self._say(trial, "no validation")
+            return
+        best = scores["max" if self._sweep.metric.goal == "maximize" else "min"]
+        early = "" if trial.last_result.get("trained") else ", stopped early"
+        self._say(trial, f"{self._sweep.metric.name} {best:.4f}{early}")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._say(trial, "failed")
+
+    def _say(self, trial: Any, outcome: str) -> None:
+        self._ended += 1
+        number = f"trial {self._ended} of {self._sweep.num_trials}"
+        print(f"  {number}: {outcome} · {in_words(trial.config)}", flush=True)
+
+
+def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
+    """All trials, best first: `trial`, `changes`, `score` (None where there was none), `validations`,
+    `stopped` (early), `error`. A student that was trained before with the same settings costs nothing.
+
+    Raises:
+        ValueError: there are no validation examples to judge them by.
+    """
+    if not read_rows(base.run.at("examples"), "validation"):
+        raise ValueError("examples: there are none for validation, by which trials are judged")
+    training = base.config.student
+    needed = training.num_workers * training.cpus_per_worker + 1  # for what runs beside them
+    # Trials of the same settings share a folder: the second is to find there what the first has done.
+    at_once = 1 if sweep.may_repeat else max(1, int(ray.cluster_resources().get("CPU", 0) // needed))
+    tuner = tune.Tuner(
+        tune.with_resources(partial(_trial, base=base, group=sweep.name), _WAITING),
+        param_space={key: _space(parameter, sweep) for key, parameter in sweep.parameters.items()},
+        tune_config=tune.TuneConfig(
+            num_samples=1 if sweep.method == "grid" else sweep.run_cap,
+            search_alg=_searcher(sweep, at_once),
+            scheduler=scheduler(sweep),
+        ),
+        run_config=tune.RunConfig(
+            name=f"tune-{int(time.time())}",
+            storage_path=absolute(base.run.at("tune")),
+            verbose=0,
+            callbacks=[_Lines(sweep)],
+        ),
+    )
+    trials = [_ended(result, sweep) for result in tuner.fit()]
+    sign = -1 if sweep.metric.goal == "maximize" else 1
+    return sorted(trials, key=lambda trial: (trial["score"] is None, sign * (trial["score"] or 0)))
+
+
+def in_words(changes: dict[str, Any]) -> str:
+    """As they would be written on the command line."""
+    return " ".join(
+        f"--{key} {value:g}" if isinstance(value, float) else f"--{key} {value}"
+        for key, value in changes.items()
+    )
+
+
+def _trial(changes: dict[str, Any], base: Job, group: str) -> None:
+    """Trains one student; runs in a process that Ray Tune starts."""
+    config = base.config.changed(changes)
+    job = branch(base, config, "trials", key_of(changes))
+    folder = job.run.uri if "://" not in job.run.uri else "."
+    job.tracker = Tracker(config.tracking.project, folder, config.model_dump(mode="json"), group)
+    make_targets(job)
+    # What an earlier attempt has done, so that trials are compared by all of their validations.
+    every_steps = config.student.checkpoint_every_steps
+    for validation in _validations(stages.training_reports(job)[1].lines(), every_steps):
+        tune.report(validation)
+    callback = _Validations(every_steps)
+    job.training_callbacks = [callback]
+    reached = stages.train(job)
+    callback.wait()
+    job.tracker.finish()
+    # Of the best checkpoint. It is no further validation, and has no number.
+    best = {f"train/{name}": value for name, value in reached.items() if name.startswith("validation_")}
+    tune.report({**best, "trained": True})
+
+
+def _validations(reports: list[dict[str, Any]], every_steps: int) -> list[dict[str, Any]]:
+    """Those reports that have a validation, with its `validation` number, from 1."""
+    return [
+        {f"train/{name}": value for name, value in report.items()}
+        | {"validation": ceil(report["step"] / every_steps)}
+        for report in reports
+        if any(name.startswith("validation_") for name in report)
+    ]
+
+
+def _space(parameter: Parameter, sweep: SweepConfig) -> Any:
+    """What Ray Tune draws a value from."""
+    if parameter.values is not None:
+        return tune.grid_search(parameter.values) if sweep.method == "grid" else tune.choice(parameter.values)
+    if parameter.min is None or parameter.max is None:
+        return parameter.value
+    if parameter.is_whole:
+        return tune.randint(int(parameter.min), int(parameter.max) + 1)
+    draw = tune.loguniform if parameter.distribution == "log_uniform_values" else tune.uniform
+    return draw(parameter.min, parameter.max)
+
+
+def _searcher(sweep: SweepConfig, at_once: int) -> Any:
+    """Draws the same again when the same sweep is run again; `at_once` trials may run side by side.
+
+    (Tune's `max_concurrent_trials` holds for some searchers and not for others.)
+    """
+    if sweep.method != "bayes":
+        return BasicVariantGenerator(max_concurrent=at_once, random_state=_SEED)
+    import optuna  # of the extra `sweep`
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    mode = "max" if sweep.metric.goal == "maximize" else "min"
+    # By itself it draws the first ten at random, and so the whole of a small sweep.
+    sampler = optuna.samplers.TPESampler(n_startup_trials=max(2, min(10, sweep.run_cap // 3)), seed=_SEED)
+    search = OptunaSearch(metric=sweep.metric.name, mode=mode, sampler=sampler)
+    return ConcurrencyLimiter(search, max_concurrent=at_once)
+
+
+def scheduler(sweep: SweepConfig) -> Any:
+    """Stops trials that lag behind, if the sweep says so (ASHA, Li et al. 2020), and none for being long."""
+    stopping = sweep.early_terminate
+    if stopping is None:
+        return None
+    # Half a step above the last, so that rounding does not lose it.
+    last = _NO_LAST if stopping.last is None else stopping.last * stopping.eta**0.5
+    return ASHAScheduler(
+        time_attr="validation",
+        metric=sweep.metric.name,
+        mode="max" if sweep.metric.goal == "maximize" else "min",
+        grace_period=stopping.first,
+        max_t=max(last, stopping.first),
+        reduction_factor=stopping.eta,
+        stop_last_trials=False,
+    )
+
+
+def _ended(result: tune.Result, sweep: SweepConfig) -> dict[str, Any]:
+    """A trial as a row of the report."""
+    metric = sweep.metric.name
+    curve = result.metrics_dataframe
+    scores = [] if curve is None or metric not in curve else curve[metric].dropna().tolist()
+    best = (max if sweep.metric.goal == "maximize" else min)(scores, default=None)
+    return {
+        "trial": key_of(result.config),
+        "changes": result.config,
+        "score": best,
+        "validations": 0 if curve is None or "validation" not in curve else int(curve["validation"].max()),
+        "stopped": result.error is None and not (result.metrics or {}).get("trained", False),
+        "error": None if result.error is None else str(result.error).strip().splitlines()[-1],
+    }

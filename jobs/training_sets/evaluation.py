@@ -1,0 +1,165 @@
+"""How well each training set's student finds people's replies and the documents that they are grounded in."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from jobs.conversational_search.evaluation import measured
+from jobs.conversational_search.report import as_comparison, curve, measured_row
+from jobs.distillation.stages import embedding
+from jobs.execution.job import Job
+from jobs.execution.run_directory import key_of
+from jobs.training_sets.config import BM25, UNTRAINED, GroundedConfig
+from jobs.training_sets.generator import MAIN_MEASURE
+from jobs.training_sets.stages import student_of
+from student.encoders.encoder import Side, Tally, texts_to_vectors_of_each
+from student.encoders.packaged import resolve_model
+from student.evaluation.document_search import (
+    Questions,
+    Searched,
+    bm25_runs,
+    held_out_questions,
+    searched_with,
+    student_queries,
+)
+from teachers.corpora.conversations import cut_at_word
+from teachers.dataset import Rows
+from teachers.inference.store import Row
+
+_FIRST = "human"
+"""The set that others are tested against, where there is one."""
+_TASKS = {
+    "replies": "Which of all replies that people gave came next, but for those that stand in the context.",
+    "documents": "Which document the reply is grounded in, of all there are.",
+}
+
+
+def evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job]) -> dict[str, Any]:
+    """By task its numbers of `questions`, `conversations` and `documents`, and each system's `metrics` with
+    95 % intervals over conversations, `sparsity`, and `against`, its MRR less that of others.
+    """
+    key = key_of(job.keys["questions"], {name: student.keys["train"] for name, student in students.items()})
+    return job.once("evaluate", key, lambda: embedding(lambda tally: _evaluate(job, config, students, tally)))
+
+
+def _evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job], tally: Tally) -> dict[str, Any]:
+    untrained = student_of(job, config, resolve_model(config.student.model))
+    encoders = {UNTRAINED: untrained}
+    encoders |= {name: student_of(of, config) for name, of in students.items()}
+    read = student_queries(job.run.at("questions"), "test", config.student.context_turns)
+    rows = {task: list(Rows(job.run.at(task))) for task in _TASKS}
+    texts: dict[Side, list[str]] = {
+        "context": list(read.values()),
+        "response": [row["text"] for of_task in rows.values() for row in of_task],
+    }
+    # Of both tasks and all encoders at once: actors take longer to start than these texts take.
+    vectors = dict(
+        zip(encoders, texts_to_vectors_of_each(texts, list(encoders.values()), tally), strict=True)
+    )
+    place = {question: number for number, question in enumerate(read)}
+    result, start = {}, 0
+    for task, of_task in rows.items():
+        asked = held_out_questions(job.run.at("questions"), "test", {})
+        if task == "replies":
+            test = Rows(job.run.at("questions"), "test")
+            asked = whose_replies_are_right(asked, test, of_task, config.questions.max_characters)
+        doc_ids = [row["doc_id"] for row in of_task]
+        queries = {question: read[question] for question in asked.qrels}
+        found = {BM25: Searched(bm25_runs(job.run.at(task), asked, {"": queries})[""])}
+        for name, of in vectors.items():
+            own = of["context"][[place[question] for question in queries]]
+            among = of["response"][start : start + len(doc_ids)]
+            found[name] = searched_with(own, doc_ids, among, asked, queries)
+        start += len(doc_ids)
+        result[task] = {
+            "questions": len(asked.qrels),
+            "conversations": len({asked.conversation_ids[question] for question in asked.qrels}),
+            "documents": len(doc_ids),
+            "systems": measured(
+                asked, found, {name: _compared_with(name, list(config.sets)) for name in found}
+            ),
+        }
+    return result
+
+
+def _compared_with(name: str, sets: list[str]) -> list[str]:
+    if name not in sets:
+        return []
+    return [UNTRAINED, _FIRST] if _FIRST in sets and name != _FIRST else [UNTRAINED]
+
+
+def whose_replies_are_right(
+    asked: Questions, questions: Iterable[Row], replies: Iterable[Row], max_characters: int
+) -> Questions:
+    """Those that people answered; right is what they said. What was said before in the same conversation is
+    left out: it stands in the context, and is found by that.
+
+    `questions` are rows of QUESTIONS, whose turns were cut to `max_characters`, `replies` of DOCUMENTS.
+    """
+    ids = {row["text"]: row["doc_id"] for row in replies}
+    # As turns of a context are cut.
+    by_turn = {cut_at_word(" ".join(text.split()), max_characters): doc_id for text, doc_id in ids.items()}
+    right, said = {}, {}
+    for row in questions:
+        if row["reply"]:
+            own = ids[row["reply"]]
+            earlier = {by_turn.get(turn["content"]) for turn in row["context"]}
+            right[row["question_id"]] = {own: 1}
+            said[row["question_id"]] = {doc_id for doc_id in earlier if doc_id is not None} - {own}
+    return replace(asked, qrels=right, ignored=said)
+
+
+def grounded_comparison(
+    job: Job, students: Mapping[str, Job], found: Mapping[str, Any], answers: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """What `evaluate` found and `generators` answered, as `jobs.reports.comparison_page` shows it."""
+    sizes = {name: of.run.read_json("stages", "targets.json")["counts"] for name, of in students.items()}
+    shown = "; ".join(
+        f"{name} {counts.get('questions', 0)} of people and {counts.get('synthesised', 0)} synthesised"
+        for name, counts in sizes.items()
+    )
+    tables = [
+        {
+            "name": task,
+            "explanation": explanation,
+            "contexts": found[task]["questions"],
+            "conversations": found[task]["conversations"],
+            "responses": found[task]["documents"],
+            "rows": [
+                measured_row(
+                    name, students[name].config.student.kind if name in students else "baseline", row
+                )
+                for name, row in found[task]["systems"].items()
+            ],
+        }
+        for task, explanation in _TASKS.items()
+    ]
+    if answers is not None:
+        tables.append(_table_of_answers(answers))
+    return as_comparison(
+        job,
+        f"Training sets: {job.run.uri.rsplit('/', 1)[-1]}",
+        f"Training questions: {shown}; each is learned with its reply and its document, in one training of "
+        "each set. Every student is the checkpoint with the best MRR on people's validation questions. "
+        "Intervals are 95 %, by a bootstrap over conversations; p-values by a paired randomisation test "
+        "over conversations, not corrected for their number.",
+        tables,
+        {name: curve(of) for name, of in students.items()},
+    )
+
+
+def _table_of_answers(answers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": "answers",
+        "explanation": "A small language model writes the reply, with the document before it: as it is, and "
+        "after it learned a training set. Measured are the words that it has in common with the person's "
+        "reply.",
+        "contexts": answers["questions"],
+        "conversations": answers["conversations"],
+        "responses": answers["questions"],
+        "compared_by": MAIN_MEASURE,
+        "rows": [
+            measured_row(f"generator, {name}", "baseline", row, MAIN_MEASURE)
+            for name, row in answers["systems"].items()
+        ],
+    }

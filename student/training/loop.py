@@ -1,0 +1,195 @@
+"""The student learns from TARGETS: Ray Train starts the workers, DeepSpeed takes the steps."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+from torch import Tensor
+
+from student.config import StudentConfig
+from student.encoders.encoder import EncoderSource, Side, load_encoder, separate_encoders
+from student.encoders.packaged import resolve_model
+from student.retrieval.document_vectors import DocumentVectors, vectors_of_candidates
+from student.training.batches import StepBatch, epoch_batches
+from student.training.checkpoints import resume, save
+from student.training.deepspeed_engine import start_engine
+from student.training.errors import memory_advice
+from student.training.ray_trainer import Means, fit, num_training_rows, publish, windows
+from student.training.sparsity import SparsityController, activity, fold_thresholds, missed_budget
+from student.training.step import StepEncoder, train_step
+from student.training.validation import ValidationSet, set_training, validate, validation_set
+from teachers.dataset import absolute, read_rows
+
+_LESS_MEMORY = "lower student.texts_per_forward, or set student.gradient_cache"
+
+
+def train_student(
+    targets_uri: str,
+    examples_uri: str,
+    output_uri: str,
+    storage_uri: str,
+    run_name: str,
+    config: StudentConfig,
+    callbacks: list[ray.train.UserCallback],
+    known: DocumentVectors | None = None,
+) -> dict[str, Any]:
+    """Counts and last measures, once the best student lies at `output_uri`.
+
+    Steps are made of the `train` rows of TARGETS, shuffled by the seed alone; rows that fill no step are
+    left out. Checkpoints go to `storage_uri`/`run_name`, and the same call goes on from the newest,
+    on any number of workers. Each is validated on the `validation` rows of EXAMPLES, and the one with the
+    best MRR becomes the student; without validation rows the last does. The callbacks run on Ray Train's
+    controller and get every report, see `train_loop_per_worker`. Vectors of responses that a frozen encoder
+    made before are read from `known`.
+
+    Raises:
+        ValueError: there is nothing to train on, the loss is no longer a number, memory does not suffice.
+    """
+    num_contexts = num_training_rows(targets_uri)
+    contexts_per_step = min(config.contexts_per_step, num_contexts)
+    student = config.model_copy(
+        update={"model": resolve_model(config.model), "contexts_per_step": contexts_per_step}
+    )
+    held_out = validation_set(read_rows(examples_uri, "validation"), config)
+    num_steps = config.epochs * (num_contexts // contexts_per_step)
+    checkpoints, last = fit(
+        train_loop_per_worker,
+        {
+            "student": student.model_dump(),
+            "targets": absolute(targets_uri),
+            "steps_per_epoch": num_contexts // contexts_per_step,
+            "num_steps": num_steps - num_steps % config.accumulation_steps,
+            "validation": asdict(held_out) if held_out else None,
+            "known": [absolute(uri) for uri in known] if known else None,
+        },
+        config,
+        storage_uri,
+        run_name,
+        callbacks,
+        ray.train.CheckpointConfig(
+            num_to_keep=2, checkpoint_score_attribute="validation_mrr" if held_out else None
+        ),
+        _LESS_MEMORY,
+    )
+    # Of equally good ones the later.
+    best, measures = max(checkpoints, key=lambda found: (found[1].get("validation_mrr", 0), found[1]["step"]))
+    publish(best, output_uri)
+    validated = {name: value for name, value in measures.items() if name.startswith("validation_")}
+    missed = None
+    if config.kind == "sparse" and validated:
+        missed = missed_budget(
+            config, {name.removeprefix("validation_"): found for name, found in validated.items()}
+        )
+    warnings = [warning for warning in (last.get("warning"), missed) if warning]
+    return {
+        **last,
+        **validated,
+        "contexts": num_contexts,
+        "best step": measures["step"],
+        **({"warning": "; ".join(warnings)} if warnings else {}),
+    }
+
+
+def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
+    """What each worker runs: all the steps that are left. Returns the last report and warning.
+
+    A report has `step`, `steps`, `loss` with its parts (means over the steps since the last one),
+    `learning_rate`, `contexts_per_s`, `data_share` (of the time, waiting for rows), a sparse student's
+    `context_terms`, `response_terms` and `flops`, and at a checkpoint the `validation_…` measures.
+    """
+    config = StudentConfig(**loop["student"])
+    held_out = ValidationSet(**loop["validation"]) if loop["validation"] else None
+    num_steps = loop["num_steps"]
+    os.environ["DS_ACCELERATOR"] = "cuda" if config.use_gpu else "cpu"  # DeepSpeed guesses else
+    torch.set_num_threads(config.cpus_per_worker)
+    model = build_model(config)
+    engine, state, warning = resume(
+        partial(start_engine, model, config, num_steps // config.accumulation_steps), config
+    )
+    if loop["known"]:
+        candidates = vectors_of_candidates(loop["targets"], DocumentVectors(*loop["known"]))
+        engine.module.frozen_responses.know(*candidates, engine.device)
+    sparsity = None
+    if config.kind == "sparse":
+        sparsity = SparsityController(config, num_steps, model.encoder, state.sparsity)
+
+    metrics: dict[str, Any] = {}
+    means = Means(config.contexts_per_step)
+    steps = step_batches(loop["targets"], config, loop["steps_per_epoch"], state.step, num_steps, means)
+    for step, batch in steps:
+        if config.early_stopping and state.validations_without_gain >= config.early_stopping:
+            break
+        with memory_advice(_LESS_MEMORY):
+            losses, contexts, responses = train_step(
+                engine, batch, config, partial(sparsity.penalty, step - 1) if sparsity else None, step - 1
+            )
+        means.add(losses._asdict())
+        if sparsity:
+            sparsity.steer(step - 1, contexts, responses)
+            means.add(activity(contexts, responses))
+        at_checkpoint = step % config.checkpoint_every_steps == 0 or step == num_steps
+        if not at_checkpoint and step % config.report_every_steps:
+            continue
+        metrics = means.take(step, num_steps, engine, "student")
+        if not at_checkpoint:
+            ray.train.report(metrics)
+            continue
+        thresholds = sparsity.thresholds() if sparsity else {}
+        if held_out:
+            validated, thresholds = validate(engine, held_out, config, sparsity)
+            metrics |= validated
+        state = state.after(step, metrics.get("validation_mrr"), sparsity.state() if sparsity else None)
+        save(engine, state, metrics, partial(write_student, config, thresholds))
+    return {**metrics, **warning}
+
+
+def build_model(config: StudentConfig) -> StepEncoder:
+    """The module to train, ready for its first step, from the encoder that the config names."""
+    encoder = load_encoder(EncoderSource(config.model, config.kind, config.max_tokens))
+    if config.encoders != "shared":
+        encoder = separate_encoders(encoder)
+    if config.encoders == "frozen_responses":
+        encoder[0].sub_modules["document"].requires_grad_(False)
+    model = StepEncoder(encoder)
+    set_training(model, config)
+    return model
+
+
+def step_batches(
+    targets_uri: str,
+    config: StudentConfig,
+    steps_per_epoch: int,
+    steps_done: int,
+    num_steps: int,
+    means: Means,
+) -> Iterator[tuple[int, StepBatch]]:
+    """The steps after the first `steps_done`, numbered from 1; `means` learns how long they took to come."""
+    for epoch in range(steps_done // steps_per_epoch, config.epochs):
+        first = max(0, steps_done - epoch * steps_per_epoch)
+        batches = epoch_batches(partial(windows, targets_uri), epoch, first, config)
+        for step in range(
+            epoch * steps_per_epoch + first + 1, min((epoch + 1) * steps_per_epoch, num_steps) + 1
+        ):
+            begin = time.monotonic()
+            batch = next(batches)
+            means.waited_s += time.monotonic() - begin
+            yield step, batch
+
+
+def write_student(
+    config: StudentConfig, thresholds: dict[Side, float], weights: dict[str, Tensor], folder: Path
+) -> None:
+    """The student for sentence-transformers; a sparse one's `thresholds` become part of it."""
+    encoder = load_encoder(EncoderSource(config.model, config.kind, config.max_tokens))
+    if config.encoders != "shared":
+        encoder = separate_encoders(encoder)
+    names = {name.removeprefix("encoder."): weight for name, weight in weights.items()}
+    encoder.load_state_dict(names, strict=False)  # without buffers and what is frozen
+    fold_thresholds(encoder, thresholds)
+    encoder.save(str(folder))

@@ -1,0 +1,127 @@
+"""Losses as pure functions. B contexts of a step, N distinct response texts of the step, D dimensions.
+
+A column is one text: two contexts that share a candidate share its column.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from student.config import StudentConfig
+from student.training.batches import StepBatch
+
+# Log-odds of a target probability under this are not told apart: they are softmax's rounding.
+_LEAST_PROBABILITY = 1e-6
+
+
+class Losses(NamedTuple):
+    """The weighted sum and its parts, scalars."""
+
+    loss: Tensor
+    cross_entropy: Tensor
+    kl: Tensor
+    margin_mse: Tensor
+    embedding_mse: Tensor
+
+
+def cross_entropy(student_scores: Tensor, positive_mask: Tensor, negative_mask: Tensor) -> Tensor:
+    """Mean over contexts of the mean over positives of -log p(positive).
+
+    `student_scores`, `positive_mask`, `negative_mask` [B, N]. Each positive competes with the row's
+    negatives and not with its other positives: every own gold or generated response is a right answer
+    (G2R §3.1). A column in neither mask takes no part.
+    """
+    scores = student_scores.float()
+    negatives = scores.masked_fill(~negative_mask, -torch.inf).logsumexp(dim=1, keepdim=True)  # [B, 1]
+    losses = torch.logaddexp(scores, negatives) - scores  # [B, N]
+    per_row = (losses * positive_mask).sum(dim=1) / positive_mask.sum(dim=1).clamp(min=1)
+    return per_row.mean()
+
+
+def kl_divergence(
+    student_scores: Tensor,
+    target_probs: Tensor,
+    own_mask: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
+) -> Tensor:
+    """Mean over the contexts that have targets of KL(target || student) over their own candidates.
+
+    `student_scores`, `target_probs`, `own_mask` [B, N]; a row of `target_probs` without targets is all
+    zeros. The teachers' probabilities to the power of 1 / `teacher_temperature`, made to sum to one, are
+    the targets: what a softmax of their scores at that temperature gives. Other contexts' candidates are
+    masked out (G2R §3.2). The gradient is scaled back by the square of the student's temperature, as in
+    sentence-transformers' DistillKLDivLoss.
+    """
+    scores = (student_scores.float() / student_temperature).masked_fill(~own_mask, -torch.inf)
+    log_probs = scores.log_softmax(dim=1).masked_fill(~own_mask, 0.0)
+    softened = target_probs.pow(1 / teacher_temperature)
+    targets = softened / softened.sum(dim=1, keepdim=True).clamp(min=1e-12)
+    per_row = (torch.xlogy(targets, targets) - targets * log_probs).sum(dim=1)
+    return student_temperature**2 * _mean_over(per_row, target_probs.sum(dim=1) > 0)
+
+
+def margin_mse(
+    student_scores: Tensor,
+    target_probs: Tensor,
+    own_mask: Tensor,
+    gold: Tensor,
+    student_temperature: float,
+    teacher_temperature: float,
+) -> Tensor:
+    """MarginMSE (Hofstätter et al. 2020): squared error of the gold response's margins, in nats.
+
+    `student_scores`, `target_probs`, `own_mask` [B, N], `gold` [B]. A margin is the gold response's score
+    minus another own candidate's, over the temperature; a teacher's score is the log of its probability,
+    which differs from what went into its softmax by a constant of the row. Mean over the candidates,
+    then over the contexts that have targets.
+    """
+    scores = student_scores.float() / student_temperature
+    log_targets = target_probs.clamp(min=_LEAST_PROBABILITY).log() / teacher_temperature
+    errors = scores - log_targets
+    errors = errors.gather(1, gold[:, None]) - errors  # [B, N]
+    others = own_mask.scatter(1, gold[:, None], False)
+    per_row = (errors.pow(2) * others).sum(dim=1) / others.sum(dim=1).clamp(min=1)
+    return _mean_over(per_row, (target_probs.sum(dim=1) > 0) & others.any(dim=1))
+
+
+def embedding_mse(contexts: Tensor, responses: Tensor, target_probs: Tensor) -> Tensor:
+    """Squared distances between contexts and their candidates, by the weights of their targets.
+
+    `contexts` [B, D], `responses` [N, D], `target_probs` [B, N]. Mean over the contexts that have targets.
+    Where the candidates are teachers' rewrites, a context's vector is to equal theirs: the distillation of
+    embeddings that DiSCo (§3) relaxes to one of scores.
+    """
+    squares = (
+        contexts.pow(2).sum(dim=1, keepdim=True) - 2 * contexts @ responses.T + responses.pow(2).sum(dim=1)
+    )
+    return _mean_over((target_probs * squares).sum(dim=1), target_probs.sum(dim=1) > 0)
+
+
+def distillation_loss(contexts: Tensor, responses: Tensor, batch: StepBatch, config: StudentConfig) -> Losses:
+    """The weighted sum of the losses (G2R §3.2: 1 - α, α and 0) on `contexts` [B, D] and `responses` [N, D].
+
+    The score of a pair is `config.similarity_scale` times its inner product.
+    """
+    student_scores = config.similarity_scale * contexts @ responses.T
+    temperatures = (config.student_temperature, config.teacher_temperature)
+    ce = cross_entropy(student_scores, batch.positive_mask, batch.negative_mask)
+    kl = kl_divergence(student_scores, batch.target_probs, batch.own_mask, *temperatures)
+    margins = margin_mse(student_scores, batch.target_probs, batch.own_mask, batch.gold, *temperatures)
+    embedding = embedding_mse(contexts, responses, batch.target_probs)
+    parts = torch.stack([ce, kl, margins, embedding])
+    weights = parts.new_tensor(
+        [
+            config.cross_entropy_weight,
+            config.kl_weight,
+            config.margin_mse_weight,
+            config.embedding_mse_weight,
+        ]
+    )
+    return Losses((weights * parts).sum(), ce, kl, margins, embedding)
+
+
+def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
+    """Mean of `values` [B] where `chosen` [B]; 0 with a gradient where nothing is."""
+    return (values * chosen).sum() / chosen.sum().clamp(min=1)

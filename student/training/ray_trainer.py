@@ -1,0 +1,129 @@
+"""Ray Train around a training loop: rows for the workers, checkpoints kept, the best one published."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import pyarrow.fs
+import ray.train
+from ray.train.torch import TorchConfig, TorchTrainer
+from torch import Tensor
+
+from student.config import TrainingConfig
+from student.training.checkpoints import MODEL_FOLDER
+from student.training.errors import NoSecondTry, TrainingError, in_one_line
+from teachers.dataset import Rows, absolute, open_uri
+
+Found = tuple[ray.train.Checkpoint, dict[str, Any]]
+"""A checkpoint and what was reported with it."""
+
+
+def fit(
+    loop: Callable[[dict[str, Any]], dict[str, Any]],
+    loop_config: dict[str, Any],
+    config: TrainingConfig,
+    storage_uri: str,
+    run_name: str,
+    callbacks: list[ray.train.UserCallback],
+    score: ray.train.CheckpointConfig,
+    less_memory: str,
+) -> tuple[list[Found], dict[str, Any]]:
+    """The checkpoints that were kept, and what the loop returned; `loop(loop_config)` runs on each worker.
+
+    Checkpoints go to `storage_uri`/`run_name`, and the same call goes on from the newest. `less_memory` says
+    what to do where memory does not suffice.
+
+    Raises:
+        ValueError: training cannot go on; one line says why and names the last checkpoint.
+    """
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config=loop_config,
+        torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=config.use_gpu,
+            resources_per_worker={"CPU": config.cpus_per_worker, "GPU": int(config.use_gpu)},
+            label_selector=config.node_labels or None,
+        ),
+        run_config=ray.train.RunConfig(
+            name=run_name,
+            storage_path=absolute(storage_uri),
+            failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+            checkpoint_config=score,
+            callbacks=[*callbacks, NoSecondTry()],
+        ),
+    )
+    with in_one_line(f"{storage_uri}/{run_name}", less_memory):
+        result = trainer.fit()
+    # Not `.metrics`, which are those of the last checkpoint.
+    return result.best_checkpoints or [], result.return_value or {}
+
+
+def windows(uri: str, size: int) -> Iterator[list[dict[str, Any]]]:
+    """All training rows in the order in which they were written, `size` at a time.
+
+    Every worker reads them all (see `student.training.batches`), from the dataset itself: to have Ray Data
+    hand them out would start four actors and two tasks that read.
+    """
+    rows = iter(Rows(uri, "train"))
+    while window := list(islice(rows, size)):
+        yield window
+
+
+def num_training_rows(uri: str) -> int:
+    """Raises ValueError where there is none."""
+    found = sum(len(batch) for batch in Rows(uri, "train").batches(["split"]))
+    if found == 0:
+        raise ValueError(f"{uri}: no training rows")
+    return found
+
+
+def publish(checkpoint: ray.train.Checkpoint, output_uri: str) -> None:
+    """Copies the checkpoint's model to `output_uri`, replacing what was there."""
+    filesystem, path = open_uri(output_uri)
+    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound:
+        filesystem.delete_dir(path)
+    filesystem.create_dir(path, recursive=True)
+    pyarrow.fs.copy_files(
+        f"{checkpoint.path}/{MODEL_FOLDER}",
+        path,
+        source_filesystem=checkpoint.filesystem,
+        destination_filesystem=filesystem,
+    )
+
+
+class Means:
+    """Means over the steps since the last report, which are the same on every worker."""
+
+    def __init__(self, rows_per_step: int) -> None:
+        self._rows_per_step = rows_per_step
+        self._begin()
+
+    def _begin(self) -> None:
+        self._values: dict[str, list[float]] = {}
+        self._since = time.monotonic()
+        self.waited_s = 0.0
+
+    def add(self, values: dict[str, Tensor]) -> None:
+        for name, value in values.items():
+            self._values.setdefault(name, []).append(value.item())
+
+    def take(self, step: int, num_steps: int, engine: Any, section: str) -> dict[str, float]:
+        """What is reported at `step` of `num_steps`: the means, and rates by the clock; begins anew.
+
+        Raises:
+            TrainingError: the loss is not finite, for all workers alike; names the key in `section`.
+        """
+        seconds = time.monotonic() - self._since
+        rows = len(self._values["loss"]) * self._rows_per_step
+        found = {name: sum(values) / len(values) for name, values in self._values.items()}
+        if not math.isfinite(found["loss"]):
+            raise TrainingError(
+                f"step {step} of {num_steps}: the loss is {found['loss']}; lower {section}.learning_rate"
+            )
+        rates = {"contexts_per_s": rows / seconds, "data_share": self.waited_s / seconds}
+        self._begin()
+        return {"step": step, "steps": num_steps, "learning_rate": engine.get_lr()[0], **found, **rates}

@@ -1,0 +1,104 @@
+"""Documents to search: read from a corpus, one row for each id, what is wrong set aside."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from teachers.config import DocumentsConfig
+from teachers.corpora import chitchat, python_topics
+from teachers.corpora.conversations import CHITCHAT, check_source, cut_at_word, read_files
+from teachers.corpora.examples import as_text
+from teachers.corpora.python_topics import PYTHON_TOPICS
+from teachers.dataset import Rows, RowWriter, rows_to, write_rows
+from teachers.records import DOCUMENTS, REJECTED, RESPONSE_SET
+from teachers.scratch import found, insert, scratch_database
+
+_READ = pa.schema([("place", pa.int64()), ("origin", pa.string()), *DOCUMENTS])
+_FIRST = "place = min(place) over (partition by doc_id)"
+
+
+def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConfig) -> Counter[str]:
+    """Writes DOCUMENTS in the corpus's order, and REJECTED; returns what was kept and what was not.
+
+    A row of the corpus has `doc_id`, `text` and, where there is one, a `title`, which goes before the text.
+    Of rows with one id the first is kept.
+
+    Raises:
+        ValueError: there is no such corpus, or no document in it.
+    """
+    for corpus in config.corpus:
+        check_corpus(corpus)
+    counts: Counter[str] = Counter()
+    with scratch_database() as database, rows_to(rejected_uri, REJECTED) as rejected:
+        database.execute("create table read (place bigint, origin varchar, doc_id varchar, text varchar)")
+        insert(database, "read", _read(config, rejected, counts), _READ)
+        for origin, doc_id in found(
+            database, f"select origin, doc_id from read qualify not {_FIRST} order by place"
+        ):
+            counts["documents rejected"] += 1
+            rejected.write({"origin": origin, "row": doc_id, "reason": "`doc_id` was there before"})
+        kept = found(database, f"select doc_id, text from read qualify {_FIRST} order by place")
+        rows = ({"doc_id": doc_id, "text": text} for doc_id, text in kept)
+        counts["documents"] = write_rows(documents_uri, rows, DOCUMENTS)
+    if not counts["documents"]:
+        raise ValueError(f"documents.corpus: {', '.join(config.corpus)} has no document")
+    return counts
+
+
+def as_response_set(documents_uri: str) -> pa.Table:
+    """DOCUMENTS as RESPONSE_SET, in their order: an index is made of one."""
+    rows = (
+        {"response_id": row["doc_id"], "text": row["text"], "source": "gold", "teacher": None}
+        for row in Rows(documents_uri)
+    )
+    return pa.Table.from_pylist(list(rows), schema=RESPONSE_SET)
+
+
+def check_corpus(corpus: str) -> None:
+    """Raises ValueError where it cannot be read, before anything is started."""
+    if corpus != PYTHON_TOPICS:
+        check_source(corpus)
+
+
+def _read(config: DocumentsConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of the table `read`."""
+    rows = (row for corpus in config.corpus for row in _rows_of(corpus))
+    for place, (origin, row) in enumerate(rows):
+        try:
+            doc_id, text = _checked(row)
+        except ValueError as error:
+            counts["documents rejected"] += 1
+            rejected.write({"origin": origin, "row": as_text(row), "reason": str(error)})
+            continue
+        cut = cut_at_word(text, config.max_characters)
+        counts["documents cut"] += cut != text
+        yield place, origin, doc_id, cut
+
+
+def _rows_of(corpus: str) -> Iterator[tuple[str, Any]]:
+    if corpus == CHITCHAT:
+        return chitchat.documents()
+    return python_topics.documents() if corpus == PYTHON_TOPICS else read_files(corpus, "text")
+
+
+def _checked(row: Any) -> tuple[str, str]:
+    """Id and text of a document.
+
+    Raises:
+        ValueError: the row is none; the message says why.
+    """
+    if isinstance(row, Exception):
+        raise ValueError(f"not JSON: {row}")
+    if not isinstance(row, dict):
+        raise ValueError("not an object")
+    for key in ("doc_id", "text"):
+        if not isinstance(row.get(key), str) or not row[key].strip():
+            raise ValueError(f"`{key}` is not a string with text")
+    if any(character.isspace() for character in row["doc_id"]):
+        raise ValueError("`doc_id` has a space in it, which TREC's files cannot have")
+    title = row.get("title")
+    if title is not None and not isinstance(title, str):
+        raise ValueError("`title` is not a string")
+    return row["doc_id"], " ".join(f"{title or ''} {row['text']}".split())

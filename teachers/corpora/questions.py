@@ -1,0 +1,199 @@
+"""Conversational questions: read, checked against the documents, split by conversation."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from teachers.config import QuestionsConfig
+from teachers.corpora import chitchat
+from teachers.corpora.conversations import CHITCHAT, Message, check_source, clean, read_files
+from teachers.corpora.examples import as_text, position_of, split_at
+from teachers.corpora.trec import read_qrels, read_topics
+from teachers.dataset import Rows, RowWriter, rows_to, write_rows
+from teachers.records import EXAMPLES, QUESTIONS, REJECTED
+from teachers.scratch import hash_64
+
+TOPICS = (".tsv", ".tsv.gz")
+
+
+def write_questions(
+    documents_uri: str, questions_uri: str, rejected_uri: str, config: QuestionsConfig
+) -> Counter[str]:
+    """Writes QUESTIONS and REJECTED; returns what was kept and what was not.
+
+    A conversation of whose questions one is given for each turn is known by `conversation_id`, or else by its
+    first turn. A test or validation question without a relevant document could not be measured: it is set
+    aside; in training, teachers do without.
+
+    Raises:
+        ValueError: there is no such file, it has no question, or a line of the judgements is malformed.
+    """
+    for source in (*config.conversations, *config.test_conversations):
+        check_source(source)
+    counts: Counter[str] = Counter()
+    known, judged = _hashes(documents_uri), _judged(config.qrels)
+    with rows_to(rejected_uri, REJECTED) as rejected:
+        rows = _questions(config, known, judged, rejected, counts)
+        counts["questions"] = write_rows(questions_uri, rows, QUESTIONS)
+    if not counts["questions"]:
+        raise ValueError(
+            f"questions.conversations: {', '.join(config.conversations)} has no question, and "
+            f"{counts['questions rejected']} rows that were rejected"
+        )
+    return counts
+
+
+def write_validation_examples(questions_uri: str, documents_uri: str, examples_uri: str) -> int:
+    """Writes EXAMPLES of the validation questions, the reply being the first relevant document; how many."""
+    wanted = {row["positives"][0] for row in Rows(questions_uri, "validation")}
+    texts = {row["doc_id"]: row["text"] for row in Rows(documents_uri) if row["doc_id"] in wanted}
+    rows = (
+        {
+            "example_id": row["question_id"],
+            "conversation_id": row["conversation_id"],
+            "split": "validation",
+            "context": row["context"],
+            "reply": texts[row["positives"][0]],
+        }
+        for row in Rows(questions_uri, "validation")
+    )
+    return write_rows(examples_uri, rows, EXAMPLES)
+
+
+def _hashes(documents_uri: str) -> NDArray[np.int64]:
+    """Of the documents' ids, sorted: eight bytes for each, where the ids would be a hundred."""
+    ids = (hash_64(row["doc_id"].encode()) for row in Rows(documents_uri))
+    return np.sort(np.fromiter(ids, np.int64))
+
+
+def _judged(qrels: str | None) -> dict[str, list[str]]:
+    """Question -> its relevant documents, by TREC's judgements."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for query_id, doc_id, relevance in read_qrels(qrels) if qrels else ():
+        if relevance > 0:
+            found[query_id].append(doc_id)
+    return found
+
+
+def _questions(
+    config: QuestionsConfig,
+    known: NDArray[np.int64],
+    judged: dict[str, list[str]],
+    rejected: RowWriter,
+    counts: Counter[str],
+) -> Iterator[dict[str, Any]]:
+    seen: set[str] = set()
+    tested: set[str] = set()  # conversations of `test_conversations`
+    for origin, row, for_test in _rows(config):
+        try:
+            question = _question(row, origin, config)
+            if for_test:
+                question["split"] = "test"
+                tested.add(question["conversation_id"])
+            elif question["conversation_id"] in tested:
+                raise ValueError("its conversation is one of questions.test_conversations")
+            if position_of(f"{config.seed}:used:{question['conversation_id']}") >= config.share:
+                continue
+            if question["question_id"] in seen:
+                raise ValueError("`id` was there before")
+            relevant = [*question["positives"], *judged.get(question["question_id"], ())]
+            question["positives"] = _in_corpus(relevant, known, counts, "positives that are no document")
+            question["ignored"] = _in_corpus(
+                question["ignored"], known, counts, "ignored that are no document"
+            )
+            if question["split"] != "train" and not question["positives"]:
+                raise ValueError(f"a {question['split']} question without a relevant document")
+        except ValueError as error:
+            counts["questions rejected"] += 1
+            rejected.write({"origin": origin, "row": as_text(row), "reason": str(error)})
+            continue
+        seen.add(question["question_id"])
+        counts[f"{question['split']} questions"] += 1
+        yield question
+
+
+def _rows(config: QuestionsConfig) -> Iterator[tuple[str, Any, bool]]:
+    """(name, row, whether it is of `test_conversations`) of every row."""
+    for sources, for_test in ((config.test_conversations, True), (config.conversations, False)):
+        for source in sources:
+            yield from ((origin, row, for_test) for origin, row in _rows_of(source))
+
+
+def _rows_of(source: str) -> Iterable[tuple[str, Any]]:
+    """(name, row) of one source's rows; a TREC topic is a conversation of one turn."""
+    if source == CHITCHAT:
+        return chitchat.questions()
+    if source.endswith(TOPICS):
+        return (
+            (
+                f"{Path(source).name}:{query_id}",
+                {"id": query_id, "messages": [{"role": "user", "content": query}]},
+            )
+            for query_id, query in read_topics(source)
+        )
+    return read_files(source, "messages")
+
+
+def _question(row: Any, origin: str, config: QuestionsConfig) -> dict[str, Any]:
+    """A row of QUESTIONS, whose documents were not looked at.
+
+    Raises:
+        ValueError: the row is none; the message says why.
+    """
+    context = clean(row, config.max_characters).messages
+    if not context or context[-1]["role"] != "user":
+        raise ValueError("`messages` do not end with a turn of the user")
+    question_id = _string(row, "id") or origin
+    if any(character.isspace() for character in question_id):
+        raise ValueError("`id` has a space in it, which TREC's files cannot have")
+    conversation_id = _string(row, "conversation_id") or _first_turn(context)
+    return {
+        "question_id": question_id,
+        "conversation_id": conversation_id,
+        "split": split_at(
+            position_of(f"{config.seed}:{conversation_id}"),
+            config.validation_share,
+            0 if config.test_conversations else config.test_share,
+        ),
+        "context": context,
+        "rewrite": _string(row, "query_rewrite"),
+        "reply": _string(row, "response"),
+        "positives": _strings(row, "positives"),
+        "ignored": _strings(row, "ignore"),
+    }
+
+
+def _first_turn(context: list[Message]) -> str:
+    return f"{hash_64(context[0]['content'].encode()):x}"
+
+
+def _string(row: dict[str, Any], key: str) -> str | None:
+    value = row.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"`{key}` is not a string")
+    return value.strip() or None if value else None
+
+
+def _strings(row: dict[str, Any], key: str) -> list[str]:
+    values = row.get(key) or []
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError(f"`{key}` is not a list of document ids")
+    return values
+
+
+def _in_corpus(doc_ids: list[str], known: NDArray[np.int64], counts: Counter[str], others: str) -> list[str]:
+    """Those that are documents, each once; the others are counted."""
+    distinct = list(dict.fromkeys(doc_ids))
+    hashes = np.array([hash_64(doc_id.encode()) for doc_id in distinct], np.int64)
+    places = np.searchsorted(known, hashes)
+    found = [
+        doc_id
+        for doc_id, value, place in zip(distinct, hashes, places, strict=True)
+        if place < len(known) and known[place] == value
+    ]
+    counts[others] += len(distinct) - len(found)
+    return found

@@ -1,0 +1,62 @@
+"""How long a teacher takes for one answer, when nothing else is asked of it."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from teachers.config import GenerateConfig, Writer
+from teachers.dataset import read_rows
+from teachers.engines.protocol import Prompt, Teacher
+from teachers.generation.sampling import WANTED_SAMPLES, wanted_samples
+from teachers.inference.store import Row
+from teachers.inference.worker import Task
+
+TOKENS = 32
+"""Of every timed answer, as short ones take less."""
+
+_TIMED = pa.schema(
+    [
+        ("key", pa.string()),
+        ("latency_ms", pa.float64()),
+        ("complete", pa.bool_()),  # it has all of TOKENS
+        ("error", pa.string()),
+    ]
+)
+
+
+def timing_work(contexts: list[Row], teacher: Writer, config: GenerateConfig) -> Iterator[Row]:
+    """Rows of work: one answer to each of `contexts`, rows of EXAMPLES."""
+    return wanted_samples(contexts, teacher, config.model_copy(update={"samples": 1}))
+
+
+def timing(config: GenerateConfig) -> Task:
+    """The work of answering one conversation after the other."""
+    limited = config.model_copy(update={"max_tokens": TOKENS})
+    return Task("answers", "answers", WANTED_SAMPLES, _TIMED, partial(_answer, config=limited), _set_aside)
+
+
+def latencies_ms(uri: str) -> list[float]:
+    """Milliseconds of the answers of `TOKENS` tokens; the first answer warms up and is left out."""
+    return [row["latency_ms"] for row in read_rows(uri)[1:] if row["error"] is None and row["complete"]]
+
+
+def _answer(teacher: Teacher, rows: list[Row], config: GenerateConfig) -> list[Row]:
+    timed = []
+    for row in rows:
+        prompt = Prompt(row["context"], row["system_prompt"], row["seed"], min_tokens=TOKENS)
+        begin = time.perf_counter()
+        [generation] = teacher.generate([prompt], config)
+        milliseconds = 1000 * (time.perf_counter() - begin)
+        timed.append(_row(row["key"], milliseconds, generation.truncated, generation.error))
+    return timed
+
+
+def _set_aside(row: Row, error: str) -> list[Row]:
+    return [_row(row["key"], None, None, error)]
+
+
+def _row(key: str, latency_ms: float | None, complete: bool | None, error: str | None) -> dict[str, Any]:
+    return {"key": key, "latency_ms": latency_ms, "complete": complete, "error": error}

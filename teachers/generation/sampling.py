@@ -1,0 +1,113 @@
+"""Teachers write responses: what samples are wanted, and how a worker makes them."""
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
+
+import pyarrow as pa
+
+from teachers.config import GenerateConfig, Writer
+from teachers.engines.protocol import Generation, Prompt, Teacher
+from teachers.inference.missing_rows import Asked, Planned
+from teachers.inference.store import Row, content_key
+from teachers.inference.work_files import write_work
+from teachers.inference.worker import Task
+from teachers.records import MESSAGE, SAMPLES
+
+WANTED_SAMPLES = pa.schema(
+    [
+        ("key", pa.string()),
+        ("context", pa.list_(MESSAGE)),
+        ("system_prompt", pa.string()),
+        ("seed", pa.int64()),
+    ]
+)
+
+
+def plan_samples(
+    contexts: Iterable[Row], teacher: Writer, config: GenerateConfig, store_uri: str, work_uri: str
+) -> Planned:
+    """Writes the work that makes the samples which `config` wants for `contexts` and the store has not.
+
+    `contexts` are rows of EXAMPLES, iterated more than once.
+    """
+    with Asked(row["key"] for row in wanted_samples(contexts, teacher, config)) as asked:
+        wanted = zip(wanted_samples(contexts, teacher, config), asked.missing(store_uri), strict=True)
+        missing = (row for row, is_missing in wanted if is_missing)
+        write_work(work_uri, missing, WANTED_SAMPLES, samples_in_a_batch(config))
+        return asked.planned(store_uri)
+
+
+def samples_in_a_batch(config: GenerateConfig) -> int:
+    """As `config.batch_size` counts contexts."""
+    return config.batch_size * config.samples
+
+
+def wanted_samples(contexts: Iterable[Row], teacher: Writer, config: GenerateConfig) -> Iterator[Row]:
+    """`config.samples` rows of work for each of `contexts` (rows of EXAMPLES).
+
+    Sample number i is the same whatever the number of samples, so that raising it asks for the new ones only.
+    """
+    for example in contexts:
+        yield from _wanted_of(example["context"], teacher, config)
+
+
+def _wanted_of(context: list[dict[str, str]], teacher: Writer, config: GenerateConfig) -> list[Row]:
+    system_prompts = [teacher.system_prompt, *teacher.prompt_variants]
+    return [
+        wanted_sample(context, system_prompts[number % len(system_prompts)], number, config)
+        for number in range(config.samples)
+    ]
+
+
+def wanted_sample(
+    context: list[dict[str, str]], system_prompt: str, number: int | str, config: GenerateConfig
+) -> Row:
+    """A row of work: the sample of that number, or name."""
+    key = content_key(context, system_prompt, number)
+    seed = int(content_key(config.seed, key)[:8], 16)
+    return {"key": key, "context": context, "system_prompt": system_prompt, "seed": seed}
+
+
+class StoredSamples:
+    """(example_id, its samples in order) of each of `contexts`, rows of EXAMPLES; all are in the store."""
+
+    def __init__(
+        self, samples_uri: str, contexts: Iterable[Row], teacher: Writer, config: GenerateConfig
+    ) -> None:
+        self._uri, self._contexts, self._teacher, self._config = samples_uri, contexts, teacher, config
+
+    def __iter__(self) -> Iterator[tuple[str, list[Generation]]]:
+        wanted = wanted_samples(self._contexts, self._teacher, self._config)
+        with Asked(row["key"] for row in wanted) as asked:
+            rows = asked.rows(self._uri)
+            for example in self._contexts:
+                samples = islice(rows, self._config.samples)
+                yield example["example_id"], [_generation(row) for row in samples]
+
+
+def sampling(config: GenerateConfig) -> Task:
+    """The work of making samples."""
+    return Task("writes", "samples", WANTED_SAMPLES, SAMPLES, partial(_sample, config=config), _set_aside)
+
+
+def _sample(teacher: Teacher, rows: list[Row], config: GenerateConfig) -> list[Row]:
+    prompts = [Prompt(row["context"], row["system_prompt"], row["seed"]) for row in rows]
+    return [
+        _row(row["key"], found) for row, found in zip(rows, teacher.generate(prompts, config), strict=True)
+    ]
+
+
+def _set_aside(row: Row, error: str) -> list[Row]:
+    return [_row(row["key"], Generation("", truncated=False, error=error))]
+
+
+def _row(key: str, generation: Generation) -> Row:
+    if generation.error is not None:
+        return {"key": key, "text": None, "truncated": None, "error": generation.error}
+    return {"key": key, "text": generation.text, "truncated": generation.truncated, "error": None}
+
+
+def _generation(row: Row | None) -> Generation:
+    assert row is not None, "a sample is not in the store"
+    return Generation(row["text"] or "", bool(row["truncated"]), row["error"])

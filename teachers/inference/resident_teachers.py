@@ -1,0 +1,140 @@
+"""Teachers that stay: actors whose engines start once and answer batch after batch, from many callers."""
+
+import random
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from teachers.config import TeacherConfig
+from teachers.dataset import absolute, open_uri
+from teachers.engines.protocol import TeacherError
+from teachers.inference.store import Row
+from teachers.inference.worker import Notes, Task, Worker, stored_batch
+
+# One that is lost says so at once: its process takes longer to begin anew.
+_BEFORE_ASKING_ANOTHER_S = 1.0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One teacher's actors, and where what they make is kept."""
+
+    store_uri: str
+    notes_uri: str
+    replicas: list[Any]
+
+
+class StandingTeachers:
+    """Teachers by name. Handed to any process of the cluster; the actors end with the one that began them."""
+
+    def __init__(self, teachers: Mapping[str, Standing]) -> None:
+        self._teachers = teachers
+        self._standing: dict[str, _Replicas] = {}
+
+    @property
+    def num_replicas(self) -> int:
+        return sum(len(teacher.replicas) for teacher in self._teachers.values())
+
+    def make(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+        """Teacher -> the rows for the store that it makes of its rows of work, all teachers at once.
+
+        What was made of the very same rows before is read from the store. Where a replica is lost, with its
+        process or its node, another one is asked.
+        """
+        found = {name: stored_batch(self._teachers[name].store_uri, rows) for name, rows in wanted.items()}
+        begun = {name: self._ask(name, wanted[name]) for name, rows in found.items() if rows is None}
+        return {
+            name: rows if rows is not None else self._answer(name, wanted[name], begun[name])
+            for name, rows in found.items()
+        }
+
+    def _ask(self, name: str, rows: list[Row]) -> ray.ObjectRef:
+        if name not in self._standing:  # each process learns itself which have begun
+            self._standing[name] = _Replicas(self._teachers[name].replicas)
+        return self._standing[name].one().make.remote(rows)
+
+    def _answer(self, name: str, rows: list[Row], begun: ray.ObjectRef) -> list[Row]:
+        while True:
+            try:
+                made: list[Row] = ray.get(begun)
+                return made
+            except ray.exceptions.RayActorError:
+                time.sleep(_BEFORE_ASKING_ANOTHER_S)
+                begun = self._ask(name, rows)
+
+    @contextmanager
+    def of_failure(self) -> Iterator[None]:
+        """Raises TeacherError where the body ends because a teacher can't work."""
+        try:
+            yield
+        except Exception:
+            for name, teacher in self._teachers.items():
+                failure = Notes(teacher.notes_uri).read("failure")
+                if failure is not None:
+                    line = failure if name in failure else f"teachers.{name}: {failure}"
+                    raise TeacherError(line) from None
+            raise
+
+
+class _Replicas:
+    """Of a range of replicas some may wait for room, perhaps for ever: only those that began are asked."""
+
+    def __init__(self, replicas: list[Any]) -> None:
+        self._begun: list[Any] = []
+        self._waiting = {replica.__ray_ready__.remote(): replica for replica in replicas}
+
+    def one(self) -> Any:
+        """One that has begun; waits for the first."""
+        if self._waiting:
+            seconds = 0 if self._begun else None
+            ready, _ = ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
+            self._begun += [self._waiting.pop(found) for found in ready]
+        return random.choice(self._begun)
+
+
+class _StandingTeacher:
+    """A worker that starts its engine when it is first asked."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self._arguments = arguments
+        self._worker: Worker | None = None
+
+    def make(self, rows: list[Row]) -> list[Row]:
+        """Rows for the store of rows of work."""
+        if self._worker is None:
+            self._worker = Worker(*self._arguments)
+        return self._worker.make(rows)
+
+
+def stand(
+    name: str,
+    config: TeacherConfig,
+    task: Task,
+    batch_size: int,
+    num_callers: int,
+    store_uri: str,
+    notes_uri: str,
+) -> Standing:
+    """Begins a teacher's replicas, as many as it may have and as there are callers at a time.
+
+    A process that breaks is begun anew, and fails who asks it until then.
+    """
+    Notes(notes_uri).clear()
+    filesystem, folder = open_uri(store_uri)
+    filesystem.create_dir(folder, recursive=True)
+    arguments = (name, config, task, batch_size, absolute(store_uri), absolute(notes_uri))
+    actor = ray.remote(_StandingTeacher).options(
+        num_cpus=config.num_cpus,
+        num_gpus=config.num_gpus or None,
+        accelerator_type=config.accelerator_type,
+        label_selector=config.node_labels or None,
+        max_restarts=-1,
+    )
+    most = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
+    count = min(most, max(config.at_least(), num_callers))
+    replicas = [actor.remote(*arguments) for _ in range(count)]
+    return Standing(absolute(store_uri), absolute(notes_uri), replicas)

@@ -1,0 +1,296 @@
+"""Teachers at work: a Ray Data pipeline of actors for one teacher, from wanted rows to rows of the store.
+
+Faults, and what comes of them:
+- an actor, its node or the whole job dies: Ray Data, or the next job, does the batches that are not stored;
+- an engine breaks or hangs: its process ends itself, Ray starts another, and the batch is tried row by row;
+- a row that takes its process down also when tried alone is stored with an error;
+- the teacher itself is at fault (no weights, a wrong key, an engine that never works): the job ends.
+"""
+
+import faulthandler
+import json
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+import pyarrow.parquet as pq
+import ray.data
+
+from teachers.config import EndpointTeacher, SimilarityTeacher, TeacherConfig
+from teachers.dataset import absolute, open_uri
+from teachers.engines.protocol import Teacher, TeacherError
+from teachers.inference.store import Row, content_key
+from teachers.inference.telemetry import TeacherMetrics
+from teachers.inference.work_files import work_files
+
+# After so many rows in a row that took the process down, the engine is at fault and not the rows.
+_DEATHS_IN_A_ROW = 3
+_STDERR = 2  # the file descriptor; a worker's sys.stderr may be another object
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker does with rows of work, each of which has a `key`."""
+
+    name: str
+    """What a teacher does, as in "gemma3 scores"."""
+    unit: str
+    """What is done, in the plural."""
+    wanted: pa.Schema
+    """Of the rows that come in."""
+    made: pa.Schema
+    """Of the rows that go to the store."""
+    run: Callable[[Teacher, list[Row]], list[Row]]
+    set_aside: Callable[[Row, str], list[Row]]
+    """Rows for the store in place of a row that the teacher can't do, with the error."""
+
+
+class Worker:
+    """Ray Data actor: names of files of work in; their batches go to the store, and their counts out."""
+
+    def __init__(
+        self,
+        name: str,
+        config: TeacherConfig,
+        task: Task,
+        batch_size: int,
+        store_uri: str,
+        notes_uri: str,
+    ) -> None:
+        self._config = config
+        self._task = task
+        self._batch_size = batch_size
+        self._store = open_uri(store_uri)
+        self._notes = Notes(notes_uri)
+        self._metrics = TeacherMetrics(name, task.name)
+        with self._notes.of_failure():
+            self._teacher = start_teacher(name, config)
+            self._notes.write("check", self._teacher.check())
+
+    def __call__(self, files: pa.Table) -> pa.Table:
+        batches = (batch for file in files["file"].to_pylist() for batch in self._batches(file))
+        return pa.table({"made": [self._make(batch.to_pylist()) for batch in batches]})
+
+    def _batches(self, file: str) -> list[pa.Table]:
+        filesystem, path = open_uri(file)
+        work = pq.read_table(path, filesystem=filesystem)
+        return [work.slice(start, self._batch_size) for start in range(0, len(work), self._batch_size)]
+
+    def _make(self, rows: list[Row]) -> int:
+        """How many rows for the store were made of `rows`; each batch is a file of its own there."""
+        filesystem, folder = self._store
+        name = content_key([row["key"] for row in rows])
+        stored = _num_rows(filesystem, f"{folder}/{name}.parquet")
+        # Where a node was lost after this batch and before the last one of its file of work.
+        return stored if stored is not None else len(self.make(rows))
+
+    def make(self, rows: list[Row]) -> list[Row]:
+        """Rows for the store, where they are then, that are made of `rows`."""
+        with self._notes.of_failure():
+            made = self._attempt(rows, "batch")
+        filesystem, folder = self._store
+        name = content_key([row["key"] for row in rows])
+        unfinished = f"{folder}/.{name}.parquet"  # not read as part of the store
+        pq.write_table(pa.Table.from_pylist(made, schema=self._task.made), unfinished, filesystem=filesystem)
+        filesystem.move(unfinished, f"{folder}/{name}.parquet")
+        self._metrics.made(made)
+        return made
+
+    def _attempt(self, rows: list[Row], how: str) -> list[Row]:
+        """Rows made of `rows`: together, or one by one where an attempt at them ended badly."""
+        attempt = f"{how}-{content_key([row['key'] for row in rows])}"
+        error = death = self._notes.read(attempt)
+        if error is None:
+            made = self._try(rows, attempt)
+            if not isinstance(made, str):
+                return made
+            error = made
+        if how == "batch":
+            self._metrics.tries_again()
+            return [made for row in rows for made in self._attempt([row], "alone")]
+        if death is not None:
+            self._notes.count_death(death)
+        return self._task.set_aside(rows[0], error)
+
+    def _try(self, rows: list[Row], attempt: str) -> list[Row] | str:
+        """Rows made of `rows`, or what is wrong with them; a broken engine ends the process."""
+        seconds = self._config.batch_timeout_s
+        self._notes.write(attempt, f"the process died, or did not answer within {seconds:g} s")
+        # From a thread of C: it ends a process that hangs with the interpreter locked, too.
+        faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
+        try:
+            made = self._task.run(self._teacher, rows)
+        except TeacherError:
+            raise
+        except ValueError as problem:  # vLLM refuses a request so before anything is computed
+            self._notes.delete(attempt)
+            return str(problem)
+        except Exception as problem:
+            # What the engine still holds of this batch is unknown.
+            self._notes.write(attempt, f"{type(problem).__name__}: {problem}")
+            traceback.print_exc()
+            os._exit(1)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        self._notes.delete(attempt)
+        self._notes.forget_deaths()
+        return made
+
+
+def _num_rows(filesystem: pyarrow.fs.FileSystem, file: str) -> int | None:
+    """Of a Parquet file; None where there is none, or one that was cut off."""
+    try:
+        return int(pq.read_metadata(file, filesystem=filesystem).num_rows)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+
+
+def stored_batch(store_uri: str, rows: list[Row]) -> list[Row] | None:
+    """What `Worker.make` made of these `rows` before; None where it has not, or was cut off."""
+    filesystem, folder = open_uri(store_uri)
+    file = f"{folder}/{content_key([row['key'] for row in rows])}.parquet"
+    try:
+        found: list[Row] = pq.read_table(file, filesystem=filesystem).to_pylist()
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+    return found
+
+
+class Notes:
+    """Small files by which a worker tells the next one, and the job, how it ended."""
+
+    def __init__(self, uri: str) -> None:
+        self._filesystem, self._folder = open_uri(uri)
+        self._filesystem.create_dir(self._folder, recursive=True)
+        self._deaths = self.read("deaths") or []
+
+    def clear(self) -> None:
+        self._filesystem.delete_dir_contents(self._folder)
+        self._deaths = []
+
+    def read(self, name: str) -> Any:
+        """What a note says; None where there is none."""
+        path = f"{self._folder}/{name}.json"
+        if self._filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
+            return None
+        with self._filesystem.open_input_stream(path) as stream:
+            return json.loads(stream.read())
+
+    def read_all(self) -> list[Any]:
+        """What all notes say."""
+        found = self._filesystem.get_file_info(pyarrow.fs.FileSelector(self._folder))
+        notes = [
+            self.read(file.base_name.removesuffix(".json")) for file in found if file.extension == "json"
+        ]
+        return [note for note in notes if note is not None]
+
+    def write(self, name: str, content: Any) -> None:
+        # Under another name first: the job reads while a worker writes.
+        unfinished = f"{self._folder}/{name}.unfinished"
+        with self._filesystem.open_output_stream(unfinished) as stream:
+            stream.write(json.dumps(content).encode())
+        self._filesystem.move(unfinished, f"{self._folder}/{name}.json")
+
+    def delete(self, name: str) -> None:
+        self._filesystem.delete_file(f"{self._folder}/{name}.json")
+
+    def count_death(self, error: str) -> None:
+        """Raises TeacherError where one row after the other took the process down."""
+        self._deaths.append(error)
+        self.write("deaths", self._deaths)
+        if len(self._deaths) >= _DEATHS_IN_A_ROW:
+            raise TeacherError(
+                f"its engine failed at {len(self._deaths)} rows in a row, the last time: {error}"
+            )
+
+    def forget_deaths(self) -> None:
+        if self._deaths:
+            self._deaths = []
+            self.write("deaths", [])
+
+    @contextmanager
+    def of_failure(self) -> Iterator[None]:
+        """Notes why the teacher can't work, for the job to show in one line."""
+        try:
+            yield
+        except ValueError as error:
+            self.write("failure", str(error))
+            raise
+
+
+def start_teacher(name: str, config: TeacherConfig) -> Teacher:
+    """A running teacher of the config's kind."""
+    if isinstance(config, SimilarityTeacher):
+        from teachers.engines.similarity import Similarity
+
+        return Similarity(name, config)
+    if isinstance(config, EndpointTeacher):
+        from teachers.engines.openai_endpoint import Endpoint
+
+        return Endpoint(name, config)
+    from teachers.engines.vllm_engine import Engine
+
+    return Engine(name, config)
+
+
+def run_teacher(
+    name: str,
+    config: TeacherConfig,
+    task: Task,
+    work_uri: str,
+    batch_size: int,
+    store_uri: str,
+    notes_uri: str,
+) -> Iterator[int]:
+    """Has one teacher do the work at `work_uri` (see `write_work`); ends when all of it is in the store.
+
+    Yields how many rows were made, whenever some were.
+
+    Raises:
+        TeacherError: the teacher can't work, and why.
+    """
+    notes = Notes(notes_uri)
+    notes.clear()
+    filesystem, folder = open_uri(store_uri)
+    filesystem.create_dir(folder, recursive=True)
+    # A block for each file.
+    files = [pa.table({"file": [file]}) for file in work_files(absolute(work_uri))]
+    try:
+        made = ray.data.from_arrow(files).map_batches(
+            Worker,
+            fn_constructor_args=(name, config, task, batch_size, absolute(store_uri), absolute(notes_uri)),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=config.num_cpus,
+            num_gpus=config.num_gpus or None,
+            compute=_pool(config, len(files)),
+            label_selector=config.node_labels or None,
+            accelerator_type=config.accelerator_type,
+        )
+        for counts in made.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield sum(counts["made"].to_pylist())
+    except Exception:
+        failure = notes.read("failure")
+        if failure is None:
+            raise
+        # As the error it was in the actor, not as the actor's death.
+        raise TeacherError(failure if name in failure else f"teachers.{name}: {failure}") from None
+    notes.clear()
+
+
+def sanity_line(notes_uri: str) -> str | None:
+    """What the teacher showed before its first row; None until it has."""
+    line: str | None = Notes(notes_uri).read("check")
+    return line
+
+
+def _pool(config: TeacherConfig, num_files: int) -> ray.data.ActorPoolStrategy:
+    """All replicas that there is work for are asked for at once, with their labels: so an autoscaler brings
+    nodes for them. A pool that may shrink could give up those that wait: its share is of what is there."""
+    most = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
+    return ray.data.ActorPoolStrategy(size=min(most, max(config.at_least(), num_files)))

@@ -1,0 +1,33 @@
+"""Does a text follow from another? A cross-encoder for natural language inference says how likely."""
+
+from teachers.engines.weights import check_model, model_folder
+from teachers.synthesis.turn_checks import Entails
+
+
+def check_entailment(model: str) -> None:
+    """Raises ValueError where the weights are not on this machine, or have no label `entailment`."""
+    from transformers import AutoConfig
+
+    check_model(model)
+    labels = AutoConfig.from_pretrained(model_folder(model)).id2label
+    if "entailment" not in map(str.lower, labels.values()):
+        raise ValueError(f"{model} has the labels {', '.join(labels.values())}, no entailment")
+
+
+def entailment(model: str | None) -> Entails | None:
+    """The judgement of a sentence-transformers cross-encoder, a folder or a cached id; None without one.
+
+    It has passed `check_entailment`.
+    """
+    if model is None:
+        return None
+    from sentence_transformers import CrossEncoder
+
+    encoder = CrossEncoder(model_folder(model))
+    labels = {label.lower(): place for place, label in encoder.config.id2label.items()}
+
+    def entails(premise: str, hypothesis: str) -> float:
+        [probabilities] = encoder.predict([(premise, hypothesis)], apply_softmax=True)
+        return float(probabilities[labels["entailment"]])
+
+    return entails

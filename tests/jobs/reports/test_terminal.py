@@ -1,0 +1,28 @@
+"""What a finished job prints."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.execution.run_directory import RunDirectory
+from jobs.reports.terminal import report_metrics
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_terms_are_shown_where_a_system_has_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sparse: bool
+) -> None:
+    ranked = {"hits@1/20": 0.5, "mrr": 0.25}
+    terms = {"context_terms": 31.5, "response_terms": 38.25, "flops": 2.125} if sparse else {}
+    metrics = {
+        "systems": {"bm25": ranked, "untrained student": {**ranked, **terms}},
+        "teachers": {"kendall_tau": {}},
+        "responses": {},
+        "scoring": {},
+    }
+    report_metrics(RunDirectory(str(tmp_path)), metrics)
+    table = capsys.readouterr().out
+    for shown in ("context terms", "response terms", "flops", "31.500", "38.250", "2.125"):
+        assert (shown in table) == sparse
+    assert "untrained student" in table
+    assert "…" not in table

@@ -1,0 +1,104 @@
+"""Trials by Ray Tune on a base run of toys: one that lags is stopped, and a killed sweep goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from jobs.sweeps.config import SweepConfig
+from jobs.sweeps.trials import scheduler
+from tests.jobs.sweeps.trials_base import NUM_STEPS, base_job
+
+GRID: dict[str, Any] = {
+    "method": "grid",
+    "metric": {"name": "train/validation_loss", "goal": "minimize"},
+    # The larger similarities are, the larger is the loss of random weights: by far.
+    "parameters": {"student.similarity_scale": {"values": [1.0, 100.0]}},
+}
+
+
+def trained(folder: Path) -> dict[Path, int]:
+    """When each student was trained."""
+    return {marker: marker.stat().st_mtime_ns for marker in folder.glob("base/trials/*/stages/train.json")}
+
+
+def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() -> None:
+    # At the third and the ninth, by the best third of those that came there.
+    stopping = {"type": "hyperband", "max_iter": 27, "s": 2}
+    asha = scheduler(SweepConfig(**GRID, early_terminate=stopping))
+
+    def is_stopped(name: str, validation: int, loss: float) -> bool:
+        result = {"validation": validation, "train/validation_loss": loss}
+        return bool(asha.on_trial_result(None, trials[name], result) == "STOP")
+
+    trials = {name: SimpleNamespace(trial_id=name) for name in ("first", "second", "third", "fourth")}
+    for trial in trials.values():
+        asha.on_trial_add(None, trial)
+    assert not any(is_stopped("first", number, 1.0) for number in range(1, 301))
+    assert [is_stopped("second", number, 2.0) for number in (1, 2, 3)] == [False, False, True]
+    assert [is_stopped("third", number, loss) for number, loss in ((3, 0.5), (8, 2.0), (9, 2.0))] == [
+        False,
+        False,
+        True,
+    ]
+    assert not any(is_stopped("fourth", number, loss) for number, loss in ((3, 0.4), (9, 0.4), (27, 9.0)))
+    # What a trained student ends with is no validation.
+    assert asha.on_trial_result(None, trials["fourth"], {"train/validation_loss": 9.0}) == "CONTINUE"
+
+
+def command(folder: Path) -> list[str]:
+    """Runs the sweep in a process, and on a Ray, of its own."""
+    settings = {**GRID, "early_terminate": {"type": "hyperband", "min_iter": 1}}
+    return [sys.executable, "-m", "tests.jobs.sweeps.trials_base", str(folder), yaml.safe_dump(settings)]
+
+
+def sweep(folder: Path) -> str:
+    """What it printed."""
+    done = subprocess.run(command(folder), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+@pytest.mark.usefixtures("ray_cluster")  # one that the sweep's own Ray must not be taken for
+def test_a_killed_sweep_goes_on_and_stops_the_trial_that_lags_of_which_nothing_is_left(
+    tmp_path: Path,
+) -> None:
+    base_job(tmp_path)
+    first = subprocess.Popen(command(tmp_path))
+    try:
+        deadline = time.monotonic() + 240
+        while not trained(tmp_path) and time.monotonic() < deadline:
+            assert first.poll() is None
+            time.sleep(0.05)
+        its_own = psutil.Process(first.pid).children(recursive=True)
+    finally:
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait()
+    # Two of Ray's own processes outlive a raylet that was not stopped.
+    for process in psutil.wait_procs(its_own, timeout=10)[1]:
+        process.kill()
+    before = trained(tmp_path)
+    assert len(before) == 1
+    done = sweep(tmp_path)
+    found = json.loads(done.splitlines()[-1])
+    best, lagging = found["trials"]
+    assert best["changes"] == {"student.similarity_scale": 1.0}
+    assert (best["stopped"], best["validations"], best["error"]) == (False, NUM_STEPS, None)
+    assert (lagging["stopped"], lagging["validations"], lagging["error"]) == (True, 1, None)
+    assert lagging["score"] > best["score"]
+    assert trained(tmp_path) == before
+    assert f"trial 1 of 2: train/validation_loss {best['score']:.4f} · --student.similarity_scale 1" in done
+    assert f"trial 2 of 2: train/validation_loss {lagging['score']:.4f}, stopped early · --student" in done
+    # What it had reserved the next trial would wait for.
+    assert found["left over"] == {"processes": [], "CPUs": 0}

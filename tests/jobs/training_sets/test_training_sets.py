@@ -1,0 +1,227 @@
+"""Students of people's and of synthesised conversations, on one test, with a tiny encoder."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from jobs.config import ConfigError
+from jobs.training_sets.config import parse_grounded
+from jobs.training_sets.evaluation import whose_replies_are_right
+from serve.chat_endpoint import grounded_in
+from serve.index import load_index
+from serve.versions import current_version, folder_of
+from student.encoders.encoder import student_hash
+from student.evaluation.answers import exact_match, token_f1
+from student.evaluation.document_search import Questions
+from teachers.config import VllmTeacher
+from teachers.corpora.grounded_examples import Part, ReadReplies, write_grounded_targets
+from teachers.dataset import read_rows, write_rows
+from teachers.generation.finetuning import write_sequences
+from teachers.records import DOCUMENTS, QUESTIONS
+from tests.jobs.running import run_job
+from tests.tiny_models import make_student, make_teacher
+
+SUBJECTS = ("owls", "bats", "foxes", "moles", "hares", "frogs", "swans", "crows", "toads", "deer")
+HABITS = ("eat", "sleep", "hide", "nest")
+
+
+def question(kind: str, subject: str, habit: str) -> dict[str, Any]:
+    """A row of a file of questions: the second turn of a conversation about a subject."""
+    return {
+        "id": f"{kind}-{subject}-{habit}",
+        "conversation_id": f"{kind}-{subject}",
+        "messages": [{"role": "user", "content": f"where do {subject} {habit} at night"}],
+        "response": f"{kind} say that {subject} {habit} in the woods",
+        "positives": [f"{subject}-{habit}"],
+    }
+
+
+@pytest.fixture(scope="module")
+def grounded_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("grounded")
+    pairs = [(subject, habit) for subject in SUBJECTS for habit in HABITS]
+    documents = [
+        {"doc_id": f"{subject}-{habit}", "text": f"of {subject} and how they {habit}"}
+        for subject, habit in pairs
+    ]
+    files = {
+        "documents": documents,
+        "people": [question("people", *pair) for pair in pairs],
+        "synthesised": [question("models", *pair) for pair in pairs],
+    }
+    for name, rows in files.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    texts = [row["text"] for row in documents] + [row["response"] for row in files["people"]]
+    content = {
+        "documents": {"corpus": str(folder / "documents.jsonl")},
+        "questions": {
+            "conversations": str(folder / "people.jsonl"),
+            "test_share": 0.4,
+            "validation_share": 0.2,
+        },
+        "synthesised": str(folder / "synthesised.jsonl"),
+        "sets": {"human": {"human": 1}, "both": {"human": 1, "synthesised": 0.5}},
+        "student": {
+            "model": str(make_student(folder / "student", sorted({*" ".join(texts).split()}))),
+            "contexts_per_step": 4,
+            "num_workers": 1,
+            "max_tokens": 16,
+        },
+        "generator": {
+            "model": str(make_teacher(folder / "generator", chat=True, seed=1)),
+            "contexts": 6,
+            "max_tokens": 12,
+            "max_sane_loss": 50,
+        },
+        "finetune": {"max_tokens": 128},
+        "tracking": {"project": None},
+    }
+    (folder / "grounded.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder / "grounded.yaml"
+
+
+@pytest.mark.slow
+def test_each_set_has_a_student_and_all_have_one_test(grounded_config: Path) -> None:
+    run = grounded_config.parent / "run"
+    printed = run_job("grounded", grounded_config, "--run", str(run))
+    asked = read_rows(str(run / "questions"))
+    test = [row for row in asked if row["split"] == "test"]
+    found = json.loads((run / "report/comparison.json").read_text())
+    replies, documents, answers = found["tables"]
+    assert (replies["contexts"], documents["contexts"]) == (len(test), len(test)) and len(test) > 5
+    assert (replies["responses"], documents["responses"]) == (40, 40)
+    for table in (replies, documents):
+        assert [row["system"] for row in table["rows"]] == ["BM25", "untrained", "human", "both"]
+        assert [other["system"] for other in table["rows"][-1]["against"]] == ["untrained", "human"]
+    # All words of the right document are in the question, and in no other.
+    assert documents["rows"][0]["metrics"]["mrr"]["mean"] > 0.9
+    assert [row["system"] for row in answers["rows"]] == ["generator, zero-shot"]
+    assert answers["contexts"] == 6 and set(answers["rows"][0]["metrics"]) == {"token F1", "exact match"}
+    human = len([row for row in asked if row["split"] == "train"])
+    assert f"human {human} of people and 0 synthesised" in found["notes"][0]
+    assert f"both {human} of people and {round(human / 2)} synthesised" in found["notes"][0]
+    learned = read_rows(str(run / "sets/both/targets"))
+    held_out = {row["conversation_id"] for row in asked if row["split"] != "train"}
+    assert len(learned) == human + round(human / 2)
+    assert not held_out & {row["example_id"].rsplit("-", 1)[0] for row in learned}
+    assert "replies" in printed and (run / "report/index.html").is_file()
+    # The first set's student searches the documents.
+    version = Path(folder_of(str(run), current_version(str(run))))
+    served = load_index(version)
+    assert set(served.responses["response_id"].to_pylist()) == {f"{a}-{b}" for a in SUBJECTS for b in HABITS}
+    assert served.metadata["student_hash"] == student_hash(str(run / "sets/human/student"))
+
+
+def test_what_stands_in_the_context_is_no_wrong_reply() -> None:
+    first, second = "Owls  eat voles, " + "mice and rats, " * 3, "At night."
+    ask = {"role": "user", "content": "and when?"}
+    rows = [
+        {"question_id": "q1", "context": [ask], "reply": first},
+        {
+            "question_id": "q2",
+            "context": [ask, {"role": "assistant", "content": "Owls eat voles, mice"}, ask],
+            "reply": second,
+        },
+        {"question_id": "q3", "context": [ask], "reply": None},
+    ]
+    replies = [{"doc_id": "q1", "text": first}, {"doc_id": "q2", "text": second}]
+    asked = Questions(dict.fromkeys(("q1", "q2", "q3"), "c"), {}, {}, {}, {})
+    found = whose_replies_are_right(asked, rows, replies, max_characters=22)
+    assert found.qrels == {"q1": {"q1": 1}, "q2": {"q2": 1}}
+    assert found.ignored == {"q1": set(), "q2": {"q1"}}
+
+
+def written(folder: Path, split: str = "train") -> tuple[str, str, set[str]]:
+    """Questions and documents; and the ids of those questions that have a reply and a document."""
+    rows = [
+        {
+            "question_id": f"q{number}",
+            "conversation_id": f"c{number}",
+            "split": split,
+            "context": [{"role": "user", "content": f"question {number}"}],
+            "rewrite": None,
+            "reply": f"reply {number}" if number != 3 else None,
+            "positives": ["d"] if number != 4 else [],
+            "ignored": [],
+        }
+        for number in range(20)
+    ]
+    questions, documents = str(folder / f"{split} questions"), str(folder / "documents")
+    write_rows(questions, rows, QUESTIONS)
+    write_rows(documents, [{"doc_id": "d", "text": "the document"}], DOCUMENTS)
+    return questions, documents, {row["question_id"] for row in rows} - {"q3", "q4"}
+
+
+def test_a_larger_draw_has_the_smaller_one_in_it(tmp_path: Path) -> None:
+    questions, documents, grounded = written(tmp_path)
+
+    def drawn(size: int) -> set[str]:
+        targets = str(tmp_path / f"targets-{size}")
+        counts = write_grounded_targets([Part(questions, size)], documents, targets, seed=0)
+        found = read_rows(targets)
+        assert counts["train questions"] == len(found) == min(size, 18)
+        for row in found:
+            reply = row["context"][0]["content"].replace("question", "reply")
+            assert [candidate["text"] for candidate in row["candidates"]] == [reply, "the document"]
+            assert {candidate["source"] for candidate in row["candidates"]} == {"gold"}
+            assert row["target_probs"] is None
+        return {row["example_id"] for row in found}
+
+    assert drawn(5) < drawn(10) < drawn(100) == grounded
+
+
+def test_a_generator_reads_the_document_and_learns_the_reply(tmp_path: Path) -> None:
+    learned, documents, _ = written(tmp_path)
+    held_out, _, _ = written(tmp_path, "validation")
+    rows = ReadReplies([Part(learned, 5)], held_out, documents, seed=0)
+    assert Counter(row["split"] for row in rows) == {"train": 5, "validation": 18}
+    first = next(iter(rows))
+    asked = first["reply"].replace("reply", "question")
+    shown = first["context"][-1]["content"]
+    # The responder shows it the best document in the same way.
+    assert shown == f"Text: the document\n\n{asked}" == grounded_in("the document", asked)
+    teacher = VllmTeacher(model=str(make_teacher(tmp_path / "teacher", chat=True, seed=0)))
+    counts = write_sequences(rows, str(tmp_path / "sequences"), "generator", teacher, 256)
+    assert counts["sequences"] == len(read_rows(str(tmp_path / "sequences"))) == 23
+    test, _, _ = written(tmp_path, "test")
+    assert len(list(ReadReplies([], test, documents, 0, "test"))) == 18
+
+
+@pytest.mark.parametrize(
+    ("answer", "f1", "exact"),
+    [
+        ("The owls eat voles.", 1, 1),
+        ("owls eat voles", 1, 1),
+        ("voles eat owls", 1, 0),
+        ("Owls eat mice, and voles", 0.75, 0),
+        ("bats", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_answers_are_measured_as_squads(answer: str, f1: float, exact: float) -> None:
+    assert token_f1(answer, "Owls eat voles") == pytest.approx(f1)
+    assert exact_match(answer, "Owls eat voles") == exact
+    assert token_f1(answer, "") == (not answer)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (["--generate.contexts", "3"], "generate: a comparison of training sets has no such section"),
+        (["--sets", '{"none": {}}'], "sets.none: neither people's nor synthesised questions"),
+        (["--sets", '{"bm25": {"human": 1}}'], "sets.bm25: that is the name of a system"),
+        (["--sets", '{"a/b": {"human": 1}}'], "sets.a/b: wanted are letters, digits and '-'"),
+        (["--synthesised", "[]"], "synthesised: no file is given, and sets.both wants such questions"),
+        (["--student.cross_entropy_weight", "0"], "student.cross_entropy_weight: 0"),
+        (["--generator.sets", '["human"]'], "finetune.epochs: 0, and the generator is to learn"),
+        (["--generator.sets", '["nobody"]'], "generator.sets: 'nobody' is none of `sets`"),
+    ],
+)
+def test_a_wrong_config_is_one_line(grounded_config: Path, change: list[str], line: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_grounded(["--config", str(grounded_config), *change])
+    assert line in str(error.value) and "\n" not in str(error.value)

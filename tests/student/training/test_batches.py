@@ -1,0 +1,106 @@
+"""Rows of TARGETS become the columns and masks of a step."""
+
+from typing import Any
+
+import pytest
+
+from student.config import StudentConfig
+from student.training.batches import epoch_batches, step_batch
+
+
+def row(context: str, candidates: list[tuple[str, str]], target_probs: list[float] | None) -> dict[str, Any]:
+    return {
+        "context": [{"role": "user", "content": context}],
+        "candidates": [{"text": text, "source": source, "teacher": None} for text, source in candidates],
+        "target_probs": target_probs,
+    }
+
+
+def test_a_text_of_two_contexts_is_one_column_and_positive_where_it_is_gold() -> None:
+    batch = step_batch(
+        [
+            row("a", [("yes", "gold"), ("no", "random")], [0.75, 0.25]),
+            row("b", [("no", "gold"), ("perhaps", "generated"), ("yes", "retrieved")], [0.5, 0.25, 0.25]),
+        ],
+        context_turns=4,
+        max_candidates=10,
+    )
+    assert batch.contexts == ["a", "b"]
+    assert batch.responses == ["yes", "no", "perhaps"]
+    assert batch.positive_mask.tolist() == [[True, False, False], [False, True, True]]
+    # Row a: its random "no" and row b's "perhaps". Row b: "yes", which was retrieved for it, may be right.
+    assert batch.negative_mask.tolist() == [[False, True, True], [False, False, False]]
+    assert batch.own_mask.tolist() == [[True, True, False], [True, True, True]]
+    assert batch.target_probs.tolist() == [[0.75, 0.25, 0.0], [0.25, 0.5, 0.25]]
+
+
+def test_texts_that_differ_in_case_only_are_one_column() -> None:
+    rows = [row("a", [("No", "gold"), ("x", "random")], None), row("b", [("no", "gold")], None)]
+    batch = step_batch(rows, 4, 10)
+    assert batch.responses == ["No", "x"]
+    assert batch.positive_mask.tolist() == [[True, False], [True, False]]
+
+
+def test_a_positive_of_a_context_is_not_its_negative_when_it_is_also_retrieved() -> None:
+    batch = step_batch([row("a", [("yes", "gold"), ("yes", "retrieved")], [0.75, 0.25])], 4, 10)
+    assert batch.positive_mask.tolist() == [[True]]
+    assert batch.target_probs.tolist() == [[1.0]]
+
+
+def test_gold_then_generated_candidates_are_kept_and_targets_sum_to_one() -> None:
+    candidates = [("g", "gold"), ("r1", "random"), ("t", "retrieved"), ("w", "generated")]
+    batch = step_batch([row("a", candidates, [0.2, 0.3, 0.3, 0.2])], 4, max_candidates=3)
+    assert batch.responses == ["g", "w", "r1"]
+    # 0.2, 0.2, 0.3 of the 0.7 that is left
+    assert batch.target_probs[0].tolist() == pytest.approx([2 / 7, 2 / 7, 3 / 7])
+
+
+def test_a_context_without_targets_keeps_its_positives() -> None:
+    batch = step_batch([row("a", [("yes", "gold"), ("no", "random")], None)], 4, 10)
+    assert batch.positive_mask.tolist() == [[True, False]]
+    assert batch.target_probs.tolist() == [[0.0, 0.0]]
+
+
+def test_a_context_without_targets_leaves_its_retrieved_candidates_out() -> None:
+    batch = step_batch([row("a", [("yes", "gold"), ("near", "retrieved"), ("no", "random")], None)], 4, 10)
+    assert batch.responses == ["yes", "no"]
+
+
+def test_targets_that_were_all_on_dropped_candidates_are_no_targets() -> None:
+    batch = step_batch([row("a", [("yes", "gold"), ("no", "random")], [0.0, 1.0])], 4, 1)
+    assert batch.responses == ["yes"]
+    assert batch.target_probs.tolist() == [[0.0]]
+
+
+def test_random_negatives_are_negatives_of_every_context_but_their_own() -> None:
+    rows = [row("a", [("yes", "gold")], None), row("b", [("no", "gold")], None)]
+    batch = step_batch(rows, 4, 10, random_negatives=["YES", "perhaps"])
+    assert batch.responses == ["yes", "no", "perhaps"]
+    assert batch.negative_mask.tolist() == [[False, True, True], [True, False, True]]
+    assert batch.gold.tolist() == [0, 1]
+
+
+def steps_of(rows: list[dict[str, Any]], epoch: int, first_step: int, **settings: Any) -> list[Any]:
+    def windows(size: int) -> Any:
+        return (rows[start : start + size] for start in range(0, len(rows), size))
+
+    config = StudentConfig(contexts_per_step=4, **settings)
+    return [(batch.contexts, batch.responses) for batch in epoch_batches(windows, epoch, first_step, config)]
+
+
+def test_an_epoch_goes_on_where_it_stopped() -> None:
+    rows = [row(f"context {i}", [(f"reply {i}", "gold")], None) for i in range(600)]
+    # 600 rows are two windows of 64 steps of 4, and one of 22; the middle one is cut.
+    whole = steps_of(rows, 1, 0, random_negatives=3)
+    assert len(whole) == 150
+    for first in (1, 70, 128, 149):
+        assert steps_of(rows, 1, first, random_negatives=3) == whole[first:]
+    assert sorted(context for contexts, _ in whole for context in contexts) == sorted(
+        f"context {i}" for i in range(600)
+    )
+    assert all(len(set(responses)) == len(responses) >= 4 for _, responses in whole)
+
+
+def test_epochs_differ_in_their_steps() -> None:
+    rows = [row(f"context {i}", [(f"reply {i}", "gold")], None) for i in range(20)]
+    assert steps_of(rows, 0, 0) != steps_of(rows, 1, 0)

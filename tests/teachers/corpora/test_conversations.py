@@ -1,0 +1,122 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from teachers.config import ExamplesConfig
+from teachers.corpora.conversations import clean, cut_at_word
+from teachers.corpora.examples import cut, split_of, write_examples
+from teachers.dataset import read_rows
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def test_consecutive_messages_merge_and_empty_and_duplicate_turns_are_counted() -> None:
+    row = {
+        "messages": [
+            _message("system", "be nice"),
+            _message("user", " hi  there\n"),
+            _message("user", "hi there"),
+            _message("user", "again"),
+            _message("assistant", "   "),
+            _message("assistant", "hello"),
+            _message("user", "hello"),
+            _message("assistant", "bye"),
+        ]
+    }
+    cleaned = clean(row, 100)
+    assert cleaned.messages == [_message("user", "hi there again"), _message("assistant", "hello bye")]
+    assert cleaned.dropped == {"system message": 1, "duplicate turn": 2, "empty turn": 1}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, "no `messages`"),
+        ({"messages": "hi"}, "not a list"),
+        ({"messages": [1]}, "not an object"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "unknown role 'robot'"),
+        ({"messages": [{"role": "user", "content": None}]}, "not a string"),
+        (ValueError("bad"), "not JSON"),
+    ],
+)
+def test_a_row_that_is_no_conversation_says_why(row: object, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        clean(row, 100)
+
+
+def test_long_turns_are_cut_at_a_word() -> None:
+    assert cut_at_word("one two three", 8) == "one two"
+    assert cut_at_word("one two three", 7) == "one two"
+    assert cut_at_word("abcdefgh", 5) == "abcde"
+    assert cut_at_word("short", 5) == "short"
+
+
+def test_contexts_end_with_the_user_and_hold_the_newest_turns() -> None:
+    messages = [_message(("user", "assistant")[turn % 2], f"turn number {turn}") for turn in range(4)]
+    rows = list(cut("c", "train", messages, ExamplesConfig(context_turns=2)))
+    assert [row["reply"] for row in rows] == ["turn number 1", "turn number 2", "turn number 3"]
+    assert rows[1]["context"] == [_message("assistant", "turn number 0"), _message("user", "turn number 1")]
+    only = list(cut("c", "train", messages, ExamplesConfig(replies="assistant")))
+    assert [row["reply"] for row in only] == ["turn number 1", "turn number 3"]
+
+
+def test_splits_follow_their_shares_and_never_move() -> None:
+    config = ExamplesConfig(test_share=0.2, validation_share=0.1)
+    splits = [split_of(f"conversation {number}", [], config) for number in range(5000)]
+    assert abs(splits.count("test") / 5000 - 0.2) < 0.03
+    assert abs(splits.count("validation") / 5000 - 0.1) < 0.02
+    assert splits == [split_of(f"conversation {number}", [], config) for number in range(5000)]
+
+
+def test_who_is_held_out_writes_in_no_other_split() -> None:
+    config = ExamplesConfig(held_out_senders=0.3)
+    senders = [(f"sender {number % 97}", f"sender {number % 89}") for number in range(5000)]
+    splits = [split_of(f"conversation {number}", pair, config) for number, pair in enumerate(senders)]
+    held_out = {
+        name
+        for split, pair in zip(splits, senders, strict=True)
+        if split == "test_by_sender"
+        for name in pair
+    }
+    others = {
+        name
+        for split, pair in zip(splits, senders, strict=True)
+        if split in ("train", "validation", "test")
+        for name in pair
+    }
+    assert 15 < len(held_out) < 45 and not held_out & others
+    assert None in splits  # a held-out sender talks with one who is not
+
+
+def test_bad_rows_are_set_aside_and_conversations_stay_in_one_split(tmp_path: Path) -> None:
+    lines = ["{not json", json.dumps({"messages": [{"role": "robot", "content": "x"}]}), "[]"]
+    for number in range(200):
+        turns = [
+            _message(("user", "assistant")[turn % 2], f"conversation {number} says words {turn}")
+            for turn in range(5)
+        ]
+        lines.append(json.dumps({"messages": turns}))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.jsonl").write_text("\n".join(lines[:100]))
+    (tmp_path / "data" / "b.jsonl.gz").write_bytes(gzip.compress("\n".join(lines[100:]).encode()))
+    config = ExamplesConfig(conversations=str(tmp_path / "data"))
+    counts = write_examples(str(tmp_path / "examples"), str(tmp_path / "rejected"), config)
+    rejected = read_rows(str(tmp_path / "rejected"))
+    assert [row["origin"] for row in rejected] == ["a.jsonl:1", "a.jsonl:2", "a.jsonl:3"]
+    assert counts["conversations rejected"] == 3
+    splits: dict[str, set[str]] = {}
+    for row in read_rows(str(tmp_path / "examples")):
+        splits.setdefault(row["conversation_id"], set()).add(row["split"])
+    assert all(len(found) == 1 for found in splits.values())
+    assert len(splits) == 200
+
+
+def test_no_usable_row_ends_with_the_counts(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("{}\n{}\n")
+    config = ExamplesConfig(conversations=str(tmp_path / "bad.jsonl"))
+    with pytest.raises(ValueError, match="2 of 2 rows were rejected"):
+        write_examples(str(tmp_path / "examples"), str(tmp_path / "rejected"), config)

@@ -1,0 +1,166 @@
+"""From a conversation to a request, and from a teacher's answer to a query."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from teachers.config import RewritingConfig, TargetsConfig
+from teachers.dataset import read_rows, write_rows
+from teachers.engines.protocol import Generation
+from teachers.generation.rewriting import (
+    Requests,
+    RewritingPrompt,
+    query_of,
+    read_prompt,
+    write_human_rewrites,
+    write_rewrite_targets,
+    write_rewrites,
+)
+from teachers.records import QUESTIONS
+
+CONTEXT = [
+    {"role": "user", "content": "Do owls hunt?"},
+    {"role": "assistant", "content": "At night."},
+    {"role": "user", "content": "What do they eat?"},
+]
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> str:
+    rows: list[dict[str, Any]] = [
+        {
+            "question_id": f"q{number}",
+            "conversation_id": "c",
+            "split": "train",
+            "context": CONTEXT,
+            "rewrite": rewrite,
+            "positives": [],
+            "ignored": [],
+        }
+        for number, rewrite in enumerate(("What do owls eat?", None, None))
+    ]
+    write_rows(str(tmp_path / "questions"), rows, QUESTIONS)
+    return str(tmp_path / "questions")
+
+
+EXAMPLE = [{"role": "user", "content": "{question}, in short?"}, {"role": "assistant", "content": "Yes."}]
+
+
+def test_a_request_has_the_conversation_in_the_prompts_places(questions: str) -> None:
+    places = "Of:\n{conversation}\nafter:\n{earlier}\nwrite: {question}"
+    prompt = RewritingPrompt("You rewrite.", [*EXAMPLE, {"role": "user", "content": places}])
+    requests = Requests(questions, prompt)
+    for _ in range(2):  # it is iterated anew
+        first, *_ = requests
+        *examples, turn = first["context"]
+        assert examples == EXAMPLE  # with nothing put in their places
+        assert turn["content"] == (
+            "Of:\nUser: Do owls hunt?\nAssistant: At night.\nUser: What do they eat?\n"
+            "after:\nUser: Do owls hunt?\nAssistant: At night.\nwrite: What do they eat?"
+        )
+
+
+@pytest.mark.parametrize("name", ["zero_shot", "few_shot", "answer"])
+def test_the_shipped_prompts_can_be_used(name: str) -> None:
+    prompt = read_prompt(RewritingConfig(prompt=f"configs/rewriting/{name}.yaml"))
+    assert prompt.system_prompt and "{question}" in prompt.messages[-1]["content"]
+    assert (len(prompt.messages) > 1) == (name != "zero_shot")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (None, "No such file"),
+        ("Rewrite it.", "is no list of messages"),
+        ("[{role: robot, content: hi}]", "is no list of messages"),
+        ("[", "is no list of messages"),
+        ("[{role: user, content: Rewrite it.}]", "has neither {conversation} nor {question}"),
+        ("[{role: user, content: hi}, {role: assistant, content: hi}]", "messages are the user's and"),
+        ("[{role: user, content: hi}, {role: system, content: hi}]", "messages are the user's and"),
+        ("[{role: system, content: hi}]", "messages are the user's and"),
+    ],
+)
+def test_a_prompt_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, line: str) -> None:
+    file = tmp_path / "prompt.yaml"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ValueError, match=r"^rewriting\.prompt: .*prompt.yaml") as error:
+        read_prompt(RewritingConfig(prompt=str(file)))
+    assert line in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "query"),
+    [
+        ("What do owls eat?", "What do owls eat?"),
+        ("\n The last question, rewritten: What do owls eat?\nThey eat voles.", "What do owls eat?"),
+        ('Rewritten question: "What do owls eat?"', "What do owls eat?"),
+        ("“What do owls eat?”", "What do owls eat?"),
+        ("What does the query: select mean?", "What does the query: select mean?"),
+        (" \n", ""),
+    ],
+)
+def test_a_query_is_the_first_line_without_label_and_quotes(said: str, query: str) -> None:
+    assert query_of(said) == query
+
+
+def test_where_a_teacher_says_nothing_the_question_stays_as_it_was(questions: str, tmp_path: Path) -> None:
+    samples = [
+        ("q0", [Generation("What do owls eat?", truncated=False)]),
+        ("q1", [Generation("", truncated=False, error="broke")]),
+        ("q2", [Generation("What do owls", truncated=True)]),
+    ]
+    counts = write_rewrites(questions, samples, str(tmp_path / "rewrites"))
+    assert [row["query"] for row in read_rows(str(tmp_path / "rewrites"))] == [
+        "What do owls eat?",
+        "What do they eat?",
+        "What do owls",
+    ]
+    assert counts == {"rewritten": 2, "left as they were": 1, "cut": 1}
+
+
+def test_people_rewrote_some(questions: str, tmp_path: Path) -> None:
+    assert write_human_rewrites(questions, str(tmp_path / "human")) == {"rewritten": 1}
+    assert read_rows(str(tmp_path / "human")) == [{"question_id": "q0", "query": "What do owls eat?"}]
+
+
+@pytest.mark.parametrize(
+    ("weights", "shares"),
+    [
+        ({"human": 3.0}, {"q0": {"human": 0.75, "chat": 0.25}, "q1": {"chat": 1.0}, "q2": {"chat": 1.0}}),
+        ({"human": 0.0}, {"q0": {"chat": 1.0}, "q1": {"chat": 1.0}, "q2": {"chat": 1.0}}),
+        ({"chat": 0.0}, {"q0": {"human": 1.0}}),
+    ],
+)
+def test_a_student_of_embeddings_gets_the_rewrites_by_the_teachers_weights(
+    questions: str, tmp_path: Path, weights: dict[str, float], shares: dict[str, dict[str, float]]
+) -> None:
+    write_human_rewrites(questions, str(tmp_path / "human"))  # of q0 alone
+    said = [(f"q{number}", [Generation(f"Query {number}", truncated=False)]) for number in range(3)]
+    write_rewrites(questions, said, str(tmp_path / "chat"))
+    texts = {"human": "What do owls eat?"}
+    rewrites = {name: str(tmp_path / name) for name in ("human", "chat")}
+    config = TargetsConfig(weights=weights)
+    counts = write_rewrite_targets(questions, rewrites, str(tmp_path / "targets"), config)
+    assert (counts["with targets"], counts["without targets"]) == (len(shares), 3 - len(shares))
+    found = {row["example_id"]: row for row in read_rows(str(tmp_path / "targets"))}
+    assert list(found) == list(shares)
+    for question_id, row in found.items():
+        teachers = [candidate["teacher"] for candidate in row["candidates"]]
+        assert dict(zip(teachers, row["target_probs"], strict=True)) == shares[question_id]
+        for candidate in row["candidates"]:
+            assert candidate["text"] == texts.get(candidate["teacher"], f"Query {question_id[1:]}")
+
+
+@pytest.mark.parametrize(
+    ("weights", "line"),
+    [({"human": 0}, r"targets\.weights = .*: all are 0"), ("validation", r"targets\.weights: of embeddings")],
+)
+def test_weights_that_leave_nothing_to_embed_are_refused(
+    questions: str, tmp_path: Path, weights: Any, line: str
+) -> None:
+    write_human_rewrites(questions, str(tmp_path / "human"))
+    rewrites = {"human": str(tmp_path / "human")}
+    with pytest.raises(ValueError, match=line):
+        write_rewrite_targets(questions, rewrites, str(tmp_path / "targets"), TargetsConfig(weights=weights))

@@ -1,0 +1,208 @@
+"""Workers whose process breaks, hangs or is killed: every row is stored once, the bad one with its error."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from teachers.config import EndpointTeacher
+from teachers.dataset import read_rows
+from teachers.engines.protocol import Teacher, TeacherError
+from teachers.inference.store import Row, content_key, open_store
+from teachers.inference.work_files import work_files, write_work
+from teachers.inference.worker import Task, Worker, run_teacher
+from teachers.records import PAIR_SCORES
+
+pytestmark = pytest.mark.slow
+NUM_ROWS, BATCH = 12, 4
+_WANTED = pa.schema([("key", pa.string()), ("folder", pa.string()), ("fault", pa.string())])
+
+
+class _Says(BaseHTTPRequestHandler):
+    """Answers what a teacher is asked before it is used."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        answer = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "fine"}}]}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="module")
+def teacher() -> Iterator[EndpointTeacher]:
+    """The teacher whose process starts fastest, for faults that the task forces."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Says) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield EndpointTeacher(
+            kind="endpoint",
+            base_url=f"http://127.0.0.1:{server.server_port}/v1",
+            model="tiny",
+            num_cpus=1,
+            batch_timeout_s=5,
+        )
+        server.shutdown()
+
+
+def _run(teacher: Teacher, rows: list[Row]) -> list[Row]:
+    """Notes what it is asked, and does to its process what a row says."""
+    for row in rows:
+        with (Path(row["folder"]) / "asked").open("a") as asked:
+            asked.write(row["key"] + "\n")
+        once = Path(row["folder"]) / "once"
+        if row["fault"] == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif row["fault"] == "killed once" and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        elif row["fault"] == "hangs":
+            time.sleep(3600)
+        elif row["fault"] == "engine":
+            time.sleep(1)  # what was done before is stored by then
+            raise RuntimeError("CUDA error: an illegal memory access")
+        elif row["fault"] == "refused":
+            raise ValueError("prompt of 9000 tokens")
+        elif row["fault"] == "key":
+            raise TeacherError("the key is wrong")
+    return [_row(row, None) for row in rows]
+
+
+def _row(row: Row, error: str | None) -> Row:
+    empty = dict.fromkeys(PAIR_SCORES.names)
+    return {**empty, "key": row["key"], "similarity": 0.0, "error": error}
+
+
+def _aside(row: Row, error: str) -> list[Row]:
+    return [_row(row, error)]
+
+
+def _store(tmp_path: Path, teacher: EndpointTeacher, faults: dict[int, str]) -> dict[str, str | None]:
+    """Has NUM_ROWS rows done, of which some have a fault; key -> error of what is stored then."""
+    work = [
+        {"key": f"row {number:02}", "folder": str(tmp_path), "fault": faults.get(number)}
+        for number in range(NUM_ROWS)
+    ]
+    store = str(tmp_path / "store")
+    before = _stored_keys(tmp_path)
+    assert _do(tmp_path, teacher, work) == NUM_ROWS - len(before)
+    rows = read_rows(store)
+    assert len(rows) == len({row["key"] for row in rows}) == NUM_ROWS
+    return {row["key"]: row["error"] for row in rows}
+
+
+def _do(tmp_path: Path, teacher: EndpointTeacher, work: list[Row]) -> int:
+    """Has the rows of `work` done that are not stored; how many were made."""
+    stored = _stored_keys(tmp_path)
+    missing = [row for row in work if row["key"] not in stored]
+    uri = {name: str(tmp_path / name) for name in ("work", "store", "notes")}
+    write_work(uri["work"], missing, _WANTED, BATCH)
+    task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
+    return sum(run_teacher("tiny", teacher, task, uri["work"], BATCH, uri["store"], uri["notes"]))
+
+
+def _stored_keys(tmp_path: Path) -> set[str]:
+    stored = open_store(str(tmp_path / "store"))
+    return set() if stored is None else set(stored.to_table(["key"])["key"].to_pylist())
+
+
+def _asked(tmp_path: Path) -> Counter[str]:
+    return Counter((tmp_path / "asked").read_text().splitlines())
+
+
+@pytest.mark.faults
+def test_rows_that_break_the_engine_are_set_aside_alone(
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
+) -> None:
+    refused = dict.fromkeys((0, 1, 2), "refused")  # however many, the engine is not at fault
+    stored = _store(tmp_path, teacher, {**refused, 5: "hangs", 6: "engine", 10: "killed"})
+    assert {key: error for key, error in stored.items() if error is not None} == {
+        "row 00": "prompt of 9000 tokens",
+        "row 01": "prompt of 9000 tokens",
+        "row 02": "prompt of 9000 tokens",
+        "row 05": "the process died, or did not answer within 5 s",
+        "row 06": "RuntimeError: CUDA error: an illegal memory access",
+        "row 10": "the process died, or did not answer within 5 s",
+    }
+    asked = _asked(tmp_path)
+    # In its batch and alone.
+    assert asked["row 05"] == asked["row 10"] == 2
+    # Rows before a deadly one go with it in the batch, alone, and once more for each death after them.
+    assert max(asked.values()) <= 4
+
+
+def test_a_killed_worker_costs_its_batch_and_no_row(
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
+) -> None:
+    stored = _store(tmp_path, teacher, {5: "killed once"})
+    assert set(stored.values()) == {None}
+    assert sum(_asked(tmp_path).values()) <= NUM_ROWS + BATCH
+
+
+@pytest.mark.faults
+def test_an_engine_that_fails_at_row_after_row_ends_the_job_and_keeps_what_is_done(
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
+) -> None:
+    with pytest.raises(TeacherError, match=r"teachers\.tiny: its engine failed at \d rows in a row.*CUDA"):
+        _store(tmp_path, teacher, dict.fromkeys(range(BATCH, NUM_ROWS), "engine"))
+    assert _stored_keys(tmp_path) == {f"row {number:02}" for number in range(BATCH)}
+    asked = _asked(tmp_path)
+    _store(tmp_path, teacher, {})
+    assert all(_asked(tmp_path)[f"row {number:02}"] == asked[f"row {number:02}"] for number in range(BATCH))
+
+
+def test_a_teacher_at_fault_ends_the_job_at_once(
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
+) -> None:
+    with pytest.raises(TeacherError, match=r"teachers\.tiny: the key is wrong"):
+        _store(tmp_path, teacher, {0: "key"})
+
+
+def test_a_file_that_was_cut_off_is_made_again(
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
+) -> None:
+    _store(tmp_path, teacher, {})
+    first = min((tmp_path / "store").glob("*.parquet"))
+    lost = {row["key"] for row in read_rows(str(first))}
+    first.write_bytes(first.read_bytes()[:-20])  # the footer is written last
+    (tmp_path / "asked").unlink()
+    work = [{"key": key, "folder": str(tmp_path), "fault": None} for key in sorted(lost)]
+    assert lost.isdisjoint(_stored_keys(tmp_path))
+    assert _do(tmp_path, teacher, work) == len(lost)
+    assert set(_asked(tmp_path)) == lost
+    assert len(_stored_keys(tmp_path)) == NUM_ROWS
+
+
+def test_a_batch_that_is_stored_is_not_made_again_with_the_rest_of_its_file(
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
+) -> None:
+    work = [{"key": f"row {number:02}", "folder": str(tmp_path), "fault": None} for number in range(NUM_ROWS)]
+    uri = {name: str(tmp_path / name) for name in ("work", "store", "notes")}
+    # All batches in one file, as of a long job: a node that is lost after the first of them.
+    write_work(uri["work"], work, _WANTED, NUM_ROWS)
+    task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
+    worker = Worker("tiny", teacher, task, BATCH, uri["store"], uri["notes"])
+    (tmp_path / "store").mkdir()
+    write_work(str(tmp_path / "first"), work[:BATCH], _WANTED, BATCH)
+    worker(pa.table({"file": work_files(str(tmp_path / "first"))}))
+    assert sum(run_teacher("tiny", teacher, task, uri["work"], BATCH, uri["store"], uri["notes"])) == NUM_ROWS
+    assert max(_asked(tmp_path).values()) == 1
+    assert len(_stored_keys(tmp_path)) == NUM_ROWS
+
+
+def test_the_key_of_a_text_is_its_own() -> None:
+    assert content_key(["a", "b"]) != content_key(["a b"]) != content_key("a", "b")
+    assert len(content_key("é")) == 32

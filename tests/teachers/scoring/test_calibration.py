@@ -1,0 +1,106 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from teachers.config import TargetsConfig
+from teachers.scoring.calibration import calibrate, compare_ensembles
+from tests.teachers.scoring.test_targets import GOLD_BEST, GOLD_WORST, NINE_TO_ONE, Scored, write_inputs
+
+
+def calibrated(
+    folder: Path, scored: Scored, splits: list[str] | None = None, **config: Any
+) -> dict[str, Any]:
+    """The calibration on the test rows, which all rows are unless `splits` says otherwise."""
+    contexts = len(next(iter(scored.values())))
+    inputs = write_inputs(folder, splits or ["test"] * contexts, scored)
+    return calibrate(*inputs, TargetsConfig(**config), "test")
+
+
+def test_gold_is_ranked_among_its_candidates_and_a_tie_counts_against_it(tmp_path: Path) -> None:
+    # Ranks 1, 3, 2 (mean 1.5, rounded up) and 2 (mean of 1, 2 and 3).
+    scores: list[list[float | None] | None] = [[3, 2, 1], [1, 2, 3], [3, 3, 1], [2, 2, 2]]
+    found = calibrated(tmp_path, {"a": scores})["a"]
+    assert found["hits@1/20"] == pytest.approx(1 / 4)
+    assert found["mrr"] == pytest.approx((1 + 1 / 3 + 1 / 2 + 1 / 2) / 4)
+    assert found["contexts"] == 4
+
+
+def test_a_rank_does_not_depend_on_a_temperature_at_which_probabilities_underflow(tmp_path: Path) -> None:
+    found = calibrated(tmp_path, {"a": [[500, 1000, 0]]}, z_score=False, temperature=0.1)["a"]
+    assert found["mrr"] == 1 / 2
+
+
+def test_entropy_and_cross_entropy_by_hand(tmp_path: Path) -> None:
+    # [0.9, 0.1] and [0.1, 0.9]: entropy 0.325083, and -ln 0.9 and -ln 0.1 are 0.105361 and 2.302585.
+    found = calibrated(tmp_path, {"a": [GOLD_BEST, GOLD_WORST]}, temperature=NINE_TO_ONE)
+    assert found["a"]["entropy"] == pytest.approx(0.325083, abs=1e-6)
+    assert found["a"]["cross_entropy"] == pytest.approx((0.105361 + 2.302585) / 2, abs=1e-6)
+    assert "ensemble without a" not in found
+    del found["a"]["spread"]
+    assert found["ensemble"] == pytest.approx(found["a"])
+
+
+@pytest.mark.parametrize("z_score", [True, False])
+def test_spread_is_of_the_given_scores_before_z_scoring(tmp_path: Path, z_score: bool) -> None:
+    # Deviations 1 and 2: the missing score is not filled in.
+    found = calibrated(tmp_path, {"a": [[0.0, 2.0, None], [4.0, 0.0]]}, z_score=z_score)
+    assert found["a"]["spread"] == pytest.approx(1.5)
+
+
+def test_without_one_of_two_teachers_the_ensemble_is_the_other(tmp_path: Path) -> None:
+    scored: Scored = {"a": [GOLD_BEST, None, GOLD_WORST], "b": [GOLD_WORST, GOLD_BEST, None]}
+    found = calibrated(tmp_path, scored)
+    assert found["ensemble"]["contexts"] == 3
+    for left_out, other in (("a", "b"), ("b", "a")):
+        del found[other]["spread"]
+        assert found[f"ensemble without {left_out}"] == pytest.approx(found[other])
+
+
+def test_agreement_is_the_mean_kendall_tau_of_every_pair(tmp_path: Path) -> None:
+    # b puts one of three pairs the other way round: (2 - 1) / 3. c reverses a, then agrees on what
+    # both scored; where one scored nothing, or all alike, there is nothing to agree on.
+    scored: Scored = {
+        "a": [[3, 2, 1], [3, 2, 1], [3, 2, 1]],
+        "b": [[3, 1, 2], None, [1, 1, 1]],
+        "c": [[1, 2, 3], [2, 1, None], None],
+    }
+    agreement = calibrated(tmp_path, scored)["kendall_tau"]
+    assert agreement == pytest.approx({"a × b": 1 / 3, "a × c": 0.0, "b × c": -1 / 3})
+
+
+def test_only_rows_of_the_split_are_measured_and_what_none_scored_is_left_out(tmp_path: Path) -> None:
+    scored: Scored = {"a": [GOLD_WORST, GOLD_BEST], "b": [GOLD_BEST, None]}
+    found = calibrated(tmp_path, scored, ["train", "test"])
+    assert set(found) == {"a", "ensemble", "ensemble without b", "kendall_tau"}
+    assert found["a"]["hits@1/20"] == found["a"]["contexts"] == 1
+    assert found["kendall_tau"] == {}
+
+
+def test_an_ensemble_that_fits_nothing_compares_as_it_calibrates(tmp_path: Path) -> None:
+    scored: Scored = {"a": [GOLD_BEST, GOLD_WORST, GOLD_WORST], "b": [GOLD_BEST, GOLD_BEST, None]}
+    configs = [TargetsConfig(), TargetsConfig(combination="product_of_experts", temperature=2.0)]
+    inputs = write_inputs(tmp_path, ["test"] * 3, scored)
+    for config, compared in zip(configs, compare_ensembles(*inputs, "test", configs), strict=True):
+        assert compared == pytest.approx(calibrate(*inputs, config, "test")["ensemble"])
+
+
+@pytest.mark.parametrize("fitted", [{"weights": "validation"}, {"temperature": "validation"}])
+def test_no_context_is_measured_with_what_was_fitted_to_it(tmp_path: Path, fitted: dict[str, Any]) -> None:
+    # On even-numbered contexts a is right and b is wrong, on odd-numbered ones the other way round:
+    # what fits one half is the worst for the other, while on both together nothing is to be gained.
+    scored: Scored = {"a": [GOLD_BEST, GOLD_WORST] * 4, "b": [GOLD_WORST, GOLD_BEST] * 4}
+    inputs = write_inputs(tmp_path, ["validation"] * 8, scored)
+    config = TargetsConfig(**fitted)
+    crossed = compare_ensembles(*inputs, "validation", [config])[0]
+    in_sample = calibrate(*inputs, config, "validation")["ensemble"]
+    assert in_sample["cross_entropy"] == pytest.approx(np.log(2), abs=1e-3)
+    assert crossed["cross_entropy"] > 1
+    assert crossed["contexts"] == 8
+
+
+def test_a_comparison_on_a_split_that_no_teacher_scored_is_refused(tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path, ["train"], {"a": [GOLD_BEST]})
+    with pytest.raises(ValueError, match="test"):
+        compare_ensembles(*inputs, "test", [TargetsConfig()])

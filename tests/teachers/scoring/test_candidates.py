@@ -1,0 +1,38 @@
+"""Candidates of a few made-up examples."""
+
+from pathlib import Path
+from typing import Any
+
+from teachers.config import CandidatesConfig
+from teachers.dataset import read_rows, write_rows
+from teachers.records import EXAMPLES, NEIGHBOURS, RESPONSES
+from teachers.scoring.candidates import write_candidates
+
+
+def example(number: int) -> dict[str, Any]:
+    return {
+        "example_id": f"{number}",
+        "conversation_id": f"conversation {number}",
+        "split": "train",
+        "context": [{"role": "user", "content": f"how was day {number}?"}],
+        "reply": f"day {number} was long",
+    }
+
+
+def test_teachers_see_the_drawn_contexts_whether_one_of_them_writes_or_not(tmp_path: Path) -> None:
+    examples, contexts, nothing = (str(tmp_path / name) for name in ("examples", "contexts", "nothing"))
+    drawn = [example(number) for number in range(2)]
+    write_rows(examples, [example(number) for number in range(4)], EXAMPLES)
+    write_rows(contexts, drawn, EXAMPLES)
+    write_rows(nothing, [], NEIGHBOURS)
+    written = str(tmp_path / "written")
+    write_rows(
+        written,
+        [{"example_id": row["example_id"], "responses": ["it was short"]} for row in drawn],
+        RESPONSES,
+    )
+    for writers, generated in (({}, 0), ({"chat": written}, 2)):
+        output = str(tmp_path / f"candidates of {len(writers)}")
+        counts = write_candidates(examples, contexts, writers, nothing, output, CandidatesConfig())
+        assert [row["for_teachers"] for row in read_rows(output)] == [True, True, False, False]
+        assert (counts["contexts for teachers"], counts["generated"]) == (2, generated)

@@ -1,0 +1,33 @@
+"""A cross-encoder's judgement of whether one text follows from another."""
+
+from pathlib import Path
+
+import pytest
+from sentence_transformers import CrossEncoder
+
+from teachers.synthesis.entailment import check_entailment, entailment
+from tests.tiny_models import make_cross_encoder
+
+WORDS = ["owls", "eat", "voles", "swim"]
+LABELS = ["contradiction", "Entailment", "neutral"]
+
+
+def test_it_is_the_probability_of_the_label_entailment(tmp_path: Path) -> None:
+    model = str(make_cross_encoder(tmp_path / "judge", WORDS, LABELS))
+    check_entailment(model)
+    entails = entailment(model)
+    assert entails is not None
+    pairs = [("owls eat voles", "owls eat"), ("owls eat voles", "owls swim")]
+    expected = CrossEncoder(model).predict(pairs, apply_softmax=True)[:, 1]
+    assert [entails(*pair) for pair in pairs] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert abs(expected[0] - expected[1]) > 1e-3
+
+
+def test_a_model_without_that_label_is_refused(tmp_path: Path) -> None:
+    model = str(make_cross_encoder(tmp_path / "judge", WORDS, ["good", "bad"]))
+    with pytest.raises(ValueError, match=r"has the labels good, bad, no entailment$"):
+        check_entailment(model)
+
+
+def test_without_a_model_there_is_no_judgement() -> None:
+    assert entailment(None) is None
