@@ -80,7 +80,7 @@ def export(run: "RunDirectory") -> None:
                 config.max_tokens,
                 {
                     "context": [context_text(row["context"], config.context_turns) for row in rows],
-                    "response": [row["reply"] for row in rows],
+                    "response": [row["gold_response"] for row in rows],
                 },
             )
             print(f"{folder}: written")

@@ -16,14 +16,14 @@ class ExamplesConfig(Section):
 
     conversations: str = "chitchat-dataset"
     """`chitchat-dataset`, or JSON Lines or Parquet with a `messages` column (path, s3:// or gs://)."""
-    replies: Literal["assistant", "both"] = "both"
-    """Whose turns are replies to learn: the assistant's, or both speakers' (roles are swapped)."""
+    responses_from: Literal["assistant", "both"] = "both"
+    """Whose turns are responses to learn: the assistant's, or both speakers' (roles are swapped)."""
     context_turns: int = Field(4, ge=1, le=64)
     """Newest turns that make a context."""
     max_characters: int = Field(400, ge=16)
     """Longer turns are cut at a word."""
-    min_reply_words: int = Field(2, ge=1)
-    """Shorter replies are no examples; their turns still stand in contexts."""
+    min_response_words: int = Field(2, ge=1)
+    """Shorter responses are no examples; their turns still stand in contexts."""
     max_train: int = Field(2000, ge=1)
     """Training examples drawn from all that the training conversations give."""
     max_validation: int = Field(200, ge=1)
@@ -270,11 +270,11 @@ class CandidatesConfig(Section):
     generated_per_teacher: int = Field(2, ge=0)
     """Of what each teacher wrote."""
     retrieved: int = Field(2, ge=0)
-    """The nearest training replies by `retriever`; the teachers judge them."""
+    """The nearest training responses by `retriever`; the teachers judge them."""
     retriever: str = "all-MiniLM-L6-v2"
     """A dense retriever that stays as it is: the packaged `all-MiniLM-L6-v2`, a folder, or a cached id."""
     random: int = Field(1, ge=0)
-    """Other training replies."""
+    """Other training responses."""
     evaluation_contexts: int = Field(30, ge=0)
     """Test contexts on which teachers rank the gold reply among 20."""
     validation_contexts: int = Field(0, ge=0)
@@ -312,7 +312,7 @@ class TargetsConfig(Section):
     combination: Combination = "mean_of_scores"
     """How the teachers' distributions or scores become one."""
     weights: dict[str, float] | Literal["validation"] = {}
-    """Weight per teacher, 1 where not named; or fitted to the gold replies of `validation`."""
+    """Weight per teacher, 1 where not named; or fitted to the gold responses of `validation`."""
     missing: Literal["neutral", "lowest", "leave_out"] = "neutral"
     """A missing score becomes the teacher's mean over the context, its lowest, or leaves the teacher out."""
 

@@ -25,7 +25,7 @@ QUESTIONS = pa.schema(
         ("split", pa.string()),
         ("context", pa.list_(MESSAGE)),  # oldest turn first; the last one is the question
         ("rewrite", pa.string()),  # a person's, as a query that stands alone; null where there is none
-        ("reply", pa.string()),  # what answered it in its conversation; null where that is unknown
+        ("gold_response", pa.string()),  # what answered it in its conversation; null where that is unknown
         ("positives", pa.list_(pa.string())),  # relevant documents
         ("ignored", pa.list_(pa.string())),
     ]
@@ -47,7 +47,7 @@ EXAMPLES = pa.schema(
         ("conversation_id", pa.string()),
         ("split", pa.string()),
         ("context", pa.list_(MESSAGE)),  # oldest turn first
-        ("reply", pa.string()),
+        ("gold_response", pa.string()),
     ]
 )
 
@@ -152,7 +152,7 @@ RESPONSES = pa.schema(
 
 # Writes: student.retrieval.neighbours. Reads: teachers.scoring.candidates.
 # The nearest training replies to a training context, best first, never the example's own.
-NEIGHBOURS = pa.schema([("example_id", pa.string()), ("replies", pa.list_(pa.string()))])
+NEIGHBOURS = pa.schema([("example_id", pa.string()), ("responses", pa.list_(pa.string()))])
 
 CANDIDATE = pa.struct(
     [("text", pa.string()), ("source", pa.string()), ("teacher", pa.string())]

@@ -144,7 +144,9 @@ def cycle(imports: dict[str, set[str]]) -> list[str]:
 
 
 def comprehensions_per_100_lines(modules: list[Module]) -> float:
-    return 100 * sum(module.num_comprehensions for module in modules) / lines_in(modules)
+    """Of lines that are not blank."""
+    num_blank = sum(_num_blank(module.text.splitlines()) for module in modules)
+    return 100 * sum(module.num_comprehensions for module in modules) / (lines_in(modules) - num_blank)
 
 
 def blank_share(modules: list[Module]) -> float:

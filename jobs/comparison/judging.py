@@ -92,7 +92,9 @@ def _written(
 
 def _judged_row(example: dict[str, Any], written: dict[str, str], answers: dict[str, str]) -> dict[str, Any]:
     """The row of CANDIDATES with the true reply, the teachers' and the systems', each text once."""
-    candidates = {example["reply"]: {"text": example["reply"], "source": "gold", "teacher": None}}
+    candidates = {
+        example["gold_response"]: {"text": example["gold_response"], "source": "gold", "teacher": None}
+    }
     for teacher, text in written.items():
         candidates.setdefault(text, {"text": text, "source": "generated", "teacher": teacher})
     for text in answers.values():

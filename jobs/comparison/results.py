@@ -253,7 +253,7 @@ def _reading(base: Job, config: ComparisonConfig, answers: Answers) -> list[dict
     return [
         {
             "context": row["context"],
-            "gold": row["reply"],
+            "gold": row["gold_response"],
             "answers": [
                 {"system": system, "text": text, "source": source[text]}
                 for system, of in answers.items()

@@ -32,10 +32,10 @@ from teachers.corpora.examples import write_examples
 from teachers.dataset import Rows, write_rows
 from teachers.engines.weights import model_folder
 from teachers.generation.filters import read_blocklist
-from teachers.generation.finetuning import LearnedRows, write_sequences
+from teachers.generation.finetuning import LearnedRows, learned_key, write_sequences
 from teachers.generation.responses import write_responses
 from teachers.generation.sampling import StoredSamples
-from teachers.inference.store import model_uri, pairs_uri, rows_key, samples_uri
+from teachers.inference.store import model_uri, pairs_uri, samples_uri
 from teachers.records import EXAMPLES, RESPONSE_SET
 from teachers.scoring.calibration import calibrate
 from teachers.scoring.candidates import write_candidates
@@ -72,7 +72,7 @@ def finetuned(job: Job, name: str, teacher: VllmTeacher, examples: Iterable[dict
     `examples` are rows of EXAMPLES of the splits `train` and `validation`, and iterated more than once.
     """
     config = job.config.finetune
-    learned = [rows_key(examples), teacher.system_prompt, config.model_dump(exclude=set(RESOURCES))]
+    learned = [learned_key(examples), teacher.system_prompt, config.model_dump(exclude=set(RESOURCES))]
     uri = model_uri(job.store, teacher, *learned)
     key = uri.rsplit("/", 1)[-1]
     reports = TrainingReports(job.run, ("finetune", key, "history.jsonl"), job.tracker)

@@ -101,8 +101,8 @@ def whose_replies_are_right(
     by_turn = {cut_at_word(" ".join(text.split()), max_characters): doc_id for text, doc_id in ids.items()}
     right, said = {}, {}
     for row in questions:
-        if row["reply"]:
-            own = ids[row["reply"]]
+        if row["gold_response"]:
+            own = ids[row["gold_response"]]
             earlier = {by_turn.get(turn["content"]) for turn in row["context"]}
             right[row["question_id"]] = {own: 1}
             said[row["question_id"]] = {doc_id for doc_id in earlier if doc_id is not None} - {own}

@@ -85,5 +85,5 @@ def _measured(asked: list[Row], answers: Mapping[str, list[str]]) -> dict[str, A
 
 def _values(answers: list[str], asked: list[Row]) -> dict[str, NDArray[np.float64]]:
     """Measure -> [1, C]"""
-    pairs = [(answer, row["reply"]) for answer, row in zip(answers, asked, strict=True)]
+    pairs = [(answer, row["gold_response"]) for answer, row in zip(answers, asked, strict=True)]
     return {metric: np.array([[measure(*pair) for pair in pairs]]) for metric, measure in _MEASURES.items()}

@@ -83,13 +83,13 @@ def held_out(
     """
     rows = read_rows(examples_uri, split)
     chosen = rows[:num_contexts]
-    replies = list(dict.fromkeys(row["reply"] for row in rows))
+    replies = list(dict.fromkeys(row["gold_response"] for row in rows))
     if len(replies) < NUM_CANDIDATES:
         raise ValueError(f"{len(replies)} distinct {split} replies, {NUM_CANDIDATES} are needed")
     servable = list(dict.fromkeys(response_set))
     responses = list(dict.fromkeys([*servable, *replies]))
     column = {text: number for number, text in enumerate(responses)}
-    gold = [column[row["reply"]] for row in chosen]
+    gold = [column[row["gold_response"]] for row in chosen]
     return HeldOut(
         example_ids=[row["example_id"] for row in chosen],
         conversation_ids=[row["conversation_id"] for row in chosen],

@@ -33,18 +33,18 @@ def write_neighbours(
     contexts = [context_text(row["context"], context_turns) for row in Rows(examples_uri, "train")]
     if not contexts:
         raise ValueError(f"{examples_uri}: no training examples")
-    replies = list(dict.fromkeys(row["reply"] for row in Rows(examples_uri, "train")))
+    replies = list(dict.fromkeys(row["gold_response"] for row in Rows(examples_uri, "train")))
     vectors = texts_to_vectors({"context": contexts, "response": replies}, retriever, tally)
 
     def rows() -> Iterator[dict[str, Any]]:
         # Replies that differ in case only stand for the same text: look a little further than k.
         found = nearest(vectors["context"], vectors["response"], 2 * k + 2)
         for example, (places, _) in zip(Rows(examples_uri, "train"), found, strict=True):
-            own = example["reply"].casefold()
+            own = example["gold_response"].casefold()
             texts = [replies[i] for i in places if i >= 0 and replies[i].casefold() != own]
-            yield {"example_id": example["example_id"], "replies": texts[:k]}
+            yield {"example_id": example["example_id"], "responses": texts[:k]}
 
-    return {"contexts": write_rows(output_uri, rows(), NEIGHBOURS), "replies": len(replies)}
+    return {"contexts": write_rows(output_uri, rows(), NEIGHBOURS), "responses": len(replies)}
 
 
 def nearest(

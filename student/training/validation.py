@@ -34,11 +34,11 @@ class ValidationSet:
 
 def validation_set(examples: list[dict[str, Any]], config: StudentConfig) -> ValidationSet | None:
     """Of rows of EXAMPLES; None where their replies are too few to rank."""
-    replies = list(dict.fromkeys(row["reply"] for row in examples))
+    replies = list(dict.fromkeys(row["gold_response"] for row in examples))
     if len(replies) < NUM_CANDIDATES:
         return None
     place = {reply: number for number, reply in enumerate(replies)}
-    gold = [place[row["reply"]] for row in examples]
+    gold = [place[row["gold_response"]] for row in examples]
     contexts = [context_text(row["context"], config.context_turns) for row in examples]
     right: dict[str, set[int]] = {}
     for context, own in zip(contexts, gold, strict=True):

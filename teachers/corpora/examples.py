@@ -28,7 +28,7 @@ _POOL_SCHEMA = pa.schema(
         ("example_id", pa.string()),
         ("conversation_id", pa.string()),
         ("context", pa.list_(MESSAGE)),
-        ("reply", pa.string()),
+        ("gold_response", pa.string()),
         ("same_reply", pa.int64()),  # equal for replies that differ in case only
     ]
 )
@@ -77,14 +77,14 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
             counts["conversations with a held-out sender"] += 1
             continue
         for row in cut(name, split, cleaned.messages, config):
-            same_reply = hash_64(row["reply"].casefold().encode())
+            same_reply = hash_64(row["gold_response"].casefold().encode())
             yield (
                 place,
                 SPLITS.index(split),
                 row["example_id"],
                 name,
                 row["context"],
-                row["reply"],
+                row["gold_response"],
                 same_reply,
             )
             place += 1
@@ -119,9 +119,9 @@ def cut(conversation_id: str, split: str, messages: list[Message], config: Examp
     """Every turn with a turn before it, as a reply to up to `context_turns` turns."""
     for turn in range(1, len(messages)):
         reply = messages[turn]
-        if config.replies == "assistant" and reply["role"] != "assistant":
+        if config.responses_from == "assistant" and reply["role"] != "assistant":
             continue
-        if len(reply["content"].split()) < config.min_reply_words:
+        if len(reply["content"].split()) < config.min_response_words:
             continue
         context = messages[max(0, turn - config.context_turns) : turn]
         if reply["role"] == "user":
@@ -131,7 +131,7 @@ def cut(conversation_id: str, split: str, messages: list[Message], config: Examp
             "conversation_id": conversation_id,
             "split": split,
             "context": context,
-            "reply": reply["content"],
+            "gold_response": reply["content"],
         }
 
 
@@ -176,7 +176,7 @@ def _chosen(database: duckdb.DuckDBPyConnection) -> Iterator[Row]:
             "conversation_id": conversation_id,
             "split": SPLITS[split],
             "context": context,
-            "reply": reply,
+            "gold_response": reply,
         }
 
 

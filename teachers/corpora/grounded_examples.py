@@ -57,10 +57,10 @@ def write_grounded_examples(questions_uri: str, documents_uri: str, examples_uri
             "conversation_id": row["conversation_id"],
             "split": "validation",
             "context": row["context"],
-            "reply": reply,
+            "gold_response": reply,
         }
         for row in _grounded(questions_uri, "validation")
-        for kind, reply in (("reply", row["reply"]), ("document", texts[row["positives"][0]]))
+        for kind, reply in (("reply", row["gold_response"]), ("document", texts[row["positives"][0]]))
     )
     return write_rows(examples_uri, rows, EXAMPLES)
 
@@ -71,15 +71,15 @@ def write_replies(questions_uri: str, output_uri: str) -> int:
 
     def rows() -> Iterator[Row]:
         for row in Rows(questions_uri):
-            if row["reply"] and row["reply"] not in seen:
-                seen.add(row["reply"])
-                yield {"doc_id": row["question_id"], "text": row["reply"]}
+            if row["gold_response"] and row["gold_response"] not in seen:
+                seen.add(row["gold_response"])
+                yield {"doc_id": row["question_id"], "text": row["gold_response"]}
 
     return write_rows(output_uri, rows(), DOCUMENTS)
 
 
 def _grounded(questions_uri: str, split: str) -> Iterator[Row]:
-    return (row for row in Rows(questions_uri, split) if row["reply"] and row["positives"])
+    return (row for row in Rows(questions_uri, split) if row["gold_response"] and row["positives"])
 
 
 def _drawn(part: Part, seed: int) -> Iterator[Row]:
@@ -108,7 +108,7 @@ def _target(row: Row, texts: dict[str, str]) -> Row:
         "context": row["context"],
         "candidates": [
             {"text": text, "source": "gold", "teacher": None}
-            for text in (row["reply"], texts[row["positives"][0]])
+            for text in (row["gold_response"], texts[row["positives"][0]])
         ],
         "target_probs": None,
     }
@@ -140,7 +140,7 @@ class ReadReplies:
                 "conversation_id": row["conversation_id"],
                 "split": row["split"],
                 "context": [*row["context"][:-1], {"role": "user", "content": asked}],
-                "reply": row["reply"],
+                "gold_response": row["gold_response"],
             }
 
     def _rows(self) -> Iterator[Row]:

@@ -57,7 +57,7 @@ def write_validation_examples(questions_uri: str, documents_uri: str, examples_u
             "conversation_id": row["conversation_id"],
             "split": "validation",
             "context": row["context"],
-            "reply": texts[row["positives"][0]],
+            "gold_response": texts[row["positives"][0]],
         }
         for row in Rows(questions_uri, "validation")
     )
@@ -161,7 +161,7 @@ def _question(row: Any, origin: str, config: QuestionsConfig) -> dict[str, Any]:
         ),
         "context": context,
         "rewrite": _string(row, "query_rewrite"),
-        "reply": _string(row, "response"),
+        "gold_response": _string(row, "response"),
         "positives": _strings(row, "positives"),
         "ignored": _strings(row, "ignore"),
     }

@@ -10,6 +10,7 @@ from teachers.corpora.conversations import Message
 from teachers.dataset import Rows, write_rows
 from teachers.engines.prompts import PromptFormat
 from teachers.engines.weights import model_folder
+from teachers.inference.store import rows_key
 from teachers.records import SEQUENCES
 
 SPLITS = ("train", "validation")
@@ -24,6 +25,19 @@ class LearnedRows:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for split in SPLITS:
             yield from Rows(self._uri, split)
+
+
+def learned_key(examples: Iterable[dict[str, Any]]) -> str:
+    """Return the key of what a teacher learns, rows of EXAMPLES, as it stands in the store."""
+    # Stores are older than the column's name, and a fine-tuned teacher is dear: there it is `reply`.
+    rows = (_with_reply(example) for example in examples)
+    return rows_key(rows)
+
+
+def _with_reply(example: dict[str, Any]) -> dict[str, Any]:
+    row = dict(example)
+    row["reply"] = row.pop("gold_response")
+    return row
 
 
 def write_sequences(
@@ -63,7 +77,7 @@ def _sequences(
     """(split, tokens) of those examples that fit; counts them."""
     for example in examples:
         try:
-            tokens = _tokens(example["context"], example["reply"], teacher.system_prompt, format)
+            tokens = _tokens(example["context"], example["gold_response"], teacher.system_prompt, format)
         except ValueError:
             counts["refused"] += 1
             continue

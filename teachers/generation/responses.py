@@ -47,7 +47,7 @@ def write_responses(
         writers = {name: outputs.enter_context(rows_to(output_uris[name], RESPONSES)) for name in samples}
         samples_of = {teacher: iter(of) for teacher, of in samples.items()}
         for example in Rows(contexts_uri):
-            in_context = {normalised(example["reply"])}
+            in_context = {normalised(example["gold_response"])}
             for teacher, of in samples_of.items():
                 example_id, found = next(of)
                 assert example_id == example["example_id"], f"{teacher}: {example_id} is out of order"
@@ -72,7 +72,7 @@ def write_responses(
 
 
 def _training_replies(examples_uri: str) -> Iterator[str]:
-    return (normalised(example["reply"]) for example in Rows(examples_uri, "train"))
+    return (normalised(example["gold_response"]) for example in Rows(examples_uri, "train"))
 
 
 def _all_texts(

@@ -63,13 +63,13 @@ def _candidate_rows(
     with replies_of(examples_uri) as replies:
         for example in Rows(examples_uri, "train"):
             example_id = example["example_id"]
-            candidates = _Candidates(example["reply"])
+            candidates = _Candidates(example["gold_response"])
             for teacher, written in generated.items():
                 row = written.of(example_id)
                 responses = row["responses"] if row else []
                 candidates.add(responses[: config.generated_per_teacher], "generated", teacher)
             nearest = neighbours.of(example_id)
-            candidates.add(nearest["replies"][: config.retrieved] if nearest else [], "retrieved")
+            candidates.add(nearest["responses"][: config.retrieved] if nearest else [], "retrieved")
             candidates.add_random(replies, config.random, f"{config.seed} {example_id}")
             yield _row(example, candidates, for_teachers=seen.of(example_id) is not None)
     for beside in (seen, neighbours, *generated.values()):
@@ -83,7 +83,7 @@ def replies_of(examples_uri: str) -> Iterator[Sequence[str]]:
     """The distinct training replies in the order in which they first come, from a file and not in memory."""
     with scratch_database() as database, TemporaryDirectory(prefix="rejoinder-replies-") as folder:
         database.execute("create table replies (place bigint, reply varchar)")
-        replies = (row["reply"] for row in Rows(examples_uri, "train"))
+        replies = (row["gold_response"] for row in Rows(examples_uri, "train"))
         insert(database, "replies", enumerate(replies), _REPLIES)
         distinct = database.sql(
             "select reply from (select min(place) as place, reply from replies group by reply) order by place"
@@ -112,10 +112,10 @@ def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[
     """Rows of CANDIDATES with the gold reply and random replies of the same split."""
     ranked = held_out[:limit]
     # From the sample's own replies where they suffice: each prior is then computed once.
-    pool = [example["reply"] for example in (ranked if len(ranked) > RANKED_CANDIDATES else held_out)]
+    pool = [example["gold_response"] for example in (ranked if len(ranked) > RANKED_CANDIDATES else held_out)]
     rows = []
     for example in ranked:
-        candidates = _Candidates(example["reply"])
+        candidates = _Candidates(example["gold_response"])
         candidates.add_random(pool, RANKED_CANDIDATES - 1, f"{seed} {example['example_id']}")
         rows.append(_row(example, candidates, for_teachers=True))
     return rows

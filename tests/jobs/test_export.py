@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "conversation_id": f"{i}",
             "split": "test" if i == 7 else "train",
             "context": [{"role": "user", "content": f"w{i}"}],
-            "reply": f"w{i} w1",
+            "gold_response": f"w{i} w1",
         }
         for i in range(70)
     ]

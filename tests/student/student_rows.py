@@ -40,7 +40,7 @@ def example_rows(count: int, split: str) -> list[dict[str, Any]]:
             "conversation_id": row["example_id"],
             "split": split,
             "context": row["context"],
-            "reply": row["candidates"][0]["text"],
+            "gold_response": row["candidates"][0]["text"],
         }
         for row in target_rows(count, split)
     ]

@@ -156,7 +156,9 @@ def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path
 def test_answers_come_from_the_response_set_and_are_judged(compared: tuple[Path, str]) -> None:
     found = _figures(compared)
     responses = {row["text"] for row in read_rows(str(compared[0] / "response_set"))}
-    held_out = {row["reply"] for row in read_rows(str(compared[0] / "examples")) if row["split"] == "test"}
+    held_out = {
+        row["gold_response"] for row in read_rows(str(compared[0] / "examples")) if row["split"] == "test"
+    }
     for read in found["reading"]:
         assert {answer["text"] for answer in read["answers"]} <= responses
         assert read["gold"] in held_out - responses

@@ -33,7 +33,7 @@ def base(tmp_path: Path) -> Job:
             "conversation_id": name,
             "split": "test",
             "context": context,
-            "reply": f"true {name}",
+            "gold_response": f"true {name}",
         }
         for name in ("one", "two")
     ]

@@ -53,7 +53,7 @@ def test_teachers_agree_on_their_work(run: Path) -> None:
     kept = sum(len(row["responses"]) for row in rows)
     assert counts["chat"]["kept"] == kept
     assert kept + len(rejected) == sum(counts["chat"].values()) == 12 * 2
-    held_out = {row["reply"] for row in read_rows(str(run / "examples")) if row["split"] != "train"}
+    held_out = {row["gold_response"] for row in read_rows(str(run / "examples")) if row["split"] != "train"}
     served = {row["text"] for row in read_rows(str(run / "response_set"))}
     assert not held_out & served
 

@@ -120,13 +120,13 @@ def test_what_stands_in_the_context_is_no_wrong_reply() -> None:
     first, second = "Owls  eat voles, " + "mice and rats, " * 3, "At night."
     ask = {"role": "user", "content": "and when?"}
     rows = [
-        {"question_id": "q1", "context": [ask], "reply": first},
+        {"question_id": "q1", "context": [ask], "gold_response": first},
         {
             "question_id": "q2",
             "context": [ask, {"role": "assistant", "content": "Owls eat voles, mice"}, ask],
-            "reply": second,
+            "gold_response": second,
         },
-        {"question_id": "q3", "context": [ask], "reply": None},
+        {"question_id": "q3", "context": [ask], "gold_response": None},
     ]
     replies = [{"doc_id": "q1", "text": first}, {"doc_id": "q2", "text": second}]
     asked = Questions(dict.fromkeys(("q1", "q2", "q3"), "c"), {}, {}, {}, {})
@@ -144,7 +144,7 @@ def written(folder: Path, split: str = "train") -> tuple[str, str, set[str]]:
             "split": split,
             "context": [{"role": "user", "content": f"question {number}"}],
             "rewrite": None,
-            "reply": f"reply {number}" if number != 3 else None,
+            "gold_response": f"reply {number}" if number != 3 else None,
             "positives": ["d"] if number != 4 else [],
             "ignored": [],
         }
@@ -165,7 +165,7 @@ def test_a_larger_draw_has_the_smaller_one_in_it(tmp_path: Path) -> None:
         found = read_rows(targets)
         assert counts["train questions"] == len(found) == min(size, 18)
         for row in found:
-            reply = row["context"][0]["content"].replace("question", "reply")
+            reply = row["context"][0]["content"].replace("question", "gold_response")
             assert [candidate["text"] for candidate in row["candidates"]] == [reply, "the document"]
             assert {candidate["source"] for candidate in row["candidates"]} == {"gold"}
             assert row["target_probs"] is None
@@ -180,7 +180,7 @@ def test_a_generator_reads_the_document_and_learns_the_reply(tmp_path: Path) -> 
     rows = ReadReplies([Part(learned, 5)], held_out, documents, seed=0)
     assert Counter(row["split"] for row in rows) == {"train": 5, "validation": 18}
     first = next(iter(rows))
-    asked = first["reply"].replace("reply", "question")
+    asked = first["gold_response"].replace("gold_response", "question")
     shown = first["context"][-1]["content"]
     # The responder shows it the best document in the same way.
     assert shown == f"Text: the document\n\n{asked}" == grounded_in("the document", asked)

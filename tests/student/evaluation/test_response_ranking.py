@@ -24,12 +24,12 @@ def test_neighbours_are_the_nearest_other_replies(tiny_encoder: Path, tmp_path: 
     counts = write_neighbours(
         str(tmp_path / "examples"), str(tmp_path / "neighbours"), retriever, 4, 5, lambda *_: None
     )
-    assert counts == {"contexts": 30, "replies": 30}
-    found = {row["example_id"]: row["replies"] for row in read_rows(str(tmp_path / "neighbours"))}
+    assert counts == {"contexts": 30, "responses": 30}
+    found = {row["example_id"]: row["responses"] for row in read_rows(str(tmp_path / "neighbours"))}
     encoder = load_encoder(retriever)
-    replies = [example["reply"] for example in examples[:30]]
+    replies = [example["gold_response"] for example in examples[:30]]
     for example in examples[:30]:
-        others = [reply for reply in replies if reply != example["reply"]]
+        others = [reply for reply in replies if reply != example["gold_response"]]
         context = embed_texts(encoder, [example["context"][0]["content"]], "context")[0]
         scores = embed_texts(encoder, others, "response") @ context
         assert found[example["example_id"]] == [others[i] for i in np.argsort(-scores)[:5]]

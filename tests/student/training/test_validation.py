@@ -10,7 +10,7 @@ from tests.student.student_rows import example_rows
 
 def test_what_is_right_for_the_same_context_counts_as_nothing() -> None:
     rows = example_rows(25, "validation")
-    both = {**rows[0], "reply": rows[1]["reply"]}
+    both = {**rows[0], "gold_response": rows[1]["gold_response"]}
     config = StudentConfig()
     held_out = validation_set([*rows, both], config)
     assert held_out is not None

@@ -58,10 +58,10 @@ def test_long_turns_are_cut_at_a_word() -> None:
 def test_contexts_end_with_the_user_and_hold_the_newest_turns() -> None:
     messages = [_message(("user", "assistant")[turn % 2], f"turn number {turn}") for turn in range(4)]
     rows = list(cut("c", "train", messages, ExamplesConfig(context_turns=2)))
-    assert [row["reply"] for row in rows] == ["turn number 1", "turn number 2", "turn number 3"]
+    assert [row["gold_response"] for row in rows] == ["turn number 1", "turn number 2", "turn number 3"]
     assert rows[1]["context"] == [_message("assistant", "turn number 0"), _message("user", "turn number 1")]
-    only = list(cut("c", "train", messages, ExamplesConfig(replies="assistant")))
-    assert [row["reply"] for row in only] == ["turn number 1", "turn number 3"]
+    only = list(cut("c", "train", messages, ExamplesConfig(responses_from="assistant")))
+    assert [row["gold_response"] for row in only] == ["turn number 1", "turn number 3"]
 
 
 def test_splits_follow_their_shares_and_never_move() -> None:

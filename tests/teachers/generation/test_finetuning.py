@@ -14,7 +14,7 @@ from tests.tiny_models import make_teacher
 
 
 def _example(split: str, said: str, reply: str) -> dict[str, Any]:
-    return {"split": split, "context": [{"role": "user", "content": said}], "reply": reply}
+    return {"split": split, "context": [{"role": "user", "content": said}], "gold_response": reply}
 
 
 EXAMPLES = [

@@ -28,7 +28,13 @@ class Outcome:
 def sifted(folder: Path, gold: dict[str, str], said: Said, config: FiltersConfig | None = None) -> Outcome:
     """What becomes of teacher -> example_id -> samples, with `gold` as the training replies."""
     examples = [
-        {"example_id": name, "conversation_id": name, "split": split, "context": QUESTION, "reply": reply}
+        {
+            "example_id": name,
+            "conversation_id": name,
+            "split": split,
+            "context": QUESTION,
+            "gold_response": reply,
+        }
         for split, replies in (("train", gold), ("test", {"held-out": "We watched the whole match twice"}))
         for name, reply in replies.items()
     ]

@@ -15,7 +15,7 @@ def example(number: int) -> dict[str, Any]:
         "conversation_id": f"conversation {number}",
         "split": "train",
         "context": [{"role": "user", "content": f"how was day {number}?"}],
-        "reply": f"day {number} was long",
+        "gold_response": f"day {number} was long",
     }
 
 
