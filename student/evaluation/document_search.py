@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from student.encoders.encoder import EncoderSource, Tally, Vectors, texts_to_vectors
-from student.evaluation.metrics import DEPTH, Run, sparsity_metrics
-from student.retrieval.neighbours import nearest
+from student.encoders.nearest import nearest
+from student.evaluation.metrics import DEPTH, sparsity_metrics
 from student.retrieval.pools import pools, queries_of
+from student.retrieval.trec import Run
 from student.text import context_text
 from teachers.dataset import Rows, read_rows
 

@@ -11,6 +11,8 @@ from ir_measures import AP, RR, R, nDCG
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from student.retrieval.trec import Qrels, Run
+
 # Only the best ranks of a run are kept: a right document that is not among them counts as not found.
 DEPTH = 1000
 _AMONG_ALL = {
@@ -30,9 +32,6 @@ _SEARCH = {
     "recall@100": R @ 100,
     "map": AP @ DEPTH,
 }
-
-Qrels = Mapping[str, Mapping[str, int]]
-Run = Mapping[str, Mapping[str, float]]
 
 
 def rank_metrics(qrels: Qrels, run: Run) -> dict[str, NDArray[np.float64]]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from student.config import PoolsConfig
 from student.encoders.encoder import EncoderSource, Tally, Vectors, inner_products, texts_to_vectors
-from student.evaluation.metrics import Run
-from student.retrieval.neighbours import nearest
+from student.encoders.nearest import nearest
+from student.retrieval.trec import Run
 from teachers.dataset import Beside, Rows, rows_to
 from teachers.records import CANDIDATES, SCORES
 
