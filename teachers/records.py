@@ -78,7 +78,7 @@ PLANS = pa.schema(
     ]
 )
 
-# Writes: teachers.synthesis.writer. Reads: jobs.synthesis.stages, jobs.synthesis.coverage.
+# Writes: teachers.synthesis.writer. Reads: jobs.synthesis.stages, teachers.synthesis.coverage.
 # A plan and what came of it. Turn i has message i; what is set aside has messages as far as it came.
 SYNTHESISED = pa.schema(
     [

@@ -3,7 +3,8 @@
 A text's shingles are every three consecutive words.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -42,6 +43,17 @@ def near_duplicates(texts: Iterable[str], threshold: float) -> NearTo:
                 near.setdefault(one, set()).add(other)
                 near.setdefault(other, set()).add(one)
     return near
+
+
+def share_near_duplicates(texts: Sequence[str], threshold: float) -> float:
+    """Return the share of texts that repeat or nearly repeat another one."""
+    near = near_duplicates(texts, threshold)
+
+    num_near = 0
+    for text, count in Counter(texts).items():
+        if count > 1 or hash_64(text.encode()) in near:
+            num_near += count
+    return num_near / len(texts)
 
 
 def _pairs_in_a_band(database: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, str, int, str]]:

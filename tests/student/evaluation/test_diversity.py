@@ -1,8 +1,11 @@
 """Diversity and length against numbers worked by hand."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 
-from student.evaluation.diversity import distinct_n, num_words
+from student.evaluation.diversity import distinct_n, mean_distance, num_words, reservoir_sample, self_bleu
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,25 @@ def test_without_words_there_is_no_diversity() -> None:
 
 def test_length_is_the_number_of_words() -> None:
     assert [num_words(text) for text in ("one two three", "", "four, five; six")] == [3, 0, 3]
+
+
+def test_a_reservoir_sample_draws_each_text_with_the_same_probability() -> None:
+    texts = [str(number) for number in range(2000)]
+    assert reservoir_sample(iter(texts), 2000) == (texts, 2000)
+    sample, count = reservoir_sample(iter(texts), 500)
+    assert count == 2000 and len(set(sample)) == 500
+    by_quarter = Counter(int(text) // 500 for text in sample)
+    assert all(90 < by_quarter[quarter] < 160 for quarter in range(4))
+    assert reservoir_sample(iter([]), 5) == ([], 0)
+
+
+def test_the_mean_distance_is_over_all_pairs() -> None:
+    assert mean_distance(np.ones((1, 1), np.float32)) == 0
+    # Cosines of the three pairs: 0, 0 and 1.
+    assert mean_distance(np.array([[1, 0], [1, 0], [0, 1]], np.float32)) == pytest.approx(2 / 3)
+
+
+def test_self_bleu_is_1_for_equal_texts_and_0_for_disjoint_or_lone_ones() -> None:
+    assert self_bleu(["owls eat voles at night"] * 3) == pytest.approx(1)
+    assert self_bleu(["owls eat voles at night", "bats sleep all day long"]) == pytest.approx(0, abs=0.05)
+    assert self_bleu(["owls eat voles at night"]) == 0

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from teachers.generation.near_duplicates import near_duplicates
+from teachers.generation.near_duplicates import near_duplicates, share_near_duplicates
 from teachers.scratch import hash_64
 
 WORDS = [f"w{number}" for number in range(400)]
@@ -42,3 +42,11 @@ def test_the_pairs_are_those_of_jaccard_over_all_pairs(threshold: float) -> None
 
 def test_a_text_is_not_near_to_itself_nor_short_ones_to_anything() -> None:
     assert near_duplicates(["a b c d"] * 3 + ["oh yes", "yes oh", ""], 0.1) == {}
+
+
+def test_repeats_count_as_near_duplicates() -> None:
+    texts = ["owls eat voles at night", *["bats sleep all day long"] * 3]
+    assert share_near_duplicates(texts, 0.7) == 0.75
+    near_texts = [*texts, "owls eat voles at night time"]  # three of four shingles: Jaccard 0.75
+    assert share_near_duplicates(near_texts, 0.7) == 1
+    assert share_near_duplicates(near_texts, 0.8) == 0.6
