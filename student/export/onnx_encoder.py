@@ -1,4 +1,4 @@
-"""A student of `student.export.onnx_export` at work, without torch. N texts, D dimensions (sparse: terms)."""
+"""An exported student that embeds texts without torch. N texts, D dimensions (sparse: terms)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Features = dict[str, NDArray[np.int64]]
 
 @dataclass
 class OnnxEncoder:
-    """One side's texts to vectors by ONNX Runtime and tokenizers alone."""
+    """One side's encoder, by ONNX Runtime and tokenizers alone."""
 
     session: onnxruntime.InferenceSession
     tokenizer: Tokenizer
@@ -27,26 +27,28 @@ class OnnxEncoder:
 
     @classmethod
     def load(cls, file: Path, prompt: str = "", threads: int = 1) -> Self:
-        """The encoder of an ONNX file, with the tokenizer beside it.
+        """Load the encoder of an ONNX file, with the tokenizer beside it.
 
         Raises:
-            ValueError: the graph takes texts of one number or length only.
+            ValueError: the graph has a fixed batch size or length.
         """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
         for graph_input in session.get_inputs():
             if not all(isinstance(size, str) for size in graph_input.shape):
                 raise ValueError(f"{file}: {graph_input.name} has the fixed shape {graph_input.shape}")
+
         return cls(session, Tokenizer.from_file(str(file.with_name("tokenizer.json"))), prompt)
 
     @property
     def inputs(self) -> list[str]:
-        """What the graph takes."""
+        """Names of the graph's inputs."""
         return [graph_input.name for graph_input in self.session.get_inputs()]
 
     def tokenise(self, texts: Sequence[str]) -> Features:
-        """Each input of the graph [N, tokens], for texts that are one batch."""
+        """Return each input of the graph [N, tokens], for texts that are one batch."""
         encodings = self.tokenizer.encode_batch([self.prompt + text for text in texts])
         columns = {
             "input_ids": [encoding.ids for encoding in encodings],
@@ -56,10 +58,10 @@ class OnnxEncoder:
         return {name: np.array(columns[name], dtype=np.int64) for name in self.inputs}
 
     def encode(self, features: Features) -> NDArray[np.float32]:
-        """Their vectors [N, D]."""
+        """Return the vectors [N, D] of tokenised texts."""
         vectors: NDArray[np.float32] = self.session.run([OUTPUT], features)[0]
         return vectors
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors [N, D] of the texts, which are one batch."""
+        """Return the vectors [N, D] of texts that are one batch."""
         return self.encode(self.tokenise(texts))

@@ -1,8 +1,8 @@
-"""A student as ONNX: vectors without torch. N texts, D dimensions (sparse: terms).
+"""Export of a student to ONNX, so that it embeds without torch. N texts, D dimensions (sparse: terms).
 
-An export is a folder: `model.onnx`, `model_int8.onnx` and the tokenizer, once, or where the sides have
-encoders of their own once under `context/` and once under `response/`. `onnx.json` says which file serves
-which side and how far it is from torch; it is written last, so an export that has it is complete.
+An export is a folder with `model.onnx`, `model_int8.onnx` and the tokenizer. A student with one encoder for
+each side has them under `context/` and under `response/`. `onnx.json` names each side's files and their
+differences from torch. It is written last, so an export that has it is complete.
 """
 
 import json
@@ -48,7 +48,7 @@ _MAX_BYTES = 2**31  # of a protobuf file
 def export_student(
     folder: Path, output_uri: str, kind: Kind, max_tokens: int, texts: Mapping[Side, Sequence[str]]
 ) -> dict[str, Any]:
-    """What `onnx.json` says, once the student of `folder` lies as ONNX at `output_uri`.
+    """Export the student of `folder` to `output_uri` and return the contents of `onnx.json`.
 
     `texts` are contexts and responses on which torch and ONNX Runtime are compared, at least 64 each.
 
@@ -58,7 +58,10 @@ def export_student(
     """
     for side in TASKS:
         if len(texts[side]) < MIN_TEXTS:
-            raise ValueError(f"{len(texts[side])} texts of the {side} side, {MIN_TEXTS} are needed")
+            raise ValueError(
+                f"expected at least {MIN_TEXTS} texts of the {side} side, got {len(texts[side])}"
+            )
+
     encoder = load_encoder(EncoderSource(str(folder), kind, max_tokens)).cpu().float().eval()
     parts: dict[Side, str] = {side: f"{side}/" if has_routes(encoder) else "" for side in TASKS}
     with tempfile.TemporaryDirectory(prefix="rejoinder-onnx-") as scratch:
@@ -67,14 +70,15 @@ def export_student(
             part_folder.mkdir(exist_ok=True)
             _write_graphs(encoder, side, max_tokens, part_folder)
             _write_tokenizer(_modules(encoder, side)[0].tokenizer, max_tokens, part_folder)
+
+        encoders = {}
+        for side, part in parts.items():
+            encoders[side] = measure_side(encoder, side, Path(scratch), part, texts[side])
         manifest = {
             "student_hash": student_hash(str(folder)),
             "kind": kind,
             "max_tokens": max_tokens,
-            "encoders": {
-                side: measure_side(encoder, side, Path(scratch), part, texts[side])
-                for side, part in parts.items()
-            },
+            "encoders": encoders,
             "packages": {name: version(name) for name in ("torch", "onnx", "onnxruntime")},
         }
         _publish(Path(scratch), manifest, output_uri)
@@ -82,7 +86,7 @@ def export_student(
 
 
 class _SideGraph(nn.Module):
-    """The modules that one side's texts go through, from token ids to the final vector [N, D]."""
+    """One side's modules in sequence, from token ids to the final vector [N, D]."""
 
     def __init__(self, modules: Sequence[nn.Module], inputs: Sequence[str]) -> None:
         super().__init__()
@@ -96,9 +100,9 @@ class _SideGraph(nn.Module):
 
 
 class _ExportedSpladePooling(nn.Module):
-    """SpladePooling whose graph takes any length: the library's loops over chunks of it in Python.
+    """SpladePooling whose graph takes any length, whereas the library's loops over chunks in Python.
 
-    Pools before the logarithm, which keeps the maximum where it is and then costs one token's worth.
+    Maxima are pooled before the logarithm, which is monotonic and then computed for one token only.
     """
 
     def __init__(self, pooling: SpladePooling) -> None:
@@ -108,7 +112,9 @@ class _ExportedSpladePooling(nn.Module):
 
     def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
         logits = features["token_embeddings"]
-        activations = torch.relu(logits * features["attention_mask"].unsqueeze(-1).to(logits.dtype))
+        mask = features["attention_mask"].unsqueeze(-1).to(logits.dtype)
+        activations = torch.relu(logits * mask)
+
         if self._takes_sum:
             pooled = self._logarithms(activations).sum(dim=1)
         else:
@@ -122,7 +128,7 @@ class _ExportedSpladePooling(nn.Module):
 
 
 def _modules(encoder: Encoder, side: Side) -> list[nn.Module]:
-    """The modules of one side, in order, with those of its route."""
+    """Return the modules of one side, in order, with those of its route."""
     modules: list[nn.Module] = []
     for module in encoder.children():
         modules += module.sub_modules[TASKS[side]] if isinstance(module, Router) else [module]
@@ -130,31 +136,38 @@ def _modules(encoder: Encoder, side: Side) -> list[nn.Module]:
 
 
 def _write_graphs(encoder: Encoder, side: Side, max_tokens: int, folder: Path) -> None:
-    """Writes both files of one side.
+    """Write both files of one side.
 
     Raises:
         ValueError: torch cannot export the encoder.
     """
-    modules = [
-        _ExportedSpladePooling(module) if isinstance(module, SpladePooling) else module
-        for module in _modules(encoder, side)
-    ]
+    modules: list[nn.Module] = []
+    for module in _modules(encoder, side):
+        modules.append(_ExportedSpladePooling(module) if isinstance(module, SpladePooling) else module)
     if not isinstance(encoder, SparseEncoder) and not isinstance(modules[-1], Normalize):
         modules.append(Normalize())  # as embed_texts does
+
     num_bytes = sum(parameter.nbytes for module in modules for parameter in module.parameters())
     if num_bytes >= _MAX_BYTES:
-        raise ValueError(f"{num_bytes / 2**30:.1f} GiB of weights; a file of ONNX holds 2")
+        raise ValueError(
+            f"expected less than 2 GiB of weights, as a file of ONNX holds, got {num_bytes / 2**30:.1f}"
+        )
+
     features = encoder.preprocess(["hello, how are you?", "fine"], task=TASKS[side])
     inputs = [name for name in _INPUTS if name in features]
     if "attention_mask" not in inputs:
-        raise ValueError(f"the encoder of the {side} side is no transformer")
+        raise ValueError(
+            f"expected a transformer with an attention mask on the {side} side, got inputs {inputs}"
+        )
+
     _write_fp32(_SideGraph(modules, inputs), {name: features[name] for name in inputs}, max_tokens, folder)
     _write_int8(folder)
 
 
 def _write_fp32(graph: nn.Module, example: dict[str, Tensor], max_tokens: int, folder: Path) -> None:
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=max_tokens)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it misses torchvision, which nothing needs
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing needs
+
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -172,17 +185,18 @@ def _write_fp32(graph: nn.Module, example: dict[str, Tensor], max_tokens: int, f
             )
     except torch.onnx.errors.OnnxExporterError as error:
         raise ValueError(f"torch cannot export this encoder: {error}") from error
+
     onnx_graph = program.model.graph
     for node in onnx_graph:
         node.metadata_props.clear()  # stack traces with the paths of this machine
-    # Tokenizers may give token types that their model does not take.
+    # Tokenizers may return token types that their model does not read.
     for unused in [value for value in onnx_graph.inputs if not value.uses()]:
         onnx_graph.inputs.remove(unused)
     program.save(folder / FILES["fp32"])
 
 
 def _write_int8(folder: Path) -> None:
-    """Quantises the weights; activations are quantised as they come, by their range in the batch.
+    """Quantise the weights; activations are quantised at run time, by their range in the batch.
 
     Measured on 400 conversations with all-MiniLM-L6-v2 and cassette-splade, mean cosines with torch:
     - A scale for each output channel and not for a whole matrix: MiniLM 0.992 instead of 0.951.
@@ -209,17 +223,19 @@ def _write_int8(folder: Path) -> None:
 
 
 def _write_tokenizer(tokenizer: Any, max_tokens: int, folder: Path) -> None:
-    """Writes the tokenizer's files, of which `tokenizer.json` truncates and pads by itself.
+    """Write the tokenizer's files, of which `tokenizer.json` truncates and pads by itself.
 
     Raises:
-        ValueError: it has no such file.
+        ValueError: it has no `tokenizer.json`.
     """
     tokenizer.save_pretrained(folder)
     file = folder / "tokenizer.json"
     if not file.is_file():
         raise ValueError(
-            f"{type(tokenizer).__name__} is none of the tokenizers that run without transformers"
+            f"expected a tokenizer that runs without transformers, got {type(tokenizer).__name__}, "
+            "which writes no tokenizer.json"
         )
+
     alone = Tokenizer.from_file(str(file))
     alone.enable_truncation(max_tokens, direction=tokenizer.truncation_side)
     alone.enable_padding(
@@ -229,7 +245,7 @@ def _write_tokenizer(tokenizer: Any, max_tokens: int, folder: Path) -> None:
 
 
 def _publish(folder: Path, manifest: dict[str, Any], output_uri: str) -> None:
-    """Copies the files to `output_uri`, in the place of an earlier export, then writes the manifest."""
+    """Copy the files to `output_uri`, replacing an earlier export, then write the manifest."""
     filesystem, path = open_uri(output_uri)
     if filesystem.get_file_info(f"{path}/{MANIFEST}").type == pyarrow.fs.FileType.File:
         filesystem.delete_dir(path)

@@ -1,4 +1,4 @@
-"""How far a student's ONNX files are from torch, and how fast they are. N texts, D dimensions."""
+"""Parity of a student's ONNX files with torch, and their latency. N texts, D dimensions."""
 
 import statistics
 import time
@@ -21,23 +21,25 @@ _TIMED_TEXTS = 64
 
 
 def compare(
-    expected: NDArray[np.float32], found: NDArray[np.float32], *, terms: bool = False
+    expected: NDArray[np.float32], actual: NDArray[np.float32], *, terms: bool = False
 ) -> dict[str, float]:
-    """How far `found` [N, D] is from `expected` [N, D]; with `terms`, how far active terms overlap."""
-    difference = np.abs(expected - found)
-    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
-    products = (expected * found).sum(axis=1)
-    # A text without active terms has the vector 0, of which there is no cosine: right where both have it.
-    same = np.all(expected == found, axis=1).astype(np.float32)
+    """Return differences of `actual` [N, D] from `expected`; with `terms`, the overlap of active terms."""
+    difference = np.abs(expected - actual)
+    norms = np.linalg.norm(expected, axis=1) * np.linalg.norm(actual, axis=1)
+    products = (expected * actual).sum(axis=1)
+
+    # A text without active terms has the vector 0 and no cosine: the two agree where both have it.
+    same = np.all(expected == actual, axis=1).astype(np.float32)
     cosines = np.divide(products, norms, out=same, where=norms > 0)
+
     figures = {
         "max_abs_difference": float(difference.max()),
         "mean_abs_difference": float(difference.mean()),
         "mean_cosine": float(cosines.mean()),
     }
     if terms:
-        either = ((expected > 0) | (found > 0)).sum(axis=1)
-        both = ((expected > 0) & (found > 0)).sum(axis=1)
+        either = ((expected > 0) | (actual > 0)).sum(axis=1)
+        both = ((expected > 0) & (actual > 0)).sum(axis=1)
         figures["mean_jaccard"] = float(np.where(either > 0, both / np.maximum(either, 1), 1.0).mean())
     return figures
 
@@ -45,26 +47,30 @@ def compare(
 def measure_side(
     encoder: Encoder, side: Side, folder: Path, part: str, texts: Sequence[str]
 ) -> dict[str, Any]:
-    """One side's entry of the manifest.
+    """Return one side's entry of the manifest.
 
     Raises:
-        ValueError: the fp32 file does not compute what torch does.
+        ValueError: the fp32 file's vectors differ from torch's.
     """
     prompt = prompt_of(encoder, side) or ""
     vectors = embed_texts(encoder, texts, side)
     expected = vectors if isinstance(vectors, np.ndarray) else vectors.toarray()
     entry: dict[str, Any] = {"prompt": prompt, "tokenizer": f"{part}tokenizer.json", "output": OUTPUT}
+
     for precision, name in FILES.items():
         exported = OnnxEncoder.load(folder / part / name, prompt)
-        batches = [texts[start : start + _BATCH_SIZE] for start in range(0, len(texts), _BATCH_SIZE)]
-        found = np.concatenate([exported.embed(batch) for batch in batches])
-        figures = compare(expected, found, terms=isinstance(encoder, SparseEncoder))
+        blocks = []
+        for start in range(0, len(texts), _BATCH_SIZE):
+            blocks.append(exported.embed(texts[start : start + _BATCH_SIZE]))
+        figures = compare(expected, np.concatenate(blocks), terms=isinstance(encoder, SparseEncoder))
+
         difference = figures["max_abs_difference"]
-        if precision == "fp32" and not difference <= TOLERANCE:  # nor where it is no number
+        if precision == "fp32" and not difference <= TOLERANCE:  # NaN fails, too
             raise ValueError(
                 f"{part}{name} differs by {difference:.2g} from torch on the {side} side, "
                 f"more than {TOLERANCE:.0e}"
             )
+
         entry["inputs"] = exported.inputs
         entry[precision] = {
             "file": f"{part}{name}",
@@ -72,6 +78,7 @@ def measure_side(
             **figures,
             "latency_ms": _latency_ms(exported.embed, texts),
         }
+
     entry["dimensions"] = expected.shape[1]
     entry["texts"] = len(texts)
     entry["torch_latency_ms"] = _torch_latency_ms(encoder, side, texts)
@@ -79,13 +86,15 @@ def measure_side(
 
 
 def _latency_ms(embed: Callable[[list[str]], object], texts: Sequence[str]) -> float:
-    """Median milliseconds from one text to its vector."""
+    """Return the median milliseconds from one text to its vector."""
     embed([texts[0]])  # the first call allocates
+
     seconds = []
     for text in texts[:_TIMED_TEXTS]:
         start = time.perf_counter()
         embed([text])
         seconds.append(time.perf_counter() - start)
+
     return 1000 * statistics.median(seconds)
 
 

@@ -1,4 +1,4 @@
-"""A student as ONNX computes what torch computes, or is refused."""
+"""Parity of exported students with torch, and exports that are refused."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,9 @@ def test_a_dense_export_has_torchs_vectors(tiny_encoder: Path, dense_export: Pat
     }
 
 
-def test_the_manifest_says_what_was_measured(tiny_encoder: Path, dense_export: Path) -> None:
+def test_the_manifest_has_the_parity_size_and_latency_of_each_file(
+    tiny_encoder: Path, dense_export: Path
+) -> None:
     manifest = json.loads((dense_export / "onnx.json").read_text())
     assert manifest["student_hash"] == student_hash(str(tiny_encoder))
     assert (manifest["kind"], manifest["max_tokens"]) == ("dense", MAX_TOKENS)
@@ -85,7 +87,7 @@ def test_the_manifest_says_what_was_measured(tiny_encoder: Path, dense_export: P
             assert entry[precision]["latency_ms"] > 0
 
 
-def test_an_export_names_no_path_of_this_machine(dense_export: Path) -> None:
+def test_an_export_contains_no_path_of_the_machine(dense_export: Path) -> None:
     """torch writes stack traces into each node."""
     for file in dense_export.iterdir():
         assert str(Path(torch.__file__).parents[1]).encode() not in file.read_bytes()
@@ -146,7 +148,7 @@ def test_a_damaged_export_is_refused(
     assert not (tmp_path / "onnx").exists()
 
 
-def test_a_graph_of_one_length_is_refused(dense_export: Path, tmp_path: Path) -> None:
+def test_a_graph_with_a_fixed_length_is_refused(dense_export: Path, tmp_path: Path) -> None:
     model = onnx.load(dense_export / "model.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 9
     onnx.save(model, tmp_path / "model.onnx")
@@ -156,7 +158,7 @@ def test_a_graph_of_one_length_is_refused(dense_export: Path, tmp_path: Path) ->
 
 def test_too_few_texts_are_refused(tiny_encoder: Path, tmp_path: Path) -> None:
     texts: dict[Side, list[str]] = {"context": CONTEXTS, "response": RESPONSES[:63]}
-    with pytest.raises(ValueError, match="63 texts of the response side, 64 are needed"):
+    with pytest.raises(ValueError, match="expected at least 64 texts of the response side, got 63"):
         export_student(tiny_encoder, str(tmp_path), "dense", MAX_TOKENS, texts)
 
 
@@ -172,10 +174,10 @@ def test_an_earlier_export_is_replaced_as_a_whole(tiny_encoder: Path, tmp_path: 
 
 def test_vectors_are_compared_by_difference_cosine_and_active_terms() -> None:
     expected = np.array([[3, 4, 0], [0, 0, 0], [1, 1, 0]], dtype=np.float32)
-    found = np.array([[3, 4, 0], [0, 0, 0], [1, 0, 1]], dtype=np.float32)
+    actual = np.array([[3, 4, 0], [0, 0, 0], [1, 0, 1]], dtype=np.float32)
     # Differences: two of nine are 1. Cosines: 1, 1 (nothing in both), 1 / (√2 · √2) = 0.5.
     # Active terms in both of those in either: 2/2, none in both, 1/3.
-    assert compare(expected, found, terms=True) == pytest.approx(
+    assert compare(expected, actual, terms=True) == pytest.approx(
         {
             "max_abs_difference": 1,
             "mean_abs_difference": 2 / 9,
