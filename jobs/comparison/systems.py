@@ -21,7 +21,14 @@ from jobs.execution.tracking import Tracker
 from serve.response_set import response_set
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
-from student.evaluation.response_ranking import HeldOut, held_out, measure, response_selection, write_measured
+from student.evaluation.response_ranking import (
+    ContextSample,
+    HeldOut,
+    held_out,
+    measure,
+    response_selection,
+    write_measured,
+)
 from teachers.dataset import read_rows, write_rows
 from teachers.records import RESPONSE_SET
 
@@ -87,17 +94,8 @@ def held_out_sets(base: Job, outside: HeldOut | None) -> dict[str, HeldOut]:
     config = base.config
     responses = [row["text"] for row in read_rows(base.run.at("response_set"))]
     splits = SPLITS if config.examples.held_out_senders else SPLITS[:1]
-    found = {
-        split: held_out(
-            base.run.at("examples"),
-            responses,
-            split,
-            config.student.context_turns,
-            config.evaluate.contexts,
-            config.evaluate.seed,
-        )
-        for split in splits
-    }
+    sample = ContextSample(config.student.context_turns, config.evaluate.contexts, config.evaluate.seed)
+    found = {split: held_out(base.run.at("examples"), responses, split, sample) for split in splits}
     return found if outside is None else {**found, OUT_OF_DOMAIN: outside}
 
 

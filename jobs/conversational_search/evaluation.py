@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,23 @@ from student.encoders.encoder import Tally, Vectors
 from student.evaluation.document_search import (
     Queries,
     Questions,
-    Searched,
+    SearchResult,
     bm25_runs,
     encoder_runs,
     held_out_questions,
     mean_run,
     student_queries,
 )
-from student.evaluation.metrics import search_metrics
-from student.evaluation.statistics import interval, paired_difference
+from student.evaluation.search_measures import search_measures
 from student.retrieval.document_vectors import read_vectors
+from student.retrieval.pools import EncodedDocuments
 from teachers.config import HUMAN
 from teachers.corpora.trec import Judgement, read_scores, write_qrels, write_run
 from teachers.dataset import Rows
 
 
 def evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> dict[str, Any]:
-    """Writes every way's run and the judgements in TREC's format; what was measured, see `_measured`."""
+    """Writes every way's run and the judgements in TREC's format; what was measured, see `SearchMeasures`."""
     key = key_of([student.keys["train"] for student in students.values()], list(students), job.keys["pools"])
     return job.once("evaluate", key, lambda: _evaluate(job, config, students))
 
@@ -40,12 +41,15 @@ def _evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> di
     asked = held_out_questions(job.run.at("questions"), "test", rewrites(job, config))
     doc_ids = [row["doc_id"] for row in Rows(job.run.at("documents"))]
     ways = {
-        **asked.asked,
+        **asked.queries,
         **{f"{name}'s rewrite": of for name, of in asked.rewrites.items() if name != HUMAN},
     }
     by_words = bm25_runs(job.run.at("documents"), asked, ways)
-    found = {f"BM25, {way}": Searched(run) for way, run in by_words.items()}
-    found |= {f"run {name}": Searched(asked.of(read_scores(uri))) for name, uri in config.pools.runs.items()}
+    found = {f"BM25, {way}": SearchResult(run) for way, run in by_words.items()}
+    found |= {
+        f"run {name}": SearchResult(asked.restrict(read_scores(uri)))
+        for name, uri in config.pools.runs.items()
+    }
     with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
         vectors = read_vectors(job.run.at("vectors"), Path(scratch))
         found |= embedding(
@@ -58,13 +62,13 @@ def _evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> di
     for name, searched in found.items():
         file = "".join(character if character.isalnum() else "-" for character in name)
         write_run(job.run.at("runs", f"{file}.trec"), searched.run, file)
+    baselines = {name: compared_with(name, list(found), list(students)) for name in found}
+    measures = search_measures(asked, found, baselines)
     return {
         "questions": len(asked.qrels),
         "conversations": len(set(asked.conversation_ids.values())),
         "documents": len(doc_ids),
-        "systems": measured(
-            asked, found, {name: compared_with(name, list(found), list(students)) for name in found}
-        ),
+        "systems": {name: asdict(of_system) for name, of_system in measures.items()},
     }
 
 
@@ -77,7 +81,7 @@ def _by_vectors(
     doc_ids: list[str],
     vectors: Vectors,
     tally: Tally,
-) -> dict[str, Searched]:
+) -> dict[str, SearchResult]:
     """What the retriever with every rewrite, and the students, find among the documents' vectors [N, D]."""
     frozen = retriever(config)
     found = {
@@ -85,8 +89,8 @@ def _by_vectors(
         for way, searched in encoder_runs(doc_ids, vectors, asked, ways, frozen, tally).items()
     }
     if len(asked.rewrites) > 1:
-        together = mean_run(doc_ids, vectors, asked, frozen, config.pools.depth, tally)
-        found["retriever, all rewrites"] = Searched(together)
+        together = mean_run(doc_ids, EncodedDocuments(vectors, frozen), asked, config.pools.depth, tally)
+        found["retriever, all rewrites"] = SearchResult(together)
     encoders = {UNTRAINED: (job, frozen)}
     encoders |= {name: (student, trained(student, config)) for name, student in students.items()}
     for name, (student, encoder) in encoders.items():
@@ -94,24 +98,3 @@ def _by_vectors(
         own = {name: student_queries(job.run.at("questions"), "test", turns)}
         found |= encoder_runs(doc_ids, vectors, asked, own, encoder, tally)
     return found
-
-
-def measured(
-    asked: Questions, found: Mapping[str, Searched], against: Mapping[str, list[str]]
-) -> dict[str, Any]:
-    """By system: `metrics` with 95 % intervals over conversations, `sparsity` (see `sparsity_metrics`), and
-    `against`, its MRR less that of others.
-    """
-    groups = [asked.conversation_ids[question] for question in asked.qrels]
-    values = {name: search_metrics(asked.qrels, searched.run) for name, searched in found.items()}
-    return {
-        name: {
-            "metrics": {metric: vars(interval(of[None], groups)) for metric, of in values[name].items()},
-            "sparsity": searched.sparsity,
-            "against": {
-                other: vars(paired_difference(values[other]["mrr"][None], values[name]["mrr"][None], groups))
-                for other in against[name]
-            },
-        }
-        for name, searched in found.items()
-    }

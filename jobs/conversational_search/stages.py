@@ -20,7 +20,7 @@ from serve.index import write_version
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.retrieval.document_vectors import DocumentVectors, read_vectors, write_vectors
-from student.retrieval.pools import write_pooled_candidates
+from student.retrieval.pools import EncodedDocuments, PoolInputs, PoolOutputs, write_pooled_candidates
 from teachers.config import HUMAN, Writer, writes
 from teachers.corpora.documents import as_response_set, write_documents
 from teachers.corpora.questions import write_questions, write_validation_examples
@@ -129,20 +129,11 @@ def pools(job: Job, config: SearchConfig) -> None:
     def work() -> dict[str, Any]:
         runs = {name: read_scores(uri) for name, uri in config.pools.runs.items()}
         with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
-            found = read_vectors(job.run.at("vectors"), Path(scratch))
+            encoded = EncodedDocuments(read_vectors(job.run.at("vectors"), Path(scratch)), retriever(config))
+            inputs = PoolInputs(job.run.at("questions"), job.run.at("documents"), rewrites(job, config), runs)
+            outputs = PoolOutputs(job.run.at("candidates"), scores)
             return embedding(
-                lambda tally: write_pooled_candidates(
-                    job.run.at("questions"),
-                    job.run.at("documents"),
-                    rewrites(job, config),
-                    found,
-                    retriever(config),
-                    job.run.at("candidates"),
-                    scores,
-                    config.pools,
-                    tally,
-                    runs,
-                )
+                lambda tally: write_pooled_candidates(inputs, encoded, outputs, config.pools, tally)
             )
 
     job.once(

@@ -21,7 +21,7 @@ from serve.response_set import response_set
 from student.config import RESOURCES
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
-from student.evaluation.response_ranking import evaluate_student
+from student.evaluation.response_ranking import ContextSample, evaluate_student
 from student.export.model_card import write_model_card
 from student.retrieval.document_vectors import DocumentVectors
 from student.retrieval.neighbours import write_neighbours
@@ -273,9 +273,7 @@ def evaluate(job: Job) -> None:
                     "untrained student": _student(job, resolve_model(student.model)),
                     "student": _student(job, job.run.at("student")),
                 },
-                student.context_turns,
-                config.contexts,
-                config.seed,
+                ContextSample(student.context_turns, config.contexts, config.seed),
                 tally,
             )
         )

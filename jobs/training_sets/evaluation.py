@@ -1,10 +1,9 @@
 """How well each training set's student finds people's replies and the documents that they are grounded in."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from jobs.conversational_search.evaluation import measured
 from jobs.conversational_search.report import as_comparison, curve, measured_row
 from jobs.distillation.stages import embedding
 from jobs.execution.job import Job
@@ -15,16 +14,16 @@ from jobs.training_sets.stages import student_of
 from student.encoders.encoder import Side, Tally, texts_to_vectors_of_each
 from student.encoders.packaged import resolve_model
 from student.evaluation.document_search import (
-    Questions,
-    Searched,
+    SearchResult,
     bm25_runs,
     held_out_questions,
-    searched_with,
+    response_questions,
+    search_by_vectors,
     student_queries,
 )
+from student.evaluation.search_measures import search_measures
 from teachers.corpora.conversations import cut_at_word
 from teachers.dataset import Rows
-from teachers.inference.store import Row
 
 _FIRST = "human"
 """The set that others are tested against, where there is one."""
@@ -57,27 +56,31 @@ def _evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job], tal
         zip(encoders, texts_to_vectors_of_each(texts, list(encoders.values()), tally), strict=True)
     )
     place = {question: number for number, question in enumerate(read)}
+
+    def as_turn(text: str) -> str:
+        return cut_at_word(" ".join(text.split()), config.questions.max_characters)
+
     result, start = {}, 0
     for task, of_task in rows.items():
         asked = held_out_questions(job.run.at("questions"), "test", {})
         if task == "replies":
             test = Rows(job.run.at("questions"), "test")
-            asked = whose_replies_are_right(asked, test, of_task, config.questions.max_characters)
+            asked = response_questions(asked, test, of_task, as_turn)
         doc_ids = [row["doc_id"] for row in of_task]
         queries = {question: read[question] for question in asked.qrels}
-        found = {BM25: Searched(bm25_runs(job.run.at(task), asked, {"": queries})[""])}
+        found = {BM25: SearchResult(bm25_runs(job.run.at(task), asked, {"": queries})[""])}
         for name, of in vectors.items():
             own = of["context"][[place[question] for question in queries]]
             among = of["response"][start : start + len(doc_ids)]
-            found[name] = searched_with(own, doc_ids, among, asked, queries)
+            found[name] = search_by_vectors(own, doc_ids, among, asked, queries)
         start += len(doc_ids)
+        baselines = {name: _compared_with(name, list(config.sets)) for name in found}
+        measures = search_measures(asked, found, baselines)
         result[task] = {
             "questions": len(asked.qrels),
             "conversations": len({asked.conversation_ids[question] for question in asked.qrels}),
             "documents": len(doc_ids),
-            "systems": measured(
-                asked, found, {name: _compared_with(name, list(config.sets)) for name in found}
-            ),
+            "systems": {name: asdict(of_system) for name, of_system in measures.items()},
         }
     return result
 
@@ -86,27 +89,6 @@ def _compared_with(name: str, sets: list[str]) -> list[str]:
     if name not in sets:
         return []
     return [UNTRAINED, _FIRST] if _FIRST in sets and name != _FIRST else [UNTRAINED]
-
-
-def whose_replies_are_right(
-    asked: Questions, questions: Iterable[Row], replies: Iterable[Row], max_characters: int
-) -> Questions:
-    """Those that people answered; right is what they said. What was said before in the same conversation is
-    left out: it stands in the context, and is found by that.
-
-    `questions` are rows of QUESTIONS, whose turns were cut to `max_characters`, `replies` of DOCUMENTS.
-    """
-    ids = {row["text"]: row["doc_id"] for row in replies}
-    # As turns of a context are cut.
-    by_turn = {cut_at_word(" ".join(text.split()), max_characters): doc_id for text, doc_id in ids.items()}
-    right, said = {}, {}
-    for row in questions:
-        if row["gold_response"]:
-            own = ids[row["gold_response"]]
-            earlier = {by_turn.get(turn["content"]) for turn in row["context"]}
-            right[row["question_id"]] = {own: 1}
-            said[row["question_id"]] = {doc_id for doc_id in earlier if doc_id is not None} - {own}
-    return replace(asked, qrels=right, ignored=said)
 
 
 def grounded_comparison(

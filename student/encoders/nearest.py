@@ -15,11 +15,11 @@ from student.encoders.encoder import Vectors, inner_products
 _QUERIES_PER_SEARCH = 1024
 _ROWS_PER_SEARCH = 32_768
 
-Rows = NDArray[np.int64]
-Scores = NDArray[np.float32]
+Ranking = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Rows of the searched vectors, best first, and their scores, both [k]; row -1 is none."""
 
 
-def nearest(queries: Vectors, searched: Vectors, k: int) -> Iterator[tuple[Rows, Scores]]:
+def nearest(queries: Vectors, searched: Vectors, k: int) -> Iterator[Ranking]:
     """Yield for each of `queries` [Q, D] the rows of the `k` nearest of `searched` [N, D] and their scores.
 
     Both arrays are [k], best first; scores are inner products. Where fewer than `k` are left, rows are -1.
@@ -44,7 +44,9 @@ def nearest(queries: Vectors, searched: Vectors, k: int) -> Iterator[tuple[Rows,
         yield from zip(rows, scores, strict=True)
 
 
-def _nearest_in_block(queries: Vectors, searched: Vectors, k: int) -> tuple[Scores, Rows]:
+def _nearest_in_block(
+    queries: Vectors, searched: Vectors, k: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return scores and rows, both [Q, up to k], in any order; row -1 where none is left."""
     if not isinstance(queries, csr_matrix):
         return faiss.knn(queries, searched, k, faiss.METRIC_INNER_PRODUCT)

@@ -1,4 +1,7 @@
-"""How near a written answer is to a person's: the measures of SQuAD (Rajpurkar et al., 2016) and CoQA."""
+"""Overlap of a written response with the gold one: the measures of SQuAD and CoQA.
+
+Rajpurkar et al. (2016), Reddy et al. (2019).
+"""
 
 import re
 import string
@@ -9,19 +12,20 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def answer_tokens(text: str) -> list[str]:
-    """Words in lower case, without punctuation and articles."""
+    """Return the words in lower case, without punctuation and articles."""
     return _ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split()
 
 
-def token_f1(answer: str, reply: str) -> float:
-    """Harmonic mean of the shares of words that both have; 1 where neither has any."""
-    own, wanted = answer_tokens(answer), answer_tokens(reply)
-    if not own or not wanted:
-        return float(own == wanted)
-    common = (Counter(own) & Counter(wanted)).total()
-    return 2 * common / (len(own) + len(wanted))
+def token_f1(response: str, gold_response: str) -> float:
+    """Return the harmonic mean of the shares of words that both have; 1 where neither has any."""
+    tokens, gold_tokens = answer_tokens(response), answer_tokens(gold_response)
+    if not tokens or not gold_tokens:
+        return float(tokens == gold_tokens)
+
+    common = (Counter(tokens) & Counter(gold_tokens)).total()
+    return 2 * common / (len(tokens) + len(gold_tokens))
 
 
-def exact_match(answer: str, reply: str) -> float:
-    """1 where the words are the same in the same order."""
-    return float(answer_tokens(answer) == answer_tokens(reply))
+def exact_match(response: str, gold_response: str) -> float:
+    """Return 1 where the words are the same in the same order, else 0."""
+    return float(answer_tokens(response) == answer_tokens(gold_response))

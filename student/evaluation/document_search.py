@@ -1,41 +1,37 @@
-"""Documents for queries, by BM25 and by encoders, and how good what they find is.
+"""Document search by BM25 and by encoders, for the questions of one split.
 
-Q questions, N documents.
+Q questions, N documents, D dimensions.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
-import bm25s
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from student.encoders.encoder import EncoderSource, Tally, Vectors, texts_to_vectors
-from student.encoders.nearest import nearest
+from student.encoders.nearest import Ranking, nearest
+from student.evaluation.bm25 import PASSAGE_BM25, bm25_scores
 from student.evaluation.metrics import DEPTH, sparsity_metrics
-from student.retrieval.pools import pools, queries_of
+from student.retrieval.pools import EncodedDocuments, pools, queries_by_teacher
 from student.retrieval.trec import Run
 from student.text import context_text
 from teachers.dataset import Rows, read_rows
 
-# As Anserini has them for passages, and as others publish them for CAsT.
-_K1, _B = 0.9, 0.4
-
-Places = NDArray[np.int64]
-Scores = NDArray[np.float32]
 Queries = Mapping[str, str]
-"""question_id -> what is searched for it; a question that has no such query is left out."""
+"""question_id -> its query; questions without such a query are absent."""
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What one way to search found."""
+class SearchResult:
+    """One system's run, and how sparse its vectors are."""
 
     run: Run
     sparsity: dict[str, float] = field(default_factory=dict)
-    """Of the queries and documents, see `sparsity_metrics`; nothing where they are dense, or words."""
+    """Of the queries and documents, see `sparsity_metrics`; empty where vectors are dense, or none."""
 
 
 @dataclass(frozen=True)
@@ -47,83 +43,117 @@ class Questions:
     qrels: dict[str, dict[str, int]]
     """question_id -> its relevant documents"""
     ignored: dict[str, set[str]]
-    """question_id -> documents that a search for it leaves out"""
-    asked: dict[str, Queries]
-    """`last turn`, `conversation` and, where people rewrote some, `human rewrite`"""
+    """question_id -> documents that are removed from its ranking"""
+    queries: dict[str, Queries]
+    """`last turn`, `conversation` and, where there are human rewrites, `human rewrite`"""
     rewrites: dict[str, Queries]
     """Teacher -> its queries"""
 
-    def of(self, run: Run) -> Run:
-        """What another's run has of these questions, without what a search for them leaves out."""
-        return {
-            question: {
-                doc: score for doc, score in run[question].items() if doc not in self.ignored[question]
-            }
-            for question in self.qrels
-            if question in run
-        }
+    def restrict(self, run: Run) -> Run:
+        """Return the part of another system's run that is on these questions, without ignored documents."""
+        restricted = {}
+        for question_id in self.qrels:
+            if question_id in run:
+                ignored = self.ignored[question_id]
+                scores = run[question_id].items()
+                restricted[question_id] = {doc_id: score for doc_id, score in scores if doc_id not in ignored}
+        return restricted
 
 
 def held_out_questions(questions_uri: str, split: str, rewrites: Mapping[str, str]) -> Questions:
-    """The questions of a split; `rewrites` maps a teacher to its REWRITES.
+    """Return the questions of a split; `rewrites` maps a teacher to its REWRITES.
 
     Raises:
-        ValueError: there is none.
+        ValueError: the split has no question.
     """
-    teachers = zip(Rows(questions_uri), queries_of(questions_uri, rewrites), strict=True)
-    found = [(row, queries) for row, queries in teachers if row["split"] == split]
-    if not found:
-        raise ValueError(f"questions: no {split} question")
-    rows = [row for row, _ in found]
-    human = {row["question_id"]: row["rewrite"] for row in rows if row["rewrite"]}
+    rows: list[dict[str, Any]] = []
+    teacher_queries: dict[str, dict[str, str]] = {teacher: {} for teacher in rewrites}
+    for row, queries in zip(Rows(questions_uri), queries_by_teacher(questions_uri, rewrites), strict=True):
+        if row["split"] != split:
+            continue
+        rows.append(row)
+        for teacher, query in zip(rewrites, queries, strict=True):
+            if query is not None:
+                teacher_queries[teacher][row["question_id"]] = query
+    if not rows:
+        raise ValueError(f"{questions_uri}: expected questions of the split {split}, got none")
+
+    query_kinds: dict[str, Queries] = {
+        "last turn": {row["question_id"]: row["context"][-1]["content"] for row in rows},
+        "conversation": conversation_queries(rows, turns=None),
+    }
+    human_rewrites = {row["question_id"]: row["rewrite"] for row in rows if row["rewrite"]}
+    if human_rewrites:
+        query_kinds["human rewrite"] = human_rewrites
+
     return Questions(
         conversation_ids={row["question_id"]: row["conversation_id"] for row in rows},
         qrels={row["question_id"]: dict.fromkeys(row["positives"], 1) for row in rows},
         ignored={row["question_id"]: set(row["ignored"]) for row in rows},
-        asked={
-            "last turn": {row["question_id"]: row["context"][-1]["content"] for row in rows},
-            "conversation": conversations(rows, turns=None),
-            **({"human rewrite": human} if human else {}),
-        },
-        rewrites={
-            teacher: {
-                row["question_id"]: query for row, queries in found if (query := queries[number]) is not None
-            }
-            for number, teacher in enumerate(rewrites)
-        },
+        queries=query_kinds,
+        rewrites=dict(teacher_queries),
     )
 
 
-def conversations(rows: Iterable[Mapping[str, Any]], turns: int | None) -> Queries:
-    """The newest `turns` of each row's context, or all of them, as a student reads them."""
+def response_questions(
+    questions: Questions,
+    rows: Iterable[Mapping[str, Any]],
+    responses: Iterable[Mapping[str, Any]],
+    as_turn: Callable[[str], str],
+) -> Questions:
+    """Return the questions with a gold response, which is their one relevant document.
+
+    Earlier responses of a question's conversation are ignored: its context has their words. `rows` are of
+    QUESTIONS, `responses` of DOCUMENTS. `as_turn` shortens a response just as the turns of contexts are.
+    """
+    doc_ids = {row["text"]: row["doc_id"] for row in responses}
+    doc_ids_by_turn = {as_turn(text): doc_id for text, doc_id in doc_ids.items()}
+
+    qrels, ignored = {}, {}
+    for row in rows:
+        if not row["gold_response"]:
+            continue
+        gold_id = doc_ids[row["gold_response"]]
+        earlier = {doc_ids_by_turn.get(turn["content"]) for turn in row["context"]}
+        qrels[row["question_id"]] = {gold_id: 1}
+        ignored[row["question_id"]] = {doc_id for doc_id in earlier if doc_id is not None} - {gold_id}
+
+    return replace(questions, qrels=qrels, ignored=ignored)
+
+
+def conversation_queries(rows: Iterable[Mapping[str, Any]], turns: int | None) -> Queries:
+    """Return the newest `turns` of each row's context, or all of them, as a student reads them."""
     return {row["question_id"]: context_text(row["context"], turns or len(row["context"])) for row in rows}
 
 
 def student_queries(questions_uri: str, split: str, turns: int) -> Queries:
-    """The questions of a split as a student reads them."""
-    return conversations(read_rows(questions_uri, split), turns)
+    """Return the questions of a split as a student reads them."""
+    return conversation_queries(read_rows(questions_uri, split), turns)
 
 
-def bm25_runs(documents_uri: str, questions: Questions, asked: Mapping[str, Queries]) -> dict[str, Run]:
-    """A run for each kind of query, by BM25 (k1 = 0.9, b = 0.4)."""
+def bm25_runs(documents_uri: str, questions: Questions, query_kinds: Mapping[str, Queries]) -> dict[str, Run]:
+    """Return a BM25 run for each kind of query."""
     doc_ids = [row["doc_id"] for row in Rows(documents_uri)]
     texts = [row["text"] for row in Rows(documents_uri)]
-    retriever = bm25s.BM25(k1=_K1, b=_B)
-    retriever.index(bm25s.tokenize(texts, show_progress=False), show_progress=False)
-    depth = _depth(questions, len(doc_ids))
+    depth = _search_depth(questions, len(doc_ids))
+
+    scores = bm25_scores(texts, _texts_of(query_kinds), PASSAGE_BM25)
     runs = {}
-    for kind, queries in asked.items():
-        tokens = bm25s.tokenize(list(queries.values()), return_ids=False, show_progress=False)
-        found = (_best(retriever, words, depth) for words in tokens)
-        runs[kind] = _run(queries, doc_ids, found, questions)
+    for kind, queries in query_kinds.items():
+        rankings = (_best_matches(scores_of_query, depth) for scores_of_query in islice(scores, len(queries)))
+        runs[kind] = _as_run(queries, doc_ids, rankings, questions)
     return runs
 
 
-def _best(retriever: bm25s.BM25, words: Sequence[str], k: int) -> tuple[Places, Scores]:
-    """The documents that have one of the words, best first."""
-    if not words:
-        return np.empty(0, np.int64), np.empty(0, np.float32)
-    scores = retriever.get_scores(words)
+def _texts_of(query_kinds: Mapping[str, Queries]) -> list[str]:
+    texts: list[str] = []
+    for queries in query_kinds.values():
+        texts.extend(queries.values())
+    return texts
+
+
+def _best_matches(scores: NDArray[np.float32], k: int) -> Ranking:
+    """Return the `k` best documents of those that share a word with the query."""
     rows = np.argsort(-scores, kind="stable")[:k]
     rows = rows[scores[rows] > 0]
     return rows, scores[rows]
@@ -133,73 +163,66 @@ def encoder_runs(
     doc_ids: Sequence[str],
     documents: Vectors,
     questions: Questions,
-    asked: Mapping[str, Queries],
+    query_kinds: Mapping[str, Queries],
     encoder: EncoderSource,
     tally: Tally,
-) -> dict[str, Searched]:
-    """What is found with each kind of query, by an encoder, among the documents' vectors [N, D]."""
-    texts = [text for queries in asked.values() for text in queries.values()]
-    vectors = texts_to_vectors({"context": texts}, encoder, tally)["context"]
-    found, place = {}, 0
-    for kind, queries in asked.items():
-        own = vectors[place : place + len(queries)]
-        place += len(queries)
-        found[kind] = searched_with(own, doc_ids, documents, questions, queries)
-    return found
+) -> dict[str, SearchResult]:
+    """Return for each kind of query an encoder's result among the documents' vectors [N, D]."""
+    vectors = texts_to_vectors({"context": _texts_of(query_kinds)}, encoder, tally)["context"]
+
+    results, start = {}, 0
+    for kind, queries in query_kinds.items():
+        kind_vectors = vectors[start : start + len(queries)]
+        start += len(queries)
+        results[kind] = search_by_vectors(kind_vectors, doc_ids, documents, questions, queries)
+    return results
 
 
-def searched_with(
+def search_by_vectors(
     vectors: Vectors,
     doc_ids: Sequence[str],
     documents: Vectors,
     questions: Questions,
-    queries: Iterable[str],
-) -> Searched:
-    """What is found with the vectors [Q, D] of `queries`, question ids, among the documents' [N, D]."""
-    found = nearest(vectors, documents, _depth(questions, len(doc_ids)))
+    question_ids: Iterable[str],
+) -> SearchResult:
+    """Return the result of query vectors [Q, D], in the order of `question_ids`, among documents' [N, D]."""
+    rankings = nearest(vectors, documents, _search_depth(questions, len(doc_ids)))
     sparsity = sparsity_metrics(vectors, documents) if isinstance(vectors, csr_matrix) else {}
-    return Searched(_run(queries, doc_ids, found, questions), sparsity)
+    return SearchResult(_as_run(question_ids, doc_ids, rankings, questions), sparsity)
 
 
 def mean_run(
-    doc_ids: Sequence[str],
-    documents: Vectors,
-    questions: Questions,
-    encoder: EncoderSource,
-    depth: int,
-    tally: Tally,
+    doc_ids: Sequence[str], documents: EncodedDocuments, questions: Questions, depth: int, tally: Tally
 ) -> Run:
-    """What the teachers find together: their pools, ranked by the mean of all their scores."""
-    queries = [[of.get(question) for of in questions.rewrites.values()] for question in questions.qrels]
-    nothing: list[list[int]] = [[] for _ in queries]
-    found = pools(queries, nothing, documents, encoder, depth, tally)
-    places = ((pool.documents, pool.mean) for pool in found)
-    return _run(dict.fromkeys(questions.qrels, ""), doc_ids, places, questions)
+    """Return the run of all teachers together: their pools, ranked by the mean of their scores."""
+    queries = []
+    for question_id in questions.qrels:
+        queries.append([rewrites.get(question_id) for rewrites in questions.rewrites.values()])
+    relevant: list[list[int]] = [[] for _ in queries]
+
+    question_pools = pools(queries, relevant, documents, depth, tally)
+    rankings = ((pool.documents, pool.mean) for pool in question_pools)
+    return _as_run(questions.qrels, doc_ids, rankings, questions)
 
 
-def _depth(questions: Questions, num_documents: int) -> int:
-    """So many that, without those that are left out, enough remain."""
+def _search_depth(questions: Questions, num_documents: int) -> int:
+    """Return how many documents to retrieve, so that DEPTH remain without the ignored ones."""
     return min(num_documents, DEPTH + max(map(len, questions.ignored.values()), default=0))
 
 
-def _run(
-    queries: Iterable[str],
+def _as_run(
+    question_ids: Iterable[str],
     doc_ids: Sequence[str],
-    found: Iterable[tuple[Places, Scores]],
+    rankings: Iterable[Ranking],
     questions: Questions,
 ) -> Run:
-    """The documents that were found for each of `queries`, without those that a question leaves out.
-
-    Takes as many of `found` as there are queries.
-    """
-    run, places = {}, iter(found)
-    for question_id in queries:
-        rows, scores = next(places)
+    """Return the rankings, one for each question, as a run without ignored documents."""
+    run: dict[str, dict[str, float]] = {}
+    for question_id, (rows, scores) in zip(question_ids, rankings, strict=True):
         ignored = questions.ignored[question_id]
-        best = [
-            (doc_ids[row], float(score))
-            for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
-            if row >= 0 and doc_ids[row] not in ignored
-        ]
-        run[question_id] = dict(best[:DEPTH])
+        best: dict[str, float] = {}
+        for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+            if row >= 0 and doc_ids[row] not in ignored and len(best) < DEPTH:
+                best[doc_ids[row]] = float(score)
+        run[question_id] = best
     return run

@@ -1,12 +1,12 @@
-"""How well systems find the true reply on held-out conversations. C contexts, N responses."""
+"""Rank of the gold response on held-out conversations. C contexts, N responses, D dimensions."""
 
 import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-import bm25s
 import numpy as np
 import pyarrow.fs
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from student.encoders.encoder import (
     inner_products,
     texts_to_vectors_of_each,
 )
+from student.evaluation.bm25 import RESPONSE_BM25, bm25_scores
 from student.evaluation.metrics import sparsity_metrics
 from student.evaluation.ranking import (
     NUM_CANDIDATES,
@@ -30,13 +31,25 @@ from student.text import context_text
 from teachers.dataset import open_uri, read_rows, write_rows
 from teachers.records import MEASURED
 
-_ANSWERS = 3
-_CONTEXTS_AT_A_TIME = 64  # of whom the scores of all responses are in memory
+_NUM_ANSWERS = 3
+_CONTEXTS_PER_BLOCK = 64  # bounds memory: a block has the scores of all responses
+
+
+@dataclass(frozen=True)
+class ContextSample:
+    """The contexts of a split that are measured, and how much of each is read."""
+
+    context_turns: int
+    """Newest turns of a context that systems read."""
+    num_contexts: int
+    """At most so many, the first ones."""
+    seed: int
+    """Of the draw of candidates for hits@1/20."""
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Contexts that systems are measured on, and the responses they are ranked among."""
+    """Contexts that systems are measured on, and the responses that are ranked."""
 
     example_ids: list[str]
     """[C]"""
@@ -47,15 +60,15 @@ class HeldOut:
     responses: list[str]
     """[N], distinct; those of the response set first"""
     num_servable: int
-    """Of `responses`, how many are of the response set: answers come from these."""
+    """How many of `responses` are in the response set: systems answer with these."""
     gold: list[int]
-    """[C], columns of the true replies"""
+    """[C], columns of the gold responses"""
     sampled: list[list[int]]
-    """[C, 20], columns of the candidates of hits@1/20, the gold reply first"""
+    """[C, 20], columns of the candidates of hits@1/20, the gold response first"""
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One system on one HeldOut."""
 
     metrics: dict[str, NDArray[np.float64]]
@@ -66,64 +79,66 @@ class Measured:
     """A sparse system's `context_terms`, `response_terms` and `flops`, of these texts."""
 
 
-def held_out(
-    examples_uri: str,
-    response_set: Sequence[str],
-    split: str,
-    context_turns: int,
-    num_contexts: int,
-    seed: int,
-) -> HeldOut:
-    """Up to `num_contexts` examples of `split`, to be ranked in `response_set` joined by all its replies.
+def held_out(examples_uri: str, response_set: Sequence[str], split: str, sample: ContextSample) -> HeldOut:
+    """Return the sampled contexts of `split`, ranked in `response_set` and all gold responses of the split.
 
-    hits@1/20 ranks the true reply among itself and 19 replies of other examples of the split.
+    hits@1/20 ranks the gold response among itself and 19 gold responses of other examples of the split.
 
     Raises:
-        ValueError: fewer than 20 distinct replies.
+        ValueError: fewer than 20 distinct responses.
     """
     rows = read_rows(examples_uri, split)
-    chosen = rows[:num_contexts]
-    replies = list(dict.fromkeys(row["gold_response"] for row in rows))
-    if len(replies) < NUM_CANDIDATES:
-        raise ValueError(f"{len(replies)} distinct {split} replies, {NUM_CANDIDATES} are needed")
+    chosen = rows[: sample.num_contexts]
+    gold_responses = list(dict.fromkeys(row["gold_response"] for row in rows))
+    if len(gold_responses) < NUM_CANDIDATES:
+        raise ValueError(
+            f"expected at least {NUM_CANDIDATES} distinct {split} responses, got {len(gold_responses)}"
+        )
+
     servable = list(dict.fromkeys(response_set))
-    responses = list(dict.fromkeys([*servable, *replies]))
-    column = {text: number for number, text in enumerate(responses)}
-    gold = [column[row["gold_response"]] for row in chosen]
+    responses = list(dict.fromkeys([*servable, *gold_responses]))
+    columns = {text: column for column, text in enumerate(responses)}
+    gold = [columns[row["gold_response"]] for row in chosen]
+    gold_columns = [columns[text] for text in gold_responses]
+
     return HeldOut(
         example_ids=[row["example_id"] for row in chosen],
         conversation_ids=[row["conversation_id"] for row in chosen],
-        contexts=[context_text(row["context"], context_turns) for row in chosen],
+        contexts=[context_text(row["context"], sample.context_turns) for row in chosen],
         responses=responses,
         num_servable=len(servable),
         gold=gold,
-        sampled=sample_candidates(gold, [column[reply] for reply in replies], seed),
+        sampled=sample_candidates(gold, gold_columns, sample.seed),
     )
 
 
 def response_selection(uri: str, context_turns: int, num_contexts: int) -> HeldOut:
-    """Contexts with 20 candidates each out of JSON Lines: `id`, `messages`, `candidates` and `label`.
+    """Return contexts with 20 candidates each, from JSON Lines: `id`, `messages`, `candidates` and `label`.
 
-    There is no response set: the rank is among the row's candidates.
+    There is no response set: ranks are among the row's candidates.
 
     Raises:
         ValueError: a row is not of this form; the message names its line.
     """
     rows = _selection_rows(uri, num_contexts)
-    responses = list(dict.fromkeys(text for row in rows for text in row["candidates"]))
-    column = {text: number for number, text in enumerate(responses)}
+    columns: dict[str, int] = {}
+    for row in rows:
+        for text in row["candidates"]:
+            columns.setdefault(text, len(columns))
+
     sampled = []
     for row in rows:
-        gold = row["candidates"][row["label"]]
-        others = [text for number, text in enumerate(row["candidates"]) if number != row["label"]]
-        sampled.append([column[text] for text in (gold, *others)])
+        candidates = list(row["candidates"])
+        gold_response = candidates.pop(row["label"])
+        sampled.append([columns[text] for text in (gold_response, *candidates)])
+
     return HeldOut(
         example_ids=[row["id"] for row in rows],
         conversation_ids=[row["id"].rsplit("-", 1)[0] for row in rows],
         contexts=[context_text(row["messages"], context_turns) for row in rows],
-        responses=responses,
+        responses=list(columns),
         num_servable=0,
-        gold=[columns[0] for columns in sampled],
+        gold=[candidate_columns[0] for candidate_columns in sampled],
         sampled=sampled,
     )
 
@@ -135,6 +150,7 @@ def _selection_rows(uri: str, num_rows: int) -> list[dict[str, Any]]:
     with filesystem.open_input_stream(path, compression=None) as stream:
         content = stream.read()
     lines = (gzip.decompress(content) if path.endswith(".gz") else content).splitlines()
+
     rows = []
     for number, line in enumerate(lines[:num_rows], start=1):
         try:
@@ -142,143 +158,156 @@ def _selection_rows(uri: str, num_rows: int) -> list[dict[str, Any]]:
             fits = len(row["candidates"]) == NUM_CANDIDATES and row["messages"] and row["id"]
             assert fits and 0 <= row["label"] < NUM_CANDIDATES
         except (ValueError, KeyError, TypeError, AssertionError) as error:
-            wanted = f"`id`, `messages`, {NUM_CANDIDATES} `candidates` and `label`"
-            raise ValueError(f"{uri}:{number}: wanted are {wanted}") from error
+            raise ValueError(
+                f"{uri}:{number}: expected an object with `id`, `messages`, {NUM_CANDIDATES} `candidates` "
+                "and `label`, the gold one's place among them"
+            ) from error
         rows.append(row)
     return rows
 
 
 def measure(
     sets: Mapping[str, HeldOut], models: Mapping[str, EncoderSource | None], tally: Tally
-) -> dict[str, dict[str, Measured]]:
-    """model -> set -> how it ranks; None instead of a model is BM25.
+) -> dict[str, dict[str, Measurement]]:
+    """Return model -> set -> its measurement; None instead of a model is BM25.
 
     A set with a response set has `hits@1/20` of the 20 sampled candidates and, of the rank among all
     responses, `mrr`, `recall@1`, `recall@10`, `recall@100` and `ndcg@10`; another has `hits@1/20` and `mrr`
     of the 20.
     """
-    vectors = _embedded(sets, {name: of for name, of in models.items() if of is not None}, tally)
-    found: dict[str, dict[str, Measured]] = {}
+    encoders = {name: source for name, source in models.items() if source is not None}
+    vectors = _embed_sets(sets, encoders, tally)
+
+    measurements: dict[str, dict[str, Measurement]] = {}
     for name, source in models.items():
-        found[name] = {}
-        for key, of in sets.items():
+        measurements[name] = {}
+        for set_name, contexts_of_set in sets.items():
+            sparsity: dict[str, float] = {}
             if source is None:
-                found[name][key] = _measured(_bm25_scores(of), of, {})
-                continue
-            contexts, responses = vectors[name][key]
-            sparsity = sparsity_metrics(contexts, responses) if source.kind == "sparse" else {}
-            found[name][key] = _measured(_vector_scores(contexts, responses), of, sparsity)
-    return found
+                scores = _bm25_blocks(contexts_of_set)
+            else:
+                contexts, responses = vectors[name][set_name]
+                scores = _vector_blocks(contexts, responses)
+                if source.kind == "sparse":
+                    sparsity = sparsity_metrics(contexts, responses)
+            measurements[name][set_name] = _measure_scores(scores, contexts_of_set, sparsity)
+    return measurements
 
 
-def _embedded(
+def _embed_sets(
     sets: Mapping[str, HeldOut], encoders: Mapping[str, EncoderSource], tally: Tally
 ) -> dict[str, dict[str, tuple[Vectors, Vectors]]]:
-    """encoder -> set -> vectors of its contexts [C, D] and responses [N, D]."""
+    """Return encoder -> set -> vectors of its contexts [C, D] and responses [N, D]."""
     if not encoders:
         return {}
-    texts: dict[Side, list[str]] = {
-        "context": [text for of in sets.values() for text in of.contexts],
-        "response": [text for of in sets.values() for text in of.responses],
-    }
+    texts: dict[Side, list[str]] = {"context": [], "response": []}
+    for contexts_of_set in sets.values():
+        texts["context"] += contexts_of_set.contexts
+        texts["response"] += contexts_of_set.responses
     embedded = texts_to_vectors_of_each(texts, list(encoders.values()), tally)
-    found: dict[str, dict[str, tuple[Vectors, Vectors]]] = {}
+
+    by_encoder: dict[str, dict[str, tuple[Vectors, Vectors]]] = {}
     for name, vectors in zip(encoders, embedded, strict=True):
-        found[name] = {}
-        contexts = responses = 0
-        for key, of in sets.items():
-            found[name][key] = (
-                vectors["context"][contexts : contexts + len(of.contexts)],
-                vectors["response"][responses : responses + len(of.responses)],
+        by_encoder[name] = {}
+        context_start = response_start = 0
+        for set_name, contexts_of_set in sets.items():
+            context_end = context_start + len(contexts_of_set.contexts)
+            response_end = response_start + len(contexts_of_set.responses)
+            by_encoder[name][set_name] = (
+                vectors["context"][context_start:context_end],
+                vectors["response"][response_start:response_end],
             )
-            contexts += len(of.contexts)
-            responses += len(of.responses)
-    return found
+            context_start, response_start = context_end, response_end
+    return by_encoder
 
 
 def write_measured(
-    output_uri: str, sets: Mapping[str, HeldOut], found: Mapping[str, Mapping[str, Measured]]
+    output_uri: str, sets: Mapping[str, HeldOut], measurements: Mapping[str, Mapping[str, Measurement]]
 ) -> None:
-    """Writes MEASURED, a row for each model, set and context."""
+    """Write MEASURED, a row for each model, set and context."""
     rows = []
-    for model, measured_on in found.items():
-        for name, measured in measured_on.items():
-            of = sets[name]
-            for number, (example_id, conversation_id) in enumerate(
-                zip(of.example_ids, of.conversation_ids, strict=True)
-            ):
-                metrics = {metric: float(values[number]) for metric, values in measured.metrics.items()}
+    for model, by_set in measurements.items():
+        for set_name, measurement in by_set.items():
+            contexts = sets[set_name]
+            ids = zip(contexts.example_ids, contexts.conversation_ids, strict=True)
+            for number, (example_id, conversation_id) in enumerate(ids):
+                metrics = []
+                for metric, values in measurement.metrics.items():
+                    metrics.append((metric, float(values[number])))
                 rows.append(
                     {
-                        "set": name,
+                        "set": set_name,
                         "model": model,
                         "example_id": example_id,
                         "conversation_id": conversation_id,
-                        "metrics": list(metrics.items()),
-                        "answers": measured.answers[number],
+                        "metrics": metrics,
+                        "answers": measurement.answers[number],
                     }
                 )
     write_rows(output_uri, rows, MEASURED)
 
 
-def _measured(scores: Iterable[NDArray[np.float32]], of: HeldOut, sparsity: dict[str, float]) -> Measured:
-    """From scores [C, N], some rows at a time."""
+def _measure_scores(
+    blocks: Iterable[NDArray[np.float32]], contexts: HeldOut, sparsity: dict[str, float]
+) -> Measurement:
+    """Return the measurement of scores [C, N], which come in blocks of contexts."""
     metrics: dict[str, list[NDArray[np.float64]]] = {}
     answers: list[list[str]] = []
-    for some in scores:
-        rows = slice(len(answers), len(answers) + len(some))
-        if of.num_servable:
-            best = np.argsort(-some[:, : of.num_servable], axis=1, kind="stable")[:, :_ANSWERS]
-            answers += [[of.responses[column] for column in row] for row in best]
-            found = ranking_metrics_by_context(some, of.gold[rows], of.sampled[rows])
+    for block in blocks:
+        rows = slice(len(answers), len(answers) + len(block))
+        if contexts.num_servable:
+            best = np.argsort(-block[:, : contexts.num_servable], axis=1, kind="stable")[:, :_NUM_ANSWERS]
+            for columns in best:
+                answers.append([contexts.responses[column] for column in columns])
+            block_metrics = ranking_metrics_by_context(block, contexts.gold[rows], contexts.sampled[rows])
         else:
-            answers += [[] for _ in some]
-            candidates = np.take_along_axis(some, np.array(of.sampled[rows]), axis=1)  # [C, 20]
-            found = candidate_metrics_by_context(candidates, [0] * len(some))
-        for name, values in found.items():
+            answers += [[] for _ in block]
+            candidates = np.take_along_axis(block, np.array(contexts.sampled[rows]), axis=1)  # [C, 20]
+            block_metrics = candidate_metrics_by_context(candidates, [0] * len(block))
+
+        for name, values in block_metrics.items():
             metrics.setdefault(name, []).append(values)
-    return Measured({name: np.concatenate(found) for name, found in metrics.items()}, answers, sparsity)
+
+    by_context = {name: np.concatenate(values) for name, values in metrics.items()}
+    return Measurement(by_context, answers, sparsity)
 
 
-def _vector_scores(contexts: Vectors, responses: Vectors) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, contexts.shape[0], _CONTEXTS_AT_A_TIME):
-        yield inner_products(contexts[start : start + _CONTEXTS_AT_A_TIME], responses)
+def _vector_blocks(contexts: Vectors, responses: Vectors) -> Iterator[NDArray[np.float32]]:
+    """Yield the inner products [C, N], some contexts at a time."""
+    for start in range(0, contexts.shape[0], _CONTEXTS_PER_BLOCK):
+        yield inner_products(contexts[start : start + _CONTEXTS_PER_BLOCK], responses)
+
+
+def _bm25_blocks(contexts: HeldOut) -> Iterator[NDArray[np.float32]]:
+    """Yield the BM25 scores [C, N], some contexts at a time."""
+    scores = bm25_scores(contexts.responses, contexts.contexts, RESPONSE_BM25)
+    while block := list(islice(scores, _CONTEXTS_PER_BLOCK)):
+        yield np.stack(block)
 
 
 def evaluate_student(
     examples_uri: str,
     response_set_uri: str,
     models: Mapping[str, EncoderSource],
-    context_turns: int,
-    num_contexts: int,
-    seed: int,
+    sample: ContextSample,
     tally: Tally,
 ) -> dict[str, dict[str, float]]:
-    """Means over test examples of what `measure` finds, of BM25 and of each of `models`, and counts.
+    """Return the means over test contexts of what `measure` returns, for BM25 and `models`, and counts.
 
     Raises:
         ValueError: see `held_out`.
     """
     response_set = [row["text"] for row in read_rows(response_set_uri)]
-    of = held_out(examples_uri, response_set, "test", context_turns, num_contexts, seed)
-    found = measure({"test": of}, {"bm25": None, **models}, tally)
-    counts = {"contexts": float(len(of.contexts)), "responses": float(len(of.responses))}
-    return {
-        name: {
-            **{metric: float(values.mean()) for metric, values in measured["test"].metrics.items()},
-            **measured["test"].sparsity,
-            **counts,
+    contexts = held_out(examples_uri, response_set, "test", sample)
+    measurements = measure({"test": contexts}, {"bm25": None, **models}, tally)
+
+    means: dict[str, dict[str, float]] = {}
+    for name, by_set in measurements.items():
+        measurement = by_set["test"]
+        means[name] = {metric: float(values.mean()) for metric, values in measurement.metrics.items()}
+        means[name] |= measurement.sparsity
+        means[name] |= {
+            "contexts": float(len(contexts.contexts)),
+            "responses": float(len(contexts.responses)),
         }
-        for name, measured in found.items()
-    }
-
-
-def _bm25_scores(of: HeldOut) -> Iterator[NDArray[np.float32]]:
-    """BM25 [C, N] by bm25s, some contexts at a time."""
-    retriever = bm25s.BM25()
-    retriever.index(bm25s.tokenize(of.responses, show_progress=False), show_progress=False)
-    tokens = bm25s.tokenize(of.contexts, return_ids=False, show_progress=False)
-    nothing = np.zeros(len(of.responses), np.float32)
-    for start in range(0, len(tokens), _CONTEXTS_AT_A_TIME):
-        some = tokens[start : start + _CONTEXTS_AT_A_TIME]
-        yield np.stack([retriever.get_scores(words) if words else nothing for words in some])
+    return means

@@ -50,7 +50,7 @@ def interval(values: Values, groups: Sequence[str], resamples: int = 2000, seed:
     sums, counts = _by_conversation(per_context, groups)
     if len(counts) == 1 or np.ptp(per_context) == 0:
         return Interval(mean, mean, mean)
-    found = bootstrap(
+    resampled = bootstrap(
         (sums, counts),
         _ratio,
         paired=True,
@@ -59,7 +59,7 @@ def interval(values: Values, groups: Sequence[str], resamples: int = 2000, seed:
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return Interval(mean, float(found.low), float(found.high))
+    return Interval(mean, float(resampled.low), float(resampled.high))
 
 
 def paired_difference(
@@ -75,10 +75,10 @@ def paired_difference(
         ValueError: a value is not finite.
     """
     difference = _mean_over_seeds(second) - _mean_over_seeds(first)
-    found = interval(difference[None], groups, resamples, seed)
+    mean_difference = interval(difference[None], groups, resamples, seed)
     sums, _ = _by_conversation(difference, groups)
     p_value = _sign_flip_p_value(sums, seed)
-    return Difference(found.mean, found.low, found.high, p_value)
+    return Difference(mean_difference.mean, mean_difference.low, mean_difference.high, p_value)
 
 
 def seed_deviation(values: Values) -> float:
@@ -122,7 +122,7 @@ def _ratio(sums: Values, counts: Values, axis: int) -> Values:
 def _sign_flip_p_value(sums: Values, seed: int) -> float:
     if len(sums) == 1:
         return 1.0  # of two signs, both are as far from zero
-    found = permutation_test(
+    test = permutation_test(
         (sums,),
         np.sum,
         permutation_type="samples",
@@ -131,4 +131,4 @@ def _sign_flip_p_value(sums: Values, seed: int) -> float:
         batch=_FLIPS_AT_ONCE,
         rng=np.random.default_rng(seed),
     )
-    return float(found.pvalue)
+    return float(test.pvalue)

@@ -1,4 +1,4 @@
-"""The documents' vectors, made once by the frozen encoder: what teachers and students search. N documents."""
+"""Documents' vectors, made once by the frozen encoder: teachers and students search them. N documents."""
 
 import tempfile
 from pathlib import Path
@@ -15,7 +15,7 @@ _FILES = {"dense": "vectors.npy", "sparse": "vectors.npz"}
 
 
 class DocumentVectors(NamedTuple):
-    """Where documents and their vectors lie."""
+    """URIs of DOCUMENTS and of their vectors."""
 
     documents_uri: str
     vectors_uri: str
@@ -24,7 +24,7 @@ class DocumentVectors(NamedTuple):
 def write_vectors(
     documents_uri: str, vectors_uri: str, encoder: EncoderSource, tally: Tally
 ) -> dict[str, int]:
-    """Writes the vectors [N, D] of DOCUMENTS in their order, replacing what was there."""
+    """Write the vectors [N, D] of DOCUMENTS in their order, replacing earlier ones."""
     texts = [row["text"] for row in Rows(documents_uri)]
     vectors = texts_to_vectors({"response": texts}, encoder, tally)["response"]
     filesystem, path = open_uri(vectors_uri)
@@ -41,16 +41,24 @@ def write_vectors(
 
 
 def read_vectors(vectors_uri: str, scratch: Path) -> Vectors:
-    """The vectors [N, D]: dense ones mapped from their file, which is copied to `scratch` if it is far."""
+    """Return the vectors [N, D]; dense ones are mapped from their file, which `scratch` gets if remote."""
     folder = local_folder(vectors_uri, scratch)
     if (folder / _FILES["sparse"]).is_file():
         return load_npz(folder / _FILES["sparse"]).tocsr()
     return np.load(folder / _FILES["dense"], mmap_mode="r")
 
 
-def vectors_of_candidates(targets_uri: str, of: DocumentVectors) -> tuple[list[str], Vectors]:
-    """The candidates of TARGETS that are documents, and their vectors [K, D]."""
-    wanted = {candidate["text"] for row in Rows(targets_uri) for candidate in row["candidates"]}
-    places = {row["text"]: place for place, row in enumerate(Rows(of.documents_uri)) if row["text"] in wanted}
+def vectors_of_candidates(targets_uri: str, documents: DocumentVectors) -> tuple[list[str], Vectors]:
+    """Return the candidates of TARGETS that are documents, and their vectors [K, D]."""
+    candidates: set[str] = set()
+    for row in Rows(targets_uri):
+        candidates.update(candidate["text"] for candidate in row["candidates"])
+
+    document_rows: dict[str, int] = {}
+    for number, row in enumerate(Rows(documents.documents_uri)):
+        if row["text"] in candidates:
+            document_rows[row["text"]] = number
+
     with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
-        return list(places), read_vectors(of.vectors_uri, Path(scratch))[list(places.values())]
+        vectors = read_vectors(documents.vectors_uri, Path(scratch))
+        return list(document_rows), vectors[list(document_rows.values())]

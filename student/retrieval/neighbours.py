@@ -1,6 +1,6 @@
-"""Retrieved candidates: the training replies nearest to each training context, by a frozen retriever.
+"""Retrieved candidates: the training responses nearest to each training context, by a frozen retriever.
 
-Not by the student: another student would otherwise have other candidates, and the teachers to score them.
+The student is not the retriever: each new student would change the candidates, and teachers score them all.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from teachers.records import NEIGHBOURS
 def write_neighbours(
     examples_uri: str, output_uri: str, retriever: EncoderSource, context_turns: int, k: int, tally: Tally
 ) -> dict[str, int]:
-    """Writes NEIGHBOURS: the `k` nearest distinct replies to each training context, not its own.
+    """Write NEIGHBOURS: the `k` nearest distinct responses to each training context but its gold one.
 
     `retriever` is dense.
 
@@ -25,16 +25,16 @@ def write_neighbours(
     """
     contexts = [context_text(row["context"], context_turns) for row in Rows(examples_uri, "train")]
     if not contexts:
-        raise ValueError(f"{examples_uri}: no training examples")
-    replies = list(dict.fromkeys(row["gold_response"] for row in Rows(examples_uri, "train")))
-    vectors = texts_to_vectors({"context": contexts, "response": replies}, retriever, tally)
+        raise ValueError(f"{examples_uri}: expected training examples, got none")
+    responses = list(dict.fromkeys(row["gold_response"] for row in Rows(examples_uri, "train")))
+    vectors = texts_to_vectors({"context": contexts, "response": responses}, retriever, tally)
 
-    def rows() -> Iterator[dict[str, Any]]:
-        # Replies that differ in case only stand for the same text: look a little further than k.
-        found = nearest(vectors["context"], vectors["response"], 2 * k + 2)
-        for example, (places, _) in zip(Rows(examples_uri, "train"), found, strict=True):
-            own = example["gold_response"].casefold()
-            texts = [replies[i] for i in places if i >= 0 and replies[i].casefold() != own]
+    def neighbour_rows() -> Iterator[dict[str, Any]]:
+        # Responses that differ in case only are the same text: search a little further than k.
+        neighbours = nearest(vectors["context"], vectors["response"], 2 * k + 2)
+        for example, (rows, _) in zip(Rows(examples_uri, "train"), neighbours, strict=True):
+            gold = example["gold_response"].casefold()
+            texts = [responses[row] for row in rows if row >= 0 and responses[row].casefold() != gold]
             yield {"example_id": example["example_id"], "responses": texts[:k]}
 
-    return {"contexts": write_rows(output_uri, rows(), NEIGHBOURS), "responses": len(replies)}
+    return {"contexts": write_rows(output_uri, neighbour_rows(), NEIGHBOURS), "responses": len(responses)}

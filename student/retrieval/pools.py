@@ -1,6 +1,6 @@
-"""Pools of documents: what teachers find with their queries, and how each of them scores all of it.
+"""Pools of documents: what teachers retrieve with their queries, and each teacher's scores of all of it.
 
-Q questions, T teachers, N documents, P documents of one question's pool, K candidates.
+Q questions, T teachers, N documents, P documents of one question's pool, K candidates, D dimensions.
 """
 
 import random
@@ -15,30 +15,73 @@ from numpy.typing import NDArray
 
 from student.config import PoolsConfig
 from student.encoders.encoder import EncoderSource, Tally, Vectors, inner_products, texts_to_vectors
-from student.encoders.nearest import nearest
+from student.encoders.nearest import Ranking, nearest
 from student.retrieval.trec import Run
 from teachers.dataset import Beside, Rows, rows_to
 from teachers.records import CANDIDATES, SCORES
 
+DocumentScores = Mapping[int, float]
+"""Row of DOCUMENTS -> a run's score of it for one question"""
+
+
+@dataclass(frozen=True)
+class EncodedDocuments:
+    """Documents' vectors, and the encoder that made them and embeds the queries."""
+
+    vectors: Vectors
+    """[N, D], in the order of DOCUMENTS"""
+    encoder: EncoderSource
+
+
+@dataclass(frozen=True)
+class PoolInputs:
+    """The datasets that pools are made of."""
+
+    questions_uri: str
+    documents_uri: str
+    rewrites: Mapping[str, str]
+    """Teacher -> its REWRITES"""
+    runs: Mapping[str, Run]
+    """Further teachers, each known by its run alone"""
+
+    @property
+    def teachers(self) -> list[str]:
+        """The T teachers: those with rewrites, then the runs."""
+        return [*self.rewrites, *self.runs]
+
+
+@dataclass(frozen=True)
+class PoolOutputs:
+    """The datasets that are made of pools."""
+
+    candidates_uri: str
+    """CANDIDATES"""
+    scores_uris: Mapping[str, str]
+    """Teacher -> its SCORES of the candidates"""
+
 
 @dataclass(frozen=True)
 class Pool:
-    """The documents that the teachers found for one question, and the relevant ones."""
+    """The documents that the teachers retrieved for one question, and the relevant ones."""
 
     documents: NDArray[np.int64]
     """[P], rows of DOCUMENTS, best first by `mean`"""
     scores: NDArray[np.float32]
-    """[T, P], every teacher's own scores; NaN where it has no query for the question, or does not list it"""
+    """[T, P]; NaN where a teacher has no query for the question, or its run does not list the document"""
     mean: NDArray[np.float32]
     """[P], over the teachers that have a query, or else over the runs"""
 
 
-def queries_of(questions_uri: str, rewrites: Mapping[str, str]) -> Iterator[list[str | None]]:
-    """The teachers' queries [T] of each question; `rewrites` maps a teacher to its REWRITES."""
+def queries_by_teacher(questions_uri: str, rewrites: Mapping[str, str]) -> Iterator[list[str | None]]:
+    """Yield the teachers' queries [T] of each question; `rewrites` maps a teacher to its REWRITES."""
     tables = [Beside(uri, "question_id") for uri in rewrites.values()]
-    for row in Rows(questions_uri):
-        found = [table.of(row["question_id"]) for table in tables]
-        yield [rewrite["query"] if rewrite else None for rewrite in found]
+    for question in Rows(questions_uri):
+        queries = []
+        for table in tables:
+            rewrite = table.of(question["question_id"])
+            queries.append(rewrite["query"] if rewrite else None)
+        yield queries
+
     for table in tables:
         table.end()
 
@@ -46,41 +89,56 @@ def queries_of(questions_uri: str, rewrites: Mapping[str, str]) -> Iterator[list
 def pools(
     queries: Sequence[Sequence[str | None]],
     relevant: Sequence[Sequence[int]],
-    documents: Vectors,
-    encoder: EncoderSource,
+    documents: EncodedDocuments,
     depth: int,
     tally: Tally,
-    runs: Sequence[Sequence[Mapping[int, float]]] = (),
+    runs: Sequence[Sequence[DocumentScores]] = (),
 ) -> Iterator[Pool]:
-    """The pool of each of `queries` [Q, T]: the `depth` best of each teacher together, and `relevant` [Q].
+    """Yield the pool of each question: the `depth` best of each teacher together, and the relevant ones.
 
-    A document that one teacher found is scored by all, and a relevant one however well it ranks: DiSCo's own
-    code takes another's score for those. A teacher without a query has no say. `runs` are further teachers
-    [T', Q], of whom only rows of DOCUMENTS and their scores are known.
+    `queries` are [Q, T], `relevant` rows of DOCUMENTS for each of Q, and `runs` [T', Q] further teachers.
+    All teachers score a document that one of them retrieved. A relevant one has their scores however well it
+    ranks, whereas DiSCo's own code takes another document's. A teacher without a query does not count.
     """
-    texts = [query for of in queries for query in of if query is not None]
-    vectors = texts_to_vectors({"context": texts}, encoder, tally)["context"] if texts else documents[:0]
-    found = nearest(vectors, documents, min(depth, documents.shape[0])) if texts else iter(())
-    place = 0
-    for number, (of, own) in enumerate(zip(queries, relevant, strict=True)):
-        asked = [teacher for teacher, query in enumerate(of) if query is not None]
-        given = [run[number] for run in runs]
-        listed = [sorted(run, key=run.__getitem__, reverse=True)[:depth] for run in given]
-        rows = [next(found)[0] for _ in asked]
-        pool = np.unique(np.concatenate([*rows, *(np.array(best, np.int64) for best in (*listed, own))]))
-        pool = pool[pool >= 0]
-        scores = np.full((len(of) + len(given), len(pool)), np.nan, np.float32)
-        scores[asked] = inner_products(vectors[place : place + len(asked)], documents[pool])
-        place += len(asked)
-        for teacher, run in enumerate(given, start=len(of)):
-            scores[teacher] = [run.get(row, np.nan) for row in pool.tolist()]
-        mean = scores[asked].mean(axis=0) if asked else _mean_of_runs(scores[len(of) :])
-        best = np.argsort(-mean, kind="stable")
-        yield Pool(pool[best], scores[:, best], mean[best])
+    texts: list[str] = []
+    for teacher_queries in queries:
+        texts.extend(query for query in teacher_queries if query is not None)
+    vectors = documents.vectors[:0]
+    retrieved: Iterator[Ranking] = iter(())
+    if texts:
+        vectors = texts_to_vectors({"context": texts}, documents.encoder, tally)["context"]
+        retrieved = nearest(vectors, documents.vectors, min(depth, documents.vectors.shape[0]))
+
+    start = 0
+    for number, teacher_queries in enumerate(queries):
+        teachers = [teacher for teacher, query in enumerate(teacher_queries) if query is not None]
+        query_vectors = vectors[start : start + len(teachers)]
+        start += len(teachers)
+
+        question_runs = [run[number] for run in runs]
+        row_lists = [next(retrieved)[0] for _ in teachers]
+        row_lists += [_best_rows(run, depth) for run in question_runs]
+        row_lists.append(np.array(relevant[number], np.int64))
+        rows = np.unique(np.concatenate(row_lists))
+        rows = rows[rows >= 0]
+
+        scores = np.full((len(teacher_queries) + len(question_runs), len(rows)), np.nan, np.float32)
+        scores[teachers] = inner_products(query_vectors, documents.vectors[rows])
+        for teacher, run in enumerate(question_runs, start=len(teacher_queries)):
+            scores[teacher] = [run.get(row, np.nan) for row in rows.tolist()]
+
+        mean = scores[teachers].mean(axis=0) if teachers else _mean_of_runs(scores[len(teacher_queries) :])
+        order = np.argsort(-mean, kind="stable")
+        yield Pool(rows[order], scores[:, order], mean[order])
+
+
+def _best_rows(run: DocumentScores, depth: int) -> NDArray[np.int64]:
+    """Return the rows of the `depth` best documents of a run, best first."""
+    return np.array(sorted(run, key=run.__getitem__, reverse=True)[:depth], np.int64)
 
 
 def _mean_of_runs(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[P] of scores [T', P]; what a run does not list is as good as the worst that it lists."""
+    """Return the mean [P] of scores [T', P]; a document that a run does not list has its lowest score."""
     listed = scores[~np.isnan(scores).all(axis=1)]
     if not len(listed):
         return np.zeros(scores.shape[1], np.float32)
@@ -90,100 +148,110 @@ def _mean_of_runs(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def write_pooled_candidates(
-    questions_uri: str,
-    documents_uri: str,
-    rewrites: Mapping[str, str],
-    documents: Vectors,
-    encoder: EncoderSource,
-    candidates_uri: str,
-    scores_uris: Mapping[str, str],
-    config: PoolsConfig,
-    tally: Tally,
-    runs: Mapping[str, Run],
+    inputs: PoolInputs, documents: EncodedDocuments, outputs: PoolOutputs, config: PoolsConfig, tally: Tally
 ) -> Counter[str]:
-    """Writes CANDIDATES of the training questions, and each teacher's SCORES of them.
+    """Write CANDIDATES of the training questions and each teacher's SCORES of them; return counts.
 
-    `rewrites` maps a teacher to its REWRITES, `runs` one that is known by its run to that.
-
-    Relevant documents come first, as `gold`; where none is known, the teachers' best stands in for it. Then
-    `config.negatives` of the pool's ranks from `first_rank` to `last_rank`, as `retrieved`: how irrelevant
-    they are the teachers say. `documents` [N, D] are DOCUMENTS' vectors in their order.
+    Relevant documents come first, as `gold`; where none is annotated, the teachers' best is the gold one.
+    Then come `config.negatives` of the pool's ranks from `first_rank` to `last_rank`, as `retrieved`: the
+    teachers' scores say how irrelevant they are.
 
     Raises:
         ValueError: there is no training question.
     """
-    texts = {row["doc_id"]: row["text"] for row in Rows(documents_uri)}
+    texts = {row["doc_id"]: row["text"] for row in Rows(inputs.documents_uri)}
     doc_ids = list(texts)
-    place = {doc_id: row for row, doc_id in enumerate(doc_ids)}
-    asked = [
-        (row, queries)
-        for row, queries in zip(Rows(questions_uri), queries_of(questions_uri, rewrites), strict=True)
-        if row["split"] == "train"
-    ]
-    if not asked:
-        raise ValueError("questions: no training question")
-    relevant = [[place[doc_id] for doc_id in row["positives"]] for row, _ in asked]
-    listed = [
-        [
-            {
-                place[doc_id]: score
-                for doc_id, score in run.get(row["question_id"], {}).items()
-                if doc_id in place
-            }
-            for row, _ in asked
-        ]
-        for run in runs.values()
-    ]
-    queries = [of for _, of in asked]
-    found = pools(queries, relevant, documents, encoder, config.depth, tally, listed)
+    rows_by_id = {doc_id: row for row, doc_id in enumerate(doc_ids)}
+    questions, queries = _training_questions(inputs)
+    relevant = [[rows_by_id[doc_id] for doc_id in question["positives"]] for question in questions]
+    runs = [_runs_of_questions(run, questions, rows_by_id) for run in inputs.runs.values()]
+    question_pools = pools(queries, relevant, documents, config.depth, tally, runs)
+
     counts: Counter[str] = Counter()
     with ExitStack() as stack:
-        candidates = stack.enter_context(rows_to(candidates_uri, CANDIDATES))
-        scores = [
-            stack.enter_context(rows_to(scores_uris[teacher], SCORES)) for teacher in (*rewrites, *runs)
-        ]
-        for (row, _), own, pool in zip(asked, relevant, found, strict=True):
-            left_out = {place[doc_id] for doc_id in row["ignored"]}
-            chosen, num_gold = _chosen(pool, own, left_out, config, row["question_id"])
+        candidates = stack.enter_context(rows_to(outputs.candidates_uri, CANDIDATES))
+        scores = []
+        for teacher in inputs.teachers:
+            scores.append(stack.enter_context(rows_to(outputs.scores_uris[teacher], SCORES)))
+
+        for question, relevant_rows, pool in zip(questions, relevant, question_pools, strict=True):
+            ignored = {rows_by_id[doc_id] for doc_id in question["ignored"]}
+            ranks, num_gold = _draw_candidates(pool, relevant_rows, ignored, config, question["question_id"])
+            chosen = [texts[doc_ids[pool.documents[rank]]] for rank in ranks]
+
+            candidates.write(_candidates_row(question, chosen, num_gold))
+            for writer, teacher_scores in zip(scores, pool.scores[:, ranks].tolist(), strict=True):
+                writer.write(_scores_row(question["question_id"], chosen, teacher_scores))
+
             counts["questions"] += 1
-            counts["questions without a relevant document"] += not own
+            counts["questions without a relevant document"] += not relevant_rows
             counts["documents in pools"] += len(pool.documents)
             counts["candidates"] += len(chosen)
-            shown = [texts[doc_ids[pool.documents[rank]]] for rank in chosen]
-            candidates.write(
-                {
-                    "example_id": row["question_id"],
-                    "split": "train",
-                    "context": row["context"],
-                    "candidates": [
-                        {
-                            "text": text,
-                            "source": "gold" if number < num_gold else "retrieved",
-                            "teacher": None,
-                        }
-                        for number, text in enumerate(shown)
-                    ],
-                    "for_teachers": True,
-                }
-            )
-            for writer, of_teacher in zip(scores, pool.scores[:, chosen].tolist(), strict=True):
-                writer.write(_score_row(row["question_id"], shown, of_teacher))
     return counts
 
 
-def _chosen(
-    pool: Pool, relevant: Sequence[int], left_out: set[int], config: PoolsConfig, question_id: str
+def _training_questions(inputs: PoolInputs) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
+    """Return the training rows of QUESTIONS [Q] and the teachers' queries [Q, T].
+
+    Raises:
+        ValueError: there is none.
+    """
+    questions, queries = [], []
+    all_queries = queries_by_teacher(inputs.questions_uri, inputs.rewrites)
+    for question, teacher_queries in zip(Rows(inputs.questions_uri), all_queries, strict=True):
+        if question["split"] == "train":
+            questions.append(question)
+            queries.append(teacher_queries)
+
+    if not questions:
+        raise ValueError(f"{inputs.questions_uri}: expected training questions, got none")
+    return questions, queries
+
+
+def _runs_of_questions(
+    run: Run, questions: Sequence[Mapping[str, Any]], rows_by_id: Mapping[str, int]
+) -> list[DocumentScores]:
+    """Return a run's scores [Q] of the documents that exist."""
+    run_scores: list[DocumentScores] = []
+    for question in questions:
+        scores: dict[int, float] = {}
+        for doc_id, score in run.get(question["question_id"], {}).items():
+            if doc_id in rows_by_id:
+                scores[rows_by_id[doc_id]] = score
+        run_scores.append(scores)
+    return run_scores
+
+
+def _draw_candidates(
+    pool: Pool, relevant: Sequence[int], ignored: set[int], config: PoolsConfig, question_id: str
 ) -> tuple[list[int], int]:
-    """Places in the pool of the candidates [K], those that are `gold` first, and how many these are."""
-    ranked = [rank for rank, row in enumerate(pool.documents.tolist()) if row not in left_out]
-    gold = [rank for rank in ranked if int(pool.documents[rank]) in set(relevant)] or ranked[:1]
+    """Return the candidates' ranks in the pool [K], those of `gold` ones first, and how many these are."""
+    ranked = [rank for rank, row in enumerate(pool.documents.tolist()) if row not in ignored]
+    relevant_rows = set(relevant)
+    gold = [rank for rank in ranked if int(pool.documents[rank]) in relevant_rows] or ranked[:1]
+
     window = [rank for rank in ranked[config.first_rank - 1 : config.last_rank] if rank not in gold]
     generator = random.Random(f"{config.seed} {question_id}")
     return [*gold, *generator.sample(window, min(config.negatives, len(window)))], len(gold)
 
 
-def _score_row(question_id: str, texts: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
-    """A row of SCORES of a retriever."""
+def _candidates_row(question: Mapping[str, Any], texts: Sequence[str], num_gold: int) -> dict[str, Any]:
+    """Return a row of CANDIDATES; the first `num_gold` of `texts` [K] are gold."""
+    candidates = []
+    for number, text in enumerate(texts):
+        source = "gold" if number < num_gold else "retrieved"
+        candidates.append({"text": text, "source": source, "teacher": None})
+    return {
+        "example_id": question["question_id"],
+        "split": "train",
+        "context": question["context"],
+        "candidates": candidates,
+        "for_teachers": True,
+    }
+
+
+def _scores_row(question_id: str, texts: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
+    """Return a row of SCORES of a retriever, which has no likelihoods."""
     nothing = [None] * len(texts)
     return {
         "example_id": question_id,

@@ -10,13 +10,11 @@ import yaml
 
 from jobs.config import ConfigError
 from jobs.training_sets.config import parse_grounded
-from jobs.training_sets.evaluation import whose_replies_are_right
 from serve.chat_endpoint import grounded_in
 from serve.index import load_index
 from serve.versions import current_version, folder_of
 from student.encoders.encoder import student_hash
 from student.evaluation.answers import exact_match, token_f1
-from student.evaluation.document_search import Questions
 from teachers.config import VllmTeacher
 from teachers.corpora.grounded_examples import Part, ReadReplies, write_grounded_targets
 from teachers.dataset import read_rows, write_rows
@@ -114,25 +112,6 @@ def test_each_set_has_a_student_and_all_have_one_test(grounded_config: Path) -> 
     served = load_index(version)
     assert set(served.responses["response_id"].to_pylist()) == {f"{a}-{b}" for a in SUBJECTS for b in HABITS}
     assert served.metadata["student_hash"] == student_hash(str(run / "sets/human/student"))
-
-
-def test_what_stands_in_the_context_is_no_wrong_reply() -> None:
-    first, second = "Owls  eat voles, " + "mice and rats, " * 3, "At night."
-    ask = {"role": "user", "content": "and when?"}
-    rows = [
-        {"question_id": "q1", "context": [ask], "gold_response": first},
-        {
-            "question_id": "q2",
-            "context": [ask, {"role": "assistant", "content": "Owls eat voles, mice"}, ask],
-            "gold_response": second,
-        },
-        {"question_id": "q3", "context": [ask], "gold_response": None},
-    ]
-    replies = [{"doc_id": "q1", "text": first}, {"doc_id": "q2", "text": second}]
-    asked = Questions(dict.fromkeys(("q1", "q2", "q3"), "c"), {}, {}, {}, {})
-    found = whose_replies_are_right(asked, rows, replies, max_characters=22)
-    assert found.qrels == {"q1": {"q1": 1}, "q2": {"q2": 1}}
-    assert found.ignored == {"q1": set(), "q2": {"q1"}}
 
 
 def written(folder: Path, split: str = "train") -> tuple[str, str, set[str]]:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
-from student.evaluation.response_ranking import evaluate_student
+from student.evaluation.response_ranking import ContextSample, evaluate_student
 from student.retrieval.neighbours import write_neighbours
 from teachers.dataset import read_rows, write_rows
 from teachers.records import EXAMPLES, RESPONSE_SET
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 SERVED = ["w30", "w31"]
 
 
-def test_neighbours_are_the_nearest_other_replies(tiny_encoder: Path, tmp_path: Path) -> None:
+def test_neighbours_are_the_nearest_other_responses(tiny_encoder: Path, tmp_path: Path) -> None:
     examples = [*example_rows(30, "train"), *example_rows(3, "test")]
     write_rows(str(tmp_path / "examples"), examples, EXAMPLES)
     retriever = EncoderSource(str(tiny_encoder), "dense", 16, "fp32")
@@ -25,21 +25,21 @@ def test_neighbours_are_the_nearest_other_replies(tiny_encoder: Path, tmp_path: 
         str(tmp_path / "examples"), str(tmp_path / "neighbours"), retriever, 4, 5, lambda *_: None
     )
     assert counts == {"contexts": 30, "responses": 30}
-    found = {row["example_id"]: row["responses"] for row in read_rows(str(tmp_path / "neighbours"))}
+    neighbours = {row["example_id"]: row["responses"] for row in read_rows(str(tmp_path / "neighbours"))}
     encoder = load_encoder(retriever)
-    replies = [example["gold_response"] for example in examples[:30]]
+    responses = [example["gold_response"] for example in examples[:30]]
     for example in examples[:30]:
-        others = [reply for reply in replies if reply != example["gold_response"]]
+        others = [response for response in responses if response != example["gold_response"]]
         context = embed_texts(encoder, [example["context"][0]["content"]], "context")[0]
         scores = embed_texts(encoder, others, "response") @ context
-        assert found[example["example_id"]] == [others[i] for i in np.argsort(-scores)[:5]]
+        assert neighbours[example["example_id"]] == [others[i] for i in np.argsort(-scores)[:5]]
 
 
 @pytest.fixture(scope="module")
 def evaluated(
     tiny_encoder: Path, tiny_sparse_encoder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, float]]:
-    """BM25 and two encoders on 25 of 30 toy examples, with two responses besides their replies."""
+    """BM25 and two encoders on 25 of 30 toy examples, with two responses besides their responses."""
     folder = tmp_path_factory.mktemp("evaluated")
     write_rows(str(folder / "examples"), example_rows(30, "test"), EXAMPLES)
     served = [{"response_id": text, "text": text, "source": "gold", "teacher": None} for text in SERVED]
@@ -51,14 +51,12 @@ def evaluated(
             "dense": EncoderSource(str(tiny_encoder), "dense", 16, "fp32"),
             "sparse": EncoderSource(str(tiny_sparse_encoder), "sparse", 16, "fp32"),
         },
-        context_turns=2,
-        num_contexts=25,
-        seed=0,
+        ContextSample(context_turns=2, num_contexts=25, seed=0),
         tally=lambda *_: None,
     )
 
 
-def test_bm25_finds_replies_that_share_the_contexts_word(evaluated: dict[str, dict[str, float]]) -> None:
+def test_bm25_ranks_the_response_with_the_contexts_word_first(evaluated: dict[str, dict[str, float]]) -> None:
     assert evaluated["bm25"] == {
         "hits@1/20": 1.0,
         "mrr": 1.0,
@@ -70,11 +68,11 @@ def test_bm25_finds_replies_that_share_the_contexts_word(evaluated: dict[str, di
         "responses": 32.0,
     }
     assert evaluated["dense"].keys() == evaluated["bm25"].keys()
-    assert evaluated["dense"]["recall@100"] == 1.0  # there are but 32 responses
+    assert evaluated["dense"]["recall@100"] == 1.0  # of 32 responses
 
 
 def vectors_of(source: EncoderSource) -> list[NDArray[np.float32]]:
-    """Of the contexts and the responses; example i has the context "wi" and the reply "wi wi"."""
+    """Return contexts' and responses' vectors; example i has the context "wi" and the response "wi wi"."""
     encoder = load_encoder(source)
     contexts = embed_texts(encoder, [f"w{i}" for i in range(25)], "context")
     responses = embed_texts(encoder, [*SERVED, *(f"w{i} w{i}" for i in range(30))], "response")
@@ -89,20 +87,20 @@ def mrr(contexts: NDArray[np.float32], responses: NDArray[np.float32]) -> float:
 
 def test_a_dense_system_is_ranked(evaluated: dict[str, dict[str, float]], tiny_encoder: Path) -> None:
     """By its own vectors, though a sparse one embeds the same texts beside it."""
-    found = mrr(*vectors_of(EncoderSource(str(tiny_encoder), "dense", 16, "fp32")))
-    assert evaluated["dense"]["mrr"] == pytest.approx(found)
+    expected = mrr(*vectors_of(EncoderSource(str(tiny_encoder), "dense", 16, "fp32")))
+    assert evaluated["dense"]["mrr"] == pytest.approx(expected)
 
 
 def test_a_sparse_system_is_ranked_and_its_terms_are_counted(
     evaluated: dict[str, dict[str, float]], tiny_sparse_encoder: Path
 ) -> None:
     contexts, responses = vectors_of(EncoderSource(str(tiny_sparse_encoder), "sparse", 16, "fp32"))
-    found = evaluated["sparse"]
+    metrics = evaluated["sparse"]
 
     active = [[set(np.flatnonzero(row)) for row in rows] for rows in (contexts, responses)]
     terms = [float(np.mean([len(row) for row in rows])) for rows in active]
-    assert [found["context_terms"], found["response_terms"]] == pytest.approx(terms)
+    assert [metrics["context_terms"], metrics["response_terms"]] == pytest.approx(terms)
     # A multiplication of a pair is a term that both have.
     pairs = [len(context & response) for context in active[0] for response in active[1]]
-    assert found["flops"] == pytest.approx(np.mean(pairs))
-    assert found["mrr"] == pytest.approx(mrr(contexts, responses))
+    assert metrics["flops"] == pytest.approx(np.mean(pairs))
+    assert metrics["mrr"] == pytest.approx(mrr(contexts, responses))

@@ -9,7 +9,13 @@ from student.config import Kind, PoolsConfig
 from student.encoders.encoder import EncoderSource, embed_texts, inner_products, load_encoder
 from student.evaluation.document_search import held_out_questions, mean_run
 from student.retrieval.document_vectors import read_vectors, write_vectors
-from student.retrieval.pools import pools, write_pooled_candidates
+from student.retrieval.pools import (
+    EncodedDocuments,
+    PoolInputs,
+    PoolOutputs,
+    pools,
+    write_pooled_candidates,
+)
 from teachers.dataset import read_rows, write_rows
 from teachers.records import DOCUMENTS, QUESTIONS, REWRITES
 
@@ -40,7 +46,7 @@ def encoder(request: pytest.FixtureRequest, tiny_encoder: Path, tiny_sparse_enco
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_every_teacher_scores_all_that_any_of_them_found_and_what_is_relevant(
+def test_every_teacher_scores_the_union_of_all_retrieved_and_relevant_documents(
     encoder: EncoderSource, tmp_path: Path
 ) -> None:
     documents = [{"doc_id": f"d{row}", "text": text} for row, text in enumerate(TEXTS)]
@@ -48,20 +54,21 @@ def test_every_teacher_scores_all_that_any_of_them_found_and_what_is_relevant(
     counts = write_vectors(str(tmp_path / "documents"), str(tmp_path / "vectors"), encoder, lambda *_: None)
     vectors = read_vectors(str(tmp_path / "vectors"), tmp_path)
     assert counts["documents"] == vectors.shape[0] == len(TEXTS)
+    encoded = EncodedDocuments(vectors, encoder)
     model = load_encoder(encoder)
     embedded = embed_texts(model, TEXTS, "response")
 
-    found = list(pools(QUERIES, RELEVANT, vectors, encoder, DEPTH, lambda *_: None))
-    assert len(found) == len(QUERIES)
-    for queries, relevant, pool in zip(QUERIES, RELEVANT, found, strict=True):
+    question_pools = list(pools(QUERIES, RELEVANT, encoded, DEPTH, lambda *_: None))
+    assert len(question_pools) == len(QUERIES)
+    for queries, relevant, pool in zip(QUERIES, RELEVANT, question_pools, strict=True):
         expected = set(relevant)
         for teacher, query in enumerate(queries):
             if query is None:
                 assert np.isnan(pool.scores[teacher]).all()
                 continue
-            of_all = inner_products(embed_texts(model, [query], "context"), embedded)[0]
-            np.testing.assert_allclose(pool.scores[teacher], of_all[pool.documents], atol=1e-4)
-            expected |= set(np.argsort(-of_all, kind="stable")[:DEPTH].tolist())
+            all_scores = inner_products(embed_texts(model, [query], "context"), embedded)[0]
+            np.testing.assert_allclose(pool.scores[teacher], all_scores[pool.documents], atol=1e-4)
+            expected |= set(np.argsort(-all_scores, kind="stable")[:DEPTH].tolist())
         assert set(pool.documents.tolist()) == expected
         np.testing.assert_allclose(pool.mean, np.nanmean(pool.scores, axis=0), rtol=1e-5)
         assert (np.diff(pool.mean) <= 0).all()
@@ -74,71 +81,68 @@ def test_every_teacher_scores_all_that_any_of_them_found_and_what_is_relevant(
     rewrites = {}
     for teacher, name in enumerate(("one", "other")):
         rewrites[name] = str(tmp_path / name)
-        asked = [(f"q{number}", queries[teacher]) for number, queries in enumerate(QUERIES)]
-        rows = [{"question_id": question_id, "query": query} for question_id, query in asked if query]
+        rows = []
+        for number, queries in enumerate(QUERIES):
+            if queries[teacher]:
+                rows.append({"question_id": f"q{number}", "query": queries[teacher]})
         write_rows(rewrites[name], rows, REWRITES)
-    # A run of another system, which lists two documents for each question, and some that are none.
+    # A run of another system, which lists two documents for each question, and one that does not exist.
     listed = {number: {30 + number: 2.5, number: 0.5} for number in range(6)}
     run = {
-        f"q{number}": {**{f"d{row}": score for row, score in of.items()}, "gone": 9.0}
-        for number, of in listed.items()
+        f"q{number}": {**{f"d{row}": score for row, score in scores.items()}, "gone": 9.0}
+        for number, scores in listed.items()
     }
-    scores = {name: str(tmp_path / "scores" / name) for name in (*rewrites, "run")}
+    scores_uris = {name: str(tmp_path / "scores" / name) for name in (*rewrites, "run")}
     config = PoolsConfig(depth=DEPTH, negatives=3, first_rank=2, last_rank=7)
     drawn = write_pooled_candidates(
-        str(tmp_path / "questions"),
-        str(tmp_path / "documents"),
-        rewrites,
-        vectors,
-        encoder,
-        str(tmp_path / "candidates"),
-        scores,
+        PoolInputs(str(tmp_path / "questions"), str(tmp_path / "documents"), rewrites, {"run": run}),
+        encoded,
+        PoolOutputs(str(tmp_path / "candidates"), scores_uris),
         config,
         lambda *_: None,
-        {"run": run},
     )
-    found = list(
-        pools(QUERIES, RELEVANT, vectors, encoder, DEPTH, lambda *_: None, [[listed[n] for n in range(6)]])
-    )
-    for number, pool in enumerate(found):
-        of_run = dict(zip(pool.documents.tolist(), pool.scores[2].tolist(), strict=True))
-        assert {row: score for row, score in of_run.items() if not np.isnan(score)} == listed[number]
+
+    runs = [[listed[number] for number in range(6)]]
+    question_pools = list(pools(QUERIES, RELEVANT, encoded, DEPTH, lambda *_: None, runs))
+    for number, pool in enumerate(question_pools):
+        run_scores = dict(zip(pool.documents.tolist(), pool.scores[2].tolist(), strict=True))
+        assert {row: score for row, score in run_scores.items() if not np.isnan(score)} == listed[number]
         np.testing.assert_allclose(pool.mean, np.nanmean(pool.scores[:2], axis=0), rtol=1e-5)
     assert (drawn["questions"], drawn["questions without a relevant document"]) == (5, 1)
     row_of = {text: row for row, text in enumerate(TEXTS)}
-    of_teachers = [read_rows(uri) for uri in scores.values()]
+    teacher_tables = [read_rows(uri) for uri in scores_uris.values()]
     for place, row in enumerate(read_rows(str(tmp_path / "candidates"))):
         number = int(row["example_id"][1:])
-        pool = found[number]
+        pool = question_pools[number]
         rows = [row_of[candidate["text"]] for candidate in row["candidates"]]
-        gold = [
-            of for of, candidate in zip(rows, row["candidates"], strict=True) if candidate["source"] == "gold"
-        ]
-        ranked = [of for of in pool.documents.tolist() if of not in (20, 21)]
+        gold = [row_of[candidate["text"]] for candidate in row["candidates"] if candidate["source"] == "gold"]
+        ranked = [document for document in pool.documents.tolist() if document not in (20, 21)]
         assert set(gold) == set(RELEVANT[number] or ranked[:1]) and rows[: len(gold)] == gold
         drawn_rows = rows[len(gold) :]
         assert 0 < len(drawn_rows) <= 3 and set(drawn_rows) <= set(ranked[1:7]) - set(gold)
-        for teacher, table in enumerate(of_teachers):
-            at = {int(of): score for of, score in zip(pool.documents, pool.scores[teacher], strict=True)}
+        for teacher, table in enumerate(teacher_tables):
+            pool_scores = dict(zip(pool.documents.tolist(), pool.scores[teacher], strict=True))
             similarity = [np.nan if value is None else value for value in table[place]["similarity"]]
-            # The relevant ones keep their own scores, however well they rank.
-            np.testing.assert_allclose(similarity, [at[of] for of in rows], rtol=1e-6)
+            # Relevant documents keep their scores, however well they rank.
+            np.testing.assert_allclose(similarity, [pool_scores[document] for document in rows], rtol=1e-6)
 
-    asked_of = held_out_questions(str(tmp_path / "questions"), "test", rewrites)
-    together = mean_run([f"d{row}" for row in range(40)], vectors, asked_of, encoder, DEPTH, lambda *_: None)
-    ranked = [f"d{row}" for row in found[4].documents.tolist() if row not in (20, 21)]
-    assert [doc for doc in together["q4"] if doc in ranked] == [
-        doc for doc in ranked if doc in together["q4"]
+    questions = held_out_questions(str(tmp_path / "questions"), "test", rewrites)
+    doc_ids = [f"d{row}" for row in range(40)]
+    run_of_all = mean_run(doc_ids, encoded, questions, DEPTH, lambda *_: None)
+    ranked_ids = [f"d{row}" for row in question_pools[4].documents.tolist() if row not in (20, 21)]
+    assert [doc_id for doc_id in run_of_all["q4"] if doc_id in ranked_ids] == [
+        doc_id for doc_id in ranked_ids if doc_id in run_of_all["q4"]
     ]
-    assert asked_of.of({"q4": {"d20": 2.0, "d4": 1.0}, "q1": {"d1": 1.0}}) == {"q4": {"d4": 1.0}}
+    assert questions.restrict({"q4": {"d20": 2.0, "d4": 1.0}, "q1": {"d1": 1.0}}) == {"q4": {"d4": 1.0}}
 
 
 def test_where_no_teacher_has_a_query_a_run_ranks_the_pool(tiny_encoder: Path, tmp_path: Path) -> None:
     vectors = np.eye(6, dtype=np.float32)
     source = EncoderSource(str(tiny_encoder), "dense", 16, "fp32")
     runs = [[{1: 5.0, 3: 1.0}], [{3: 30.0, 4: 10.0}]]
-    [pool] = pools([[None]], [[0]], vectors, source, 2, lambda *_: None, runs)
-    # What a run does not list is as good as the worst that it lists: means of 7.5, 15.5, 5.5 and 5.5.
+    documents = EncodedDocuments(vectors, source)
+    [pool] = pools([[None]], [[0]], documents, 2, lambda *_: None, runs)
+    # A document that a run does not list has its lowest score: means of 7.5, 15.5, 5.5 and 5.5.
     assert pool.documents.tolist() == [3, 1, 0, 4]
     np.testing.assert_allclose(pool.mean, [15.5, 7.5, 5.5, 5.5])
     assert np.isnan(pool.scores[0]).all() and pool.scores[1].tolist()[:2] == [1.0, 5.0]

@@ -1,0 +1,48 @@
+"""TREC's measures of several systems on the same questions, with intervals and paired tests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from student.evaluation.document_search import Questions, SearchResult
+from student.evaluation.metrics import search_metrics
+from student.evaluation.statistics import Difference, Interval, interval, paired_difference
+
+_TESTED_METRIC = "mrr"
+
+
+@dataclass(frozen=True)
+class SearchMeasures:
+    """One system's measures. Intervals are 95 %, over conversations."""
+
+    metrics: dict[str, Interval]
+    """Metric -> its mean over questions, see `search_metrics`"""
+    sparsity: dict[str, float]
+    """See `sparsity_metrics`; empty where vectors are dense, or none"""
+    against: dict[str, Difference]
+    """Another system -> this system's MRR minus that one's"""
+
+
+def search_measures(
+    questions: Questions,
+    results: Mapping[str, SearchResult],
+    baselines: Mapping[str, Sequence[str]],
+) -> dict[str, SearchMeasures]:
+    """Return each system's measures; `baselines` names the systems that each one is tested against."""
+    conversations = [questions.conversation_ids[question_id] for question_id in questions.qrels]
+    values = {name: search_metrics(questions.qrels, result.run) for name, result in results.items()}
+
+    measures = {}
+    for name, result in results.items():
+        tested = values[name][_TESTED_METRIC][None]
+        against = {}
+        for baseline in baselines[name]:
+            against[baseline] = paired_difference(
+                values[baseline][_TESTED_METRIC][None], tested, conversations
+            )
+
+        metrics = {}
+        for metric, by_question in values[name].items():
+            metrics[metric] = interval(by_question[None], conversations)
+        measures[name] = SearchMeasures(metrics, result.sparsity, against)
+
+    return measures
