@@ -24,18 +24,15 @@ def main() -> int:
     if importlib.util.find_spec("onnxruntime") is None:
         return _error("onnxruntime is not installed (install the extra `onnx`)")
 
-    import pyarrow.fs
-
     from jobs.execution.run_directory import RunDirectory, newest_run
-    from teachers.dataset import open_uri
+    from teachers.storage import file_exists
 
     location = options.run or newest_run(Path("runs"))
     if location is None:
         return _error("no finished run under runs/; `make distill` makes one")
     location = str(location)
     run = location if "/" in location else str(Path("runs") / location)
-    filesystem, path = open_uri(f"{run}/student/modules.json")
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
+    if not file_exists(f"{run}/student/modules.json"):
         return _error(f"{run} has no student")
     try:
         export(RunDirectory(run))
@@ -57,7 +54,8 @@ def export(run: "RunDirectory") -> None:
     from student.export.onnx_encoder import MANIFEST
     from student.export.onnx_export import export_student
     from student.text import context_text
-    from teachers.dataset import local_folder, read_rows
+    from teachers.dataset import read_rows
+    from teachers.storage import local_folder
 
     try:
         config = StudentConfig(**run.read_json("run.json")["config"]["student"])

@@ -9,10 +9,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import pyarrow.fs
-
 from serve.response_set import response_id
-from teachers.dataset import open_uri
+from teachers.storage import list_names, read_json, write_text
 
 
 @dataclass(frozen=True)
@@ -31,15 +29,14 @@ def read_changes(run: str) -> Changes:
     Raises:
         ValueError: a file is damaged; the message names it.
     """
-    filesystem, path = open_uri(f"{run}/changes")
-    files = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
     added: dict[str, str] = {}
     withdrawn: set[str] = set()
-    for file in sorted(file.path for file in files if file.path.endswith(".json")):
-        with filesystem.open_input_stream(file) as stream:
-            content = stream.read()
+    for name in list_names(f"{run}/changes"):
+        if not name.endswith(".json"):
+            continue
+        file = f"{run}/changes/{name}"
         try:
-            change = json.loads(content)
+            change = read_json(file)
             texts, ids = change["add"], change["withdraw"]
         except (ValueError, KeyError) as error:
             raise ValueError(f"{file} is no change of responses: {error}") from error
@@ -54,9 +51,6 @@ def read_changes(run: str) -> Changes:
 
 def write_change(run: str, add: Sequence[str], withdraw: Sequence[str]) -> None:
     """Adds texts, then withdraws response ids; a text that was withdrawn comes back by adding it."""
-    filesystem, path = open_uri(f"{run}/changes")
-    filesystem.create_dir(path, recursive=True)
-    name = f"{path}/{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
-    with filesystem.open_output_stream(f"{name}.new") as stream:
-        stream.write(json.dumps({"add": list(add), "withdraw": list(withdraw)}, ensure_ascii=False).encode())
-    filesystem.move(f"{name}.new", name)
+    change = {"add": list(add), "withdraw": list(withdraw)}
+    name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
+    write_text(f"{run}/changes/{name}", json.dumps(change, ensure_ascii=False))

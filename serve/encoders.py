@@ -15,10 +15,9 @@ from scipy.sparse import csr_matrix
 from sentence_transformers import SparseEncoder
 
 from serve.config import Backend
-from serve.folders import file_exists
 from serve.index import Index
 from student.encoders.encoder import TASKS, Encoder, EncoderSource, Side, Vectors, load_encoder, prompt_of
-from teachers.dataset import local_folder
+from teachers.storage import file_exists, local_folder
 
 
 class TextEncoder(Protocol):

@@ -9,7 +9,6 @@ import json
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,10 @@ import pyarrow.ipc
 
 from serve.config import IndexConfig
 from serve.dense import DenseIndex, choose_kind, read_dense, write_dense
-from serve.folders import copy_folder
 from serve.inverted import InvertedIndex, invert, read_postings, write_postings
 from serve.versions import METADATA_FILE, folder_of
 from student.encoders.encoder import EncoderSource, Tally, Vectors, student_hash, texts_to_vectors
-from teachers.dataset import local_folder
+from teachers.storage import copy_folder, file_digest, local_folder
 
 RESPONSES_FILE = "responses.arrow"
 STUDENT_FOLDER = "student"
@@ -99,7 +97,7 @@ def write_version(
             "kind": kind,
             "context_turns": context_turns,
             "max_tokens": student.max_tokens,
-            "files": {file.name: _fingerprint(file) for file in sorted(folder.iterdir())},
+            "files": {file.name: file_digest(file) for file in sorted(folder.iterdir())},
         }
         content = json.dumps(metadata, indent=2) + "\n"
         (folder / METADATA_FILE).write_text(content)
@@ -124,7 +122,7 @@ def load_index(folder: Path) -> Index:
     except (ValueError, KeyError):
         raise ValueError(f"{folder}: {METADATA_FILE} is damaged or of another version of Rejoinder") from None
     for name, fingerprint in files.items():
-        if not (folder / name).is_file() or _fingerprint(folder / name) != fingerprint:
+        if not (folder / name).is_file() or file_digest(folder / name) != fingerprint:
             raise ValueError(f"{folder / name} is missing or damaged")
     found = student_hash(str(folder / STUDENT_FOLDER))
     if found != expected:
@@ -144,11 +142,3 @@ def _write_responses(responses: pa.Table, file: Path) -> None:
     """Uncompressed, to be memory-mapped."""
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, responses.schema) as writer:
         writer.write_table(responses)
-
-
-def _fingerprint(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        for block in iter(partial(stream.read, 1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset
 
-from teachers.dataset import open_uri
 from teachers.records import RESPONSE_SET
+from teachers.storage import open_uri
 
 
 def response_id(text: str) -> str:

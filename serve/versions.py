@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pyarrow.fs
 
-from serve.folders import file_exists
-from teachers.dataset import local_folder, open_uri
+from teachers.storage import file_exists, list_names, local_folder, open_uri, read_text, write_text
 
 METADATA_FILE = "index.json"
 _CURRENT = "current"
@@ -25,10 +24,7 @@ def folder_of(run: str, version: str = "") -> str:
 
 def versions(run: str) -> list[str]:
     """The names of the complete versions, oldest first."""
-    filesystem, path = open_uri(folder_of(run))
-    selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
-    folders = [found for found in filesystem.get_file_info(selector) if found.type.name == "Directory"]
-    names = sorted(Path(found.path).name for found in folders)
+    names = list_names(folder_of(run))
     return [name for name in names if file_exists(f"{folder_of(run, name)}/{METADATA_FILE}")]
 
 
@@ -52,19 +48,13 @@ def current_version(run: str) -> str:
     Raises:
         ValueError: see `check_version`.
     """
-    filesystem, path = open_uri(f"{folder_of(run)}/{_CURRENT}")
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
-        return check_version(run)
-    with filesystem.open_input_stream(path) as stream:
-        return check_version(run, stream.read().decode().strip())
+    version = read_text(f"{folder_of(run)}/{_CURRENT}")
+    return check_version(run, None if version is None else version.strip())
 
 
 def make_current(run: str, version: str) -> None:
     """Has replicas load the version from now on when they start."""
-    filesystem, path = open_uri(f"{folder_of(run)}/{_CURRENT}")
-    with filesystem.open_output_stream(f"{path}.new") as stream:
-        stream.write(f"{version}\n".encode())
-    filesystem.move(f"{path}.new", path)
+    write_text(f"{folder_of(run)}/{_CURRENT}", f"{version}\n")
 
 
 def local_version(run: str, version: str) -> Path:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,31 +9,11 @@ import pyarrow.compute as pc
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from teachers.storage import open_uri, write_atomically
+
 # Some megabytes of conversations; larger groups compress no better, and whoever reads holds one.
 _ROWS_IN_A_GROUP = 4096
 _ROWS_AT_A_TIME = 512
-
-
-def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The filesystem and the path in it of a local path or of any URI that pyarrow opens."""
-    filesystem, path = pyarrow.fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).resolve().as_uri())
-    return filesystem, path
-
-
-def absolute(uri: str) -> str:
-    """A URI as it is, a local path from the root: workers have another working directory."""
-    return uri if "://" in uri else str(Path(uri).resolve())
-
-
-def local_folder(uri: str, scratch: Path) -> Path:
-    """A local folder with the files of `uri`: itself where it is local, else a copy under `scratch`."""
-    filesystem, path = open_uri(uri)
-    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
-        return Path(path)
-    target = scratch / Path(path).name
-    target.mkdir(parents=True)
-    pyarrow.fs.copy_files(path, str(target), source_filesystem=filesystem)
-    return target
 
 
 class Rows:
@@ -112,14 +91,10 @@ def write_rows(uri: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> i
 @contextmanager
 def rows_to(uri: str, schema: pa.Schema) -> Iterator["RowWriter"]:
     """Takes the rows of such a dataset one by one; it is there once the body has ended well."""
-    filesystem, path = open_uri(uri)
-    filesystem.create_dir(path, recursive=True)
-    unfinished = f"{path}/.part-0.parquet"
-    with pq.ParquetWriter(unfinished, schema, filesystem=filesystem) as file:
+    with write_atomically(f"{uri}/part-0.parquet") as stream, pq.ParquetWriter(stream, schema) as file:
         writer = RowWriter(file, schema)
         yield writer
         writer.flush()
-    filesystem.move(unfinished, f"{path}/part-0.parquet")
 
 
 class RowWriter:

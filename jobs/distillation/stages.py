@@ -15,7 +15,6 @@ from jobs.execution.run_directory import RunDirectory, key_of
 from jobs.execution.tracking import History, TrainingReports
 from jobs.reports.terminal import report_metrics, report_training
 from jobs.stages.teacher_inference import generate_samples, score_pairs
-from serve.folders import file_exists
 from serve.index import write_index
 from serve.response_set import response_set
 from student.config import RESOURCES
@@ -41,6 +40,7 @@ from teachers.scoring.calibration import calibrate
 from teachers.scoring.candidates import write_candidates
 from teachers.scoring.pair_scores import write_scores
 from teachers.scoring.targets import write_targets
+from teachers.storage import file_exists
 
 _Result = TypeVar("_Result")
 _COMPLETE = "finetuned.json"  # written last into a fine-tuned teacher's folder

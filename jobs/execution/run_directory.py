@@ -10,9 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
-
-from teachers.dataset import open_uri
+from teachers import storage
 
 _PACKAGES = ("ray", "torch", "transformers", "sentence-transformers", "deepspeed", "faiss-cpu")
 
@@ -24,8 +22,7 @@ class RunDirectory:
         self, location: str, lender: "RunDirectory | None" = None, borrowed: frozenset[str] = frozenset()
     ) -> None:
         self.uri = location.rstrip("/") if "://" in location else str(Path(location).resolve())
-        self._filesystem, self._path = open_uri(self.uri)
-        self._filesystem.create_dir(self._path, recursive=True)
+        storage.make_folder(self.uri)
         self._lender = lender
         self._borrowed = borrowed
 
@@ -45,36 +42,25 @@ class RunDirectory:
         return part in self._borrowed
 
     def make_folder(self, *parts: str) -> str:
-        self._filesystem.create_dir("/".join((self._path, *parts)), recursive=True)
+        storage.make_folder("/".join((self.uri, *parts)))
         return self.at(*parts)
 
     def read_text(self, *parts: str) -> str | None:
         """Content of a file; None where there is none."""
-        path = "/".join((self._path, *parts))
-        if self._filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
-            return None
-        with self._filesystem.open_input_stream(path) as stream:
-            return str(stream.read().decode())
+        return storage.read_text("/".join((self.uri, *parts)))
 
     def read_json(self, *parts: str) -> Any:
-        text = self.read_text(*parts)
-        return None if text is None else json.loads(text)
+        return storage.read_json("/".join((self.uri, *parts)))
 
     def write_json(self, content: Any, *parts: str) -> None:
-        self.write_text(json.dumps(content, indent=2), *parts)
+        storage.write_json("/".join((self.uri, *parts)), content, indent=2)
 
     def write_text(self, content: str, *parts: str) -> None:
-        """Writes under a temporary name, then renames."""
-        self.make_folder(*parts[:-1])
-        path = "/".join((self._path, *parts))
-        with self._filesystem.open_output_stream(path + ".unfinished") as stream:
-            stream.write(content.encode())
-        self._filesystem.move(path + ".unfinished", path)
+        """Replace a file of the run, never of the lender."""
+        storage.write_text("/".join((self.uri, *parts)), content)
 
     def delete(self, *parts: str) -> None:
-        path = "/".join((self._path, *parts))
-        if self._filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory:
-            self._filesystem.delete_dir(path)
+        storage.delete_folder("/".join((self.uri, *parts)))
 
 
 def key_of(*parts: Any) -> str:

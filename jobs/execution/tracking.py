@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import wandb
-from pyarrow.fs import FileType
 from ray.train import Checkpoint, UserCallback
 from ray.train.v2.api.context import TrainContext
 
 from jobs.execution.run_directory import RunDirectory
 from jobs.execution.session import trial_name
-from teachers.dataset import open_uri
+from teachers.storage import read_text, write_text
 
 
 class History(UserCallback):
@@ -23,9 +22,7 @@ class History(UserCallback):
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        filesystem, path = open_uri(uri)
-        found = filesystem.get_file_info(path).type == FileType.File
-        self._lines = filesystem.open_input_stream(path).read().decode().splitlines() if found else []
+        self._lines = (read_text(uri) or "").splitlines()
 
     def after_report(
         self, run_context: TrainContext, metrics: list[dict[str, Any]], checkpoint: Checkpoint | None
@@ -36,9 +33,7 @@ class History(UserCallback):
         """
         kept = [line for line in self._lines if json.loads(line)["step"] < metrics[0]["step"]]
         self._lines = [*kept, json.dumps(metrics[0])]
-        filesystem, path = open_uri(self._uri)
-        with filesystem.open_output_stream(path) as stream:
-            stream.write("\n".join(self._lines).encode())
+        write_text(self._uri, "\n".join(self._lines))
 
 
 class Tracker:

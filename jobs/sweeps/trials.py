@@ -23,7 +23,8 @@ from jobs.execution.job import Job
 from jobs.execution.run_directory import key_of
 from jobs.execution.tracking import Tracker
 from jobs.sweeps.config import Parameter, SweepConfig
-from teachers.dataset import absolute, read_rows
+from teachers.dataset import read_rows
+from teachers.storage import absolute
 
 _SEED = 0
 _NO_LAST = 1e9

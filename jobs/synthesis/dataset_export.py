@@ -22,9 +22,10 @@ from jobs.execution.run_directory import RunDirectory
 from jobs.synthesis.config import SynthesisJobConfig
 from teachers.corpora.passages import passages
 from teachers.corpora.python_topics import PYTHON_TOPICS
-from teachers.dataset import Rows, open_uri
+from teachers.dataset import Rows
 from teachers.inference.store import Row
 from teachers.records import MESSAGE
+from teachers.storage import write_atomically
 
 _CONVERSATIONS = pa.schema(
     [
@@ -115,23 +116,19 @@ def passage_id(doc_id: str, place: int) -> str:
 
 def _write_lines(uri: str, rows: Iterable[Row]) -> int:
     """Replaces the file by the rows as JSON Lines; how many."""
-    filesystem, path = open_uri(uri)
     count = 0
-    with filesystem.open_output_stream(f"{path}.unfinished", compression=None) as stream:
+    with write_atomically(uri) as stream:
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             count += 1
-    filesystem.move(f"{path}.unfinished", path)
     return count
 
 
 def _write_parquet(uri: str, rows: Iterable[Row], schema: pa.Schema) -> None:
-    filesystem, path = open_uri(uri)
     left = iter(rows)
-    with pq.ParquetWriter(f"{path}.unfinished", schema, filesystem=filesystem) as file:
+    with write_atomically(uri) as stream, pq.ParquetWriter(stream, schema) as file:
         while some := list(islice(left, _ROWS_AT_A_TIME)):
             file.write_table(pa.Table.from_pylist(some, schema=schema))
-    filesystem.move(f"{path}.unfinished", path)
 
 
 def _card(config: SynthesisJobConfig, counts: Mapping[str, int]) -> str:

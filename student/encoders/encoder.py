@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -23,7 +22,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from student.config import Kind, Precision
 from student.encoders.precision import mixed_precision
-from teachers.dataset import local_folder
+from teachers.storage import local_folder
 
 # Importing it takes half of what a job takes to start, so that the functions that compute do.
 if TYPE_CHECKING:
@@ -240,8 +239,7 @@ def student_hash(folder: str) -> str:
         if file.suffix in (".safetensors", ".bin", ".json", ".txt"):
             digest.update(str(file.relative_to(folder)).encode())
             with file.open("rb") as stream:
-                for block in iter(partial(stream.read, 1 << 20), b""):
-                    digest.update(block)
+                hashlib.file_digest(stream, lambda: digest)  # updates the digest of all files
     return digest.hexdigest()[:16]
 
 

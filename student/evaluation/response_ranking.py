@@ -1,6 +1,5 @@
 """Rank of the gold response on held-out conversations. C contexts, N responses, D dimensions."""
 
-import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pyarrow.fs
 from numpy.typing import NDArray
 
 from student.encoders.encoder import (
@@ -28,8 +26,9 @@ from student.evaluation.ranking import (
     sample_candidates,
 )
 from student.text import context_text
-from teachers.dataset import open_uri, read_rows, write_rows
+from teachers.dataset import read_rows, write_rows
 from teachers.records import MEASURED
+from teachers.storage import read_bytes
 
 _NUM_ANSWERS = 3
 _CONTEXTS_PER_BLOCK = 64  # bounds memory: a block has the scores of all responses
@@ -144,12 +143,10 @@ def response_selection(uri: str, context_turns: int, num_contexts: int) -> HeldO
 
 
 def _selection_rows(uri: str, num_rows: int) -> list[dict[str, Any]]:
-    filesystem, path = open_uri(uri)
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
+    content = read_bytes(uri)
+    if content is None:
         raise ValueError(f"{uri}: there is no such file")
-    with filesystem.open_input_stream(path, compression=None) as stream:
-        content = stream.read()
-    lines = (gzip.decompress(content) if path.endswith(".gz") else content).splitlines()
+    lines = content.splitlines()
 
     rows = []
     for number, line in enumerate(lines[:num_rows], start=1):

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import huggingface_hub
-import pyarrow.fs
 
 from student.config import Kind
-from teachers.dataset import open_uri
+from teachers.storage import file_exists, write_text
 
 # What a licence may be for the student to come under its base model's.
 _PERMISSIVE = ("apache-2.0", "mit", "bsd-3-clause")
@@ -109,12 +108,9 @@ def write_model_card(student_uri: str, card: ModelCard) -> None:
     Raises:
         ValueError: there is no student.
     """
-    filesystem, path = open_uri(student_uri)
-    if filesystem.get_file_info(f"{path}/modules.json").type != pyarrow.fs.FileType.File:
+    if not file_exists(f"{student_uri}/modules.json"):
         raise ValueError(f"{student_uri} holds no student")
-    with filesystem.open_output_stream(f"{path}/README.md.unfinished") as stream:
-        stream.write(render(card).encode())
-    filesystem.move(f"{path}/README.md.unfinished", f"{path}/README.md")
+    write_text(f"{student_uri}/README.md", render(card))
 
 
 def render(card: ModelCard) -> str:

@@ -5,7 +5,6 @@ each side has them under `context/` and under `response/`. `onnx.json` names eac
 differences from torch. It is written last, so an export that has it is complete.
 """
 
-import json
 import logging
 import tempfile
 import warnings
@@ -14,7 +13,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow.fs
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -36,7 +34,7 @@ from student.encoders.encoder import (
 )
 from student.export.onnx_encoder import FILES, MANIFEST, OUTPUT
 from student.export.onnx_parity import measure_side
-from teachers.dataset import open_uri
+from teachers.storage import copy_folder, delete_folder, file_exists, write_json
 
 MIN_TEXTS = 64
 
@@ -246,11 +244,7 @@ def _write_tokenizer(tokenizer: Any, max_tokens: int, folder: Path) -> None:
 
 def _publish(folder: Path, manifest: dict[str, Any], output_uri: str) -> None:
     """Copy the files to `output_uri`, replacing an earlier export, then write the manifest."""
-    filesystem, path = open_uri(output_uri)
-    if filesystem.get_file_info(f"{path}/{MANIFEST}").type == pyarrow.fs.FileType.File:
-        filesystem.delete_dir(path)
-    filesystem.create_dir(path, recursive=True)
-    pyarrow.fs.copy_files(str(folder), path, destination_filesystem=filesystem)
-    with filesystem.open_output_stream(f"{path}/{MANIFEST}.unfinished") as stream:
-        stream.write(json.dumps(manifest, indent=2).encode())
-    filesystem.move(f"{path}/{MANIFEST}.unfinished", f"{path}/{MANIFEST}")
+    if file_exists(f"{output_uri}/{MANIFEST}"):
+        delete_folder(output_uri)
+    copy_folder(folder, output_uri)
+    write_json(f"{output_uri}/{MANIFEST}", manifest, indent=2)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.fs
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
 from student.encoders.encoder import EncoderSource, Tally, Vectors, texts_to_vectors
-from teachers.dataset import Rows, local_folder, open_uri
+from teachers.dataset import Rows
+from teachers.storage import copy_folder, local_folder, make_empty_folder
 
 _FILES = {"dense": "vectors.npy", "sparse": "vectors.npz"}
 
@@ -27,16 +27,13 @@ def write_vectors(
     """Write the vectors [N, D] of DOCUMENTS in their order, replacing earlier ones."""
     texts = [row["text"] for row in Rows(documents_uri)]
     vectors = texts_to_vectors({"response": texts}, encoder, tally)["response"]
-    filesystem, path = open_uri(vectors_uri)
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound:
-        filesystem.delete_dir(path)
-    filesystem.create_dir(path, recursive=True)
+    make_empty_folder(vectors_uri)
     with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
         if isinstance(vectors, csr_matrix):
             save_npz(f"{scratch}/{_FILES['sparse']}", vectors)
         else:
             np.save(f"{scratch}/{_FILES['dense']}", vectors)
-        pyarrow.fs.copy_files(scratch, path, destination_filesystem=filesystem)
+        copy_folder(Path(scratch), vectors_uri)
     return {"documents": len(texts), "dimensions": vectors.shape[1]}
 
 

@@ -31,6 +31,7 @@ from student.training.deepspeed_engine import (
 )
 from student.training.errors import CHECKPOINT_PREFIX, TrainingError
 from student.training.sparsity import State as SparsityState
+from teachers.storage import file_digest
 
 MODEL_FOLDER = "model"
 
@@ -148,8 +149,4 @@ def _damage(folder: Path) -> str | None:
 
 
 def _hash(file: Path) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    with file.open("rb") as stream:
-        for block in iter(partial(stream.read, 1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return file_digest(file, partial(hashlib.blake2b, digest_size=16))

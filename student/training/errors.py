@@ -4,12 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pyarrow.fs
 import ray.train
 import torch
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
-from teachers.dataset import open_uri
+from teachers.storage import list_names
 
 CHECKPOINT_PREFIX = "checkpoint-"
 
@@ -62,10 +61,7 @@ def in_one_line(training_uri: str, less_memory: str) -> Iterator[None]:
 
 def _last_checkpoint(training_uri: str) -> str:
     """Names the newest whole checkpoint under `training_uri`."""
-    filesystem, path = open_uri(training_uri)
-    selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
-    names = sorted(found.base_name for found in filesystem.get_file_info(selector))
-    checkpoints = [name for name in names if name.startswith(CHECKPOINT_PREFIX)]
+    checkpoints = [name for name in list_names(training_uri) if name.startswith(CHECKPOINT_PREFIX)]
     return (
         f"the last checkpoint is {training_uri}/{checkpoints[-1]}"
         if checkpoints

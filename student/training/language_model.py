@@ -23,7 +23,8 @@ from student.training.checkpoints import resume, save
 from student.training.deepspeed_engine import start_engine
 from student.training.errors import memory_advice
 from student.training.ray_trainer import Means, fit, num_training_rows, publish, windows
-from teachers.dataset import absolute, read_rows
+from teachers.dataset import read_rows
+from teachers.storage import absolute
 
 _WINDOW_STEPS = 64  # that are shuffled together
 _VALIDATION_SEQUENCES = 100

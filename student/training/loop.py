@@ -24,7 +24,8 @@ from student.training.ray_trainer import Means, fit, num_training_rows, publish,
 from student.training.sparsity import SparsityController, activity, fold_thresholds, missed_budget
 from student.training.step import StepEncoder, train_step
 from student.training.validation import ValidationSet, set_training, validate, validation_set
-from teachers.dataset import absolute, read_rows
+from teachers.dataset import read_rows
+from teachers.storage import absolute
 
 _LESS_MEMORY = "lower student.texts_per_forward, or set student.gradient_cache"
 

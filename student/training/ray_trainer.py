@@ -14,7 +14,8 @@ from torch import Tensor
 from student.config import TrainingConfig
 from student.training.checkpoints import MODEL_FOLDER
 from student.training.errors import NoSecondTry, TrainingError, in_one_line
-from teachers.dataset import Rows, absolute, open_uri
+from teachers.dataset import Rows
+from teachers.storage import absolute, make_empty_folder, open_uri
 
 Found = tuple[ray.train.Checkpoint, dict[str, Any]]
 """A checkpoint and what was reported with it."""
@@ -83,10 +84,8 @@ def num_training_rows(uri: str) -> int:
 
 def publish(checkpoint: ray.train.Checkpoint, output_uri: str) -> None:
     """Copies the checkpoint's model to `output_uri`, replacing what was there."""
+    make_empty_folder(output_uri)
     filesystem, path = open_uri(output_uri)
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.NotFound:
-        filesystem.delete_dir(path)
-    filesystem.create_dir(path, recursive=True)
     pyarrow.fs.copy_files(
         f"{checkpoint.path}/{MODEL_FOLDER}",
         path,

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from teachers.dataset import open_uri
+from teachers.storage import folder_exists, open_uri, path_exists
 
 Message = dict[str, str]
 
@@ -42,8 +42,7 @@ def check_source(source: str) -> None:
         if importlib.util.find_spec("chitchat_dataset") is None:
             raise ValueError(f"{source!r} is not installed (install the extra `local`)")
         return
-    filesystem, path = open_uri(source)
-    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+    if not path_exists(source):
         raise ValueError(f"{source!r} does not exist")
 
 
@@ -51,8 +50,8 @@ def source_identity(source: str) -> list[tuple[str, int | None, int | None]]:
     """What tells the files of a source from what they were before: names, sizes and times of change."""
     if source == CHITCHAT:
         return [(source, None, None)]
-    filesystem, path = open_uri(source)
-    found = filesystem.get_file_info(_files(filesystem, path))
+    filesystem, _ = open_uri(source)
+    found = filesystem.get_file_info(_files(source))
     return [(file.path, file.size, file.mtime_ns) for file in found]
 
 
@@ -67,8 +66,8 @@ def read_files(source: str, column: str) -> Iterator[tuple[str, Any]]:
     Raises:
         ValueError: a Parquet file has no such column.
     """
-    filesystem, path = open_uri(source)
-    for file in _files(filesystem, path):
+    filesystem, _ = open_uri(source)
+    for file in _files(source):
         name = Path(file).name
         if file.endswith(".parquet"):
             with filesystem.open_input_file(file) as stream:
@@ -85,8 +84,10 @@ def read_files(source: str, column: str) -> Iterator[tuple[str, Any]]:
                         yield f"{name}:{number}", _parse(line)
 
 
-def _files(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.Directory:
+def _files(source: str) -> list[str]:
+    """Paths of a source's files in its filesystem: one file, or those of a folder."""
+    filesystem, path = open_uri(source)
+    if not folder_exists(source):
         return [path]
     found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
     suffixes = (".parquet", ".jsonl", ".jsonl.gz")

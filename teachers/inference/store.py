@@ -15,11 +15,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import pyarrow.dataset
-import pyarrow.fs
 
 from teachers.config import RESOURCES, EndpointTeacher, GenerateConfig, TeacherConfig, VllmTeacher
-from teachers.dataset import open_uri
 from teachers.engines.weights import weights_identity
+from teachers.storage import open_uri, path_exists
 
 Row = dict[str, Any]
 # These decide how many samples there are, how they are batched and which are asked for: not what one is.
@@ -85,9 +84,9 @@ def _name(teacher: TeacherConfig) -> str:
 
 def open_store(uri: str) -> pyarrow.dataset.Dataset | None:
     """The rows that are there; None where there is none."""
-    filesystem, path = open_uri(uri)
-    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+    if not path_exists(uri):
         return None
+    filesystem, path = open_uri(uri)
     dataset = pyarrow.dataset.dataset(
         path, filesystem=filesystem, format="parquet", exclude_invalid_files=True
     )

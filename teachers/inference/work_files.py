@@ -4,11 +4,10 @@ from collections.abc import Iterable
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.fs
 import pyarrow.parquet as pq
 
-from teachers.dataset import open_uri
 from teachers.inference.store import Row
+from teachers.storage import list_names, make_empty_folder, open_uri
 
 # The first files hold one batch each, so that all actors get some at once. Later ones hold more: of a million
 # batches there are four thousand files, for Ray keeps something of each in memory.
@@ -18,9 +17,7 @@ _FILES_OF_AS_MANY = 500
 def write_work(uri: str, rows: Iterable[Row], schema: pa.Schema, batch_size: int) -> None:
     """Replaces what is at `uri` by the rows, in their order."""
     filesystem, folder = open_uri(uri)
-    if filesystem.get_file_info(folder).type == pyarrow.fs.FileType.Directory:
-        filesystem.delete_dir(folder)
-    filesystem.create_dir(folder, recursive=True)
+    make_empty_folder(uri)
     left, number, num_batches = iter(rows), 0, 0
     while some := list(islice(left, batch_size * (1 + num_batches // _FILES_OF_AS_MANY))):
         file = f"{folder}/{number:06}.parquet"
@@ -31,6 +28,4 @@ def write_work(uri: str, rows: Iterable[Row], schema: pa.Schema, batch_size: int
 
 def work_files(uri: str) -> list[str]:
     """URIs of the files of work."""
-    filesystem, folder = open_uri(uri)
-    selector = pyarrow.fs.FileSelector(folder, allow_not_found=True)
-    return [f"{uri}/{name}" for name in sorted(file.base_name for file in filesystem.get_file_info(selector))]
+    return [f"{uri}/{name}" for name in list_names(uri)]

@@ -8,7 +8,6 @@ Faults, and what comes of them:
 """
 
 import faulthandler
-import json
 import os
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,16 +16,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.fs
 import pyarrow.parquet as pq
 import ray.data
 
 from teachers.config import EndpointTeacher, SimilarityTeacher, TeacherConfig
-from teachers.dataset import absolute, open_uri
 from teachers.engines.protocol import Teacher, TeacherError
 from teachers.inference.store import Row, content_key
 from teachers.inference.telemetry import TeacherMetrics
 from teachers.inference.work_files import work_files
+from teachers.storage import (
+    absolute,
+    delete_file,
+    list_names,
+    make_empty_folder,
+    make_folder,
+    open_uri,
+    read_json,
+    write_atomically,
+    write_json,
+)
 
 # After so many rows in a row that took the process down, the engine is at fault and not the rows.
 _DEATHS_IN_A_ROW = 3
@@ -65,7 +73,7 @@ class Worker:
         self._config = config
         self._task = task
         self._batch_size = batch_size
-        self._store = open_uri(store_uri)
+        self._store_uri = store_uri
         self._notes = Notes(notes_uri)
         self._metrics = TeacherMetrics(name, task.name)
         with self._notes.of_failure():
@@ -83,9 +91,7 @@ class Worker:
 
     def _make(self, rows: list[Row]) -> int:
         """How many rows for the store were made of `rows`; each batch is a file of its own there."""
-        filesystem, folder = self._store
-        name = content_key([row["key"] for row in rows])
-        stored = _num_rows(filesystem, f"{folder}/{name}.parquet")
+        stored = _num_rows(_batch_uri(self._store_uri, rows))
         # Where a node was lost after this batch and before the last one of its file of work.
         return stored if stored is not None else len(self.make(rows))
 
@@ -93,11 +99,8 @@ class Worker:
         """Rows for the store, where they are then, that are made of `rows`."""
         with self._notes.of_failure():
             made = self._attempt(rows, "batch")
-        filesystem, folder = self._store
-        name = content_key([row["key"] for row in rows])
-        unfinished = f"{folder}/.{name}.parquet"  # not read as part of the store
-        pq.write_table(pa.Table.from_pylist(made, schema=self._task.made), unfinished, filesystem=filesystem)
-        filesystem.move(unfinished, f"{folder}/{name}.parquet")
+        with write_atomically(_batch_uri(self._store_uri, rows)) as stream:
+            pq.write_table(pa.Table.from_pylist(made, schema=self._task.made), stream)
         self._metrics.made(made)
         return made
 
@@ -142,20 +145,25 @@ class Worker:
         return made
 
 
-def _num_rows(filesystem: pyarrow.fs.FileSystem, file: str) -> int | None:
-    """Of a Parquet file; None where there is none, or one that was cut off."""
+def _batch_uri(store_uri: str, rows: list[Row]) -> str:
+    """URI of the file in the store that holds what is made of `rows`."""
+    return f"{store_uri}/{content_key([row['key'] for row in rows])}.parquet"
+
+
+def _num_rows(uri: str) -> int | None:
+    """Number of rows of a Parquet file; None where there is none, or one that was cut off."""
+    filesystem, path = open_uri(uri)
     try:
-        return int(pq.read_metadata(file, filesystem=filesystem).num_rows)
+        return int(pq.read_metadata(path, filesystem=filesystem).num_rows)
     except (FileNotFoundError, pa.ArrowInvalid):
         return None
 
 
 def stored_batch(store_uri: str, rows: list[Row]) -> list[Row] | None:
     """What `Worker.make` made of these `rows` before; None where it has not, or was cut off."""
-    filesystem, folder = open_uri(store_uri)
-    file = f"{folder}/{content_key([row['key'] for row in rows])}.parquet"
+    filesystem, path = open_uri(_batch_uri(store_uri, rows))
     try:
-        found: list[Row] = pq.read_table(file, filesystem=filesystem).to_pylist()
+        found: list[Row] = pq.read_table(path, filesystem=filesystem).to_pylist()
     except (FileNotFoundError, pa.ArrowInvalid):
         return None
     return found
@@ -165,39 +173,30 @@ class Notes:
     """Small files by which a worker tells the next one, and the job, how it ended."""
 
     def __init__(self, uri: str) -> None:
-        self._filesystem, self._folder = open_uri(uri)
-        self._filesystem.create_dir(self._folder, recursive=True)
+        self._uri = uri
+        make_folder(uri)
         self._deaths = self.read("deaths") or []
 
     def clear(self) -> None:
-        self._filesystem.delete_dir_contents(self._folder)
+        make_empty_folder(self._uri)
         self._deaths = []
 
     def read(self, name: str) -> Any:
         """What a note says; None where there is none."""
-        path = f"{self._folder}/{name}.json"
-        if self._filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
-            return None
-        with self._filesystem.open_input_stream(path) as stream:
-            return json.loads(stream.read())
+        return read_json(f"{self._uri}/{name}.json")
 
     def read_all(self) -> list[Any]:
         """What all notes say."""
-        found = self._filesystem.get_file_info(pyarrow.fs.FileSelector(self._folder))
-        notes = [
-            self.read(file.base_name.removesuffix(".json")) for file in found if file.extension == "json"
-        ]
+        names = [name for name in list_names(self._uri) if name.endswith(".json")]
+        notes = [self.read(name.removesuffix(".json")) for name in names]
         return [note for note in notes if note is not None]
 
     def write(self, name: str, content: Any) -> None:
-        # Under another name first: the job reads while a worker writes.
-        unfinished = f"{self._folder}/{name}.unfinished"
-        with self._filesystem.open_output_stream(unfinished) as stream:
-            stream.write(json.dumps(content).encode())
-        self._filesystem.move(unfinished, f"{self._folder}/{name}.json")
+        # Atomically: the job reads while a worker writes.
+        write_json(f"{self._uri}/{name}.json", content)
 
     def delete(self, name: str) -> None:
-        self._filesystem.delete_file(f"{self._folder}/{name}.json")
+        delete_file(f"{self._uri}/{name}.json")
 
     def count_death(self, error: str) -> None:
         """Raises TeacherError where one row after the other took the process down."""
@@ -256,8 +255,7 @@ def run_teacher(
     """
     notes = Notes(notes_uri)
     notes.clear()
-    filesystem, folder = open_uri(store_uri)
-    filesystem.create_dir(folder, recursive=True)
+    make_folder(store_uri)
     # A block for each file.
     files = [pa.table({"file": [file]}) for file in work_files(absolute(work_uri))]
     try:

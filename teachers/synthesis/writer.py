@@ -17,7 +17,7 @@ import ray.data
 
 from teachers.config import FiltersConfig
 from teachers.corpora.conversations import Message
-from teachers.dataset import Rows, absolute
+from teachers.dataset import Rows
 from teachers.engines.protocol import Generation
 from teachers.generation.rewriting import transcript
 from teachers.generation.sampling import wanted_sample
@@ -26,6 +26,7 @@ from teachers.inference.store import Row
 from teachers.inference.work_files import work_files
 from teachers.inference.worker import Notes
 from teachers.records import SYNTHESISED
+from teachers.storage import absolute
 from teachers.synthesis.config import ChecksConfig, SynthesisConfig
 from teachers.synthesis.conversation import Conversation
 from teachers.synthesis.conversation_graph import (

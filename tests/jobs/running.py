@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSelector
 
-from teachers.dataset import open_uri
+from teachers.storage import open_uri
 from tests.ray_head import BIN, REPOSITORY, RayHead, wait
 
 

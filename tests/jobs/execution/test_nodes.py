@@ -13,7 +13,7 @@ import pytest
 from pyarrow.fs import FileSelector
 
 from serve.ingress import free_port
-from teachers.dataset import open_uri
+from teachers.storage import open_uri
 from tests.jobs.running import Submitted, stored_rows
 from tests.ray_head import RayHead, ray_head, wait
 

@@ -1,0 +1,158 @@
+"""Files and folders at a local path or at any URI that pyarrow opens (`s3://`, `gs://`, `file://`)."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs
+
+
+def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """The filesystem and the path in it of a local path or of any URI that pyarrow opens."""
+    filesystem, path = pyarrow.fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).resolve().as_uri())
+    return filesystem, path
+
+
+def absolute(uri: str) -> str:
+    """A URI as it is, a local path from the root: workers have another working directory."""
+    return uri if "://" in uri else str(Path(uri).resolve())
+
+
+def file_exists(uri: str) -> bool:
+    """Whether a file lies at `uri`."""
+    return bool(_file_type(uri) == pyarrow.fs.FileType.File)
+
+
+def folder_exists(uri: str) -> bool:
+    """Whether a folder lies at `uri`."""
+    return bool(_file_type(uri) == pyarrow.fs.FileType.Directory)
+
+
+def path_exists(uri: str) -> bool:
+    """Whether a file or a folder lies at `uri`."""
+    return bool(_file_type(uri) != pyarrow.fs.FileType.NotFound)
+
+
+def _file_type(uri: str) -> pyarrow.fs.FileType:
+    filesystem, path = open_uri(uri)
+    return filesystem.get_file_info(path).type
+
+
+def read_bytes(uri: str) -> bytes | None:
+    """Content of a file, decompressed where its name says so; None where there is no file."""
+    filesystem, path = open_uri(uri)
+    if filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
+        return None
+
+    with filesystem.open_input_stream(path) as stream:
+        return bytes(stream.read())
+
+
+def read_text(uri: str) -> str | None:
+    """Content of a UTF-8 file; None where there is no file."""
+    content = read_bytes(uri)
+    return None if content is None else content.decode()
+
+
+def read_json(uri: str) -> Any:
+    """Content of a JSON file; None where there is no file."""
+    content = read_bytes(uri)
+    return None if content is None else json.loads(content)
+
+
+@contextmanager
+def write_atomically(uri: str) -> Iterator[pa.NativeFile]:
+    """A stream whose bytes replace the file at `uri` once the body has ended without an error.
+
+    Until then they lie beside it under a hidden name, which nobody reads as part of a dataset.
+    """
+    filesystem, path = open_uri(uri)
+    folder, _, name = path.rpartition("/")
+    unfinished = f"{folder}/.{name}.unfinished"
+    filesystem.create_dir(folder, recursive=True)
+
+    with filesystem.open_output_stream(unfinished, compression=None) as stream:
+        yield stream
+    filesystem.move(unfinished, path)
+
+
+def write_text(uri: str, content: str) -> None:
+    """Replace the file at `uri` by the text as UTF-8."""
+    with write_atomically(uri) as stream:
+        stream.write(content.encode())
+
+
+def write_json(uri: str, content: Any, indent: int | None = None) -> None:
+    """Replace the file at `uri` by the content as JSON."""
+    write_text(uri, json.dumps(content, indent=indent))
+
+
+def list_names(uri: str) -> list[str]:
+    """Sorted names of the files and folders in a folder; an absent folder has none."""
+    filesystem, path = open_uri(uri)
+    entries = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+    return sorted(entry.base_name for entry in entries)
+
+
+def make_folder(uri: str) -> None:
+    """Make a folder, and those above it, unless it is there."""
+    filesystem, path = open_uri(uri)
+    filesystem.create_dir(path, recursive=True)
+
+
+def make_empty_folder(uri: str) -> None:
+    """Make a folder in the place of what lies there."""
+    delete_folder(uri)
+    make_folder(uri)
+
+
+def delete_folder(uri: str) -> None:
+    """Delete a folder with all that is in it; an absent one is no error."""
+    filesystem, path = open_uri(uri)
+    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.Directory:
+        filesystem.delete_dir(path)
+
+
+def delete_file(uri: str) -> None:
+    """Delete a file, which has to be there."""
+    filesystem, path = open_uri(uri)
+    filesystem.delete_file(path)
+
+
+def copy_folder(folder: Path, uri: str | Path, last: str | None = None) -> None:
+    """Copy a local folder to `uri`, its file `last` at the end: it marks a complete copy."""
+    filesystem, path = open_uri(str(uri))
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files.sort(key=lambda file: file == folder / (last or ""))
+
+    for file in files:
+        target = f"{path}/{file.relative_to(folder).as_posix()}"
+        filesystem.create_dir(target.rpartition("/")[0], recursive=True)
+        pyarrow.fs.copy_files(
+            str(file),
+            target,
+            source_filesystem=pyarrow.fs.LocalFileSystem(),
+            destination_filesystem=filesystem,
+        )
+
+
+def local_folder(uri: str, scratch: Path) -> Path:
+    """A local folder with the files of `uri`: itself where it is local, else a copy under `scratch`."""
+    filesystem, path = open_uri(uri)
+    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
+        return Path(path)
+
+    target = scratch / Path(path).name
+    target.mkdir(parents=True)
+    pyarrow.fs.copy_files(path, str(target), source_filesystem=filesystem)
+    return target
+
+
+def file_digest(file: Path, algorithm: str | Callable[[], Any] = "sha256") -> str:
+    """Hexadecimal digest of a local file's content, by the name or the constructor of a hash."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, algorithm).hexdigest()
