@@ -45,25 +45,29 @@ class Rows:
                     yield batch
 
 
-class Beside:
-    """Rows of a dataset that go with some rows of another, by the ids in `column` and in the same order."""
+class AlignedReader:
+    """Rows of a dataset that belong to rows of another one, by the id in `column` and in the same order."""
 
     def __init__(self, uri: str, column: str = "example_id") -> None:
         self._uri, self._column, self._rows = uri, column, iter(Rows(uri))
         self._next = next(self._rows, None)
 
-    def of(self, own_id: str) -> dict[str, Any] | None:
-        """The row that goes with this one of the other dataset; None where there is none."""
+    def row_for(self, row_id: str) -> dict[str, Any] | None:
+        """The row with this id; None where the other dataset's row has none here."""
         row = self._next
-        if row is None or row[self._column] != own_id:
+        if row is None or row[self._column] != row_id:
             return None
+
         self._next = next(self._rows, None)
         return row
 
-    def end(self) -> None:
-        """Raises ValueError where a row is left: it is of another example, or in another order."""
+    def check_end(self) -> None:
+        """Raise ValueError where a row remains: its id is unknown to the other dataset, or out of order."""
         if self._next is not None:
-            raise ValueError(f"{self._uri}: {self._next[self._column]} is of no other row, or out of order")
+            raise ValueError(
+                f"{self._uri}: the row {self._next[self._column]!r} belongs to no row of the other dataset, "
+                "or is out of order"
+            )
 
 
 def _parquet_files(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:

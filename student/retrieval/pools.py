@@ -17,7 +17,7 @@ from student.config import PoolsConfig
 from student.encoders.encoder import EncoderSource, Tally, Vectors, inner_products, texts_to_vectors
 from student.encoders.nearest import Ranking, nearest
 from student.retrieval.trec import Run
-from teachers.dataset import Beside, Rows, rows_to
+from teachers.dataset import AlignedReader, Rows, rows_to
 from teachers.records import CANDIDATES, SCORES
 
 DocumentScores = Mapping[int, float]
@@ -74,16 +74,16 @@ class Pool:
 
 def queries_by_teacher(questions_uri: str, rewrites: Mapping[str, str]) -> Iterator[list[str | None]]:
     """Yield the teachers' queries [T] of each question; `rewrites` maps a teacher to its REWRITES."""
-    tables = [Beside(uri, "question_id") for uri in rewrites.values()]
+    tables = [AlignedReader(uri, "question_id") for uri in rewrites.values()]
     for question in Rows(questions_uri):
         queries = []
         for table in tables:
-            rewrite = table.of(question["question_id"])
+            rewrite = table.row_for(question["question_id"])
             queries.append(rewrite["query"] if rewrite else None)
         yield queries
 
     for table in tables:
-        table.end()
+        table.check_end()
 
 
 def pools(

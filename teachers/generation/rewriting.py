@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from teachers.config import GenerateConfig, RewritingConfig, Section, TargetsConfig
 from teachers.corpora.conversations import Message
-from teachers.dataset import Beside, Rows, write_rows
+from teachers.dataset import AlignedReader, Rows, write_rows
 from teachers.engines.protocol import Generation
 from teachers.records import REWRITES, TARGETS
 
@@ -152,14 +152,16 @@ def write_rewrite_targets(
     if not isinstance(config.weights, dict):
         raise ValueError("targets.weights: of embeddings they cannot be fitted")
     weights = {teacher: config.weights.get(teacher, 1.0) for teacher in rewrites}
-    tables = {teacher: Beside(uri, "question_id") for teacher, uri in rewrites.items() if weights[teacher]}
+    tables = {
+        teacher: AlignedReader(uri, "question_id") for teacher, uri in rewrites.items() if weights[teacher]
+    }
     if not tables:
         raise ValueError(f"targets.weights = {config.weights}: all are 0")
     counts: Counter[str] = Counter()
 
     def rows() -> Iterator[dict[str, Any]]:
         for row in Rows(questions_uri):
-            found = {teacher: table.of(row["question_id"]) for teacher, table in tables.items()}
+            found = {teacher: table.row_for(row["question_id"]) for teacher, table in tables.items()}
             own = {teacher: rewrite["query"] for teacher, rewrite in found.items() if rewrite}
             if row["split"] != "train":
                 continue
@@ -179,7 +181,7 @@ def write_rewrite_targets(
 
     write_rows(output_uri, rows(), TARGETS)
     for table in tables.values():
-        table.end()
+        table.check_end()
     return counts
 
 

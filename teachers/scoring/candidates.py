@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from teachers.config import CandidatesConfig
-from teachers.dataset import Beside, Rows, read_rows, write_rows
+from teachers.dataset import AlignedReader, Rows, read_rows, write_rows
 from teachers.records import CANDIDATES
 from teachers.scratch import insert, scratch_database
 
@@ -58,22 +58,22 @@ def _candidate_rows(
     neighbours_uri: str,
     config: CandidatesConfig,
 ) -> Iterator[dict[str, Any]]:
-    seen, neighbours = Beside(contexts_uri), Beside(neighbours_uri)
-    generated = {teacher: Beside(uri) for teacher, uri in responses_uris.items()}
+    seen, neighbours = AlignedReader(contexts_uri), AlignedReader(neighbours_uri)
+    generated = {teacher: AlignedReader(uri) for teacher, uri in responses_uris.items()}
     with replies_of(examples_uri) as replies:
         for example in Rows(examples_uri, "train"):
             example_id = example["example_id"]
             candidates = _Candidates(example["gold_response"])
             for teacher, written in generated.items():
-                row = written.of(example_id)
+                row = written.row_for(example_id)
                 responses = row["responses"] if row else []
                 candidates.add(responses[: config.generated_per_teacher], "generated", teacher)
-            nearest = neighbours.of(example_id)
+            nearest = neighbours.row_for(example_id)
             candidates.add(nearest["responses"][: config.retrieved] if nearest else [], "retrieved")
             candidates.add_random(replies, config.random, f"{config.seed} {example_id}")
-            yield _row(example, candidates, for_teachers=seen.of(example_id) is not None)
-    for beside in (seen, neighbours, *generated.values()):
-        beside.end()
+            yield _row(example, candidates, for_teachers=seen.row_for(example_id) is not None)
+    for reader in (seen, neighbours, *generated.values()):
+        reader.check_end()
     for split, limit in (("test", config.evaluation_contexts), ("validation", config.validation_contexts)):
         yield from _ranked(read_rows(examples_uri, split), limit, config.seed)
 

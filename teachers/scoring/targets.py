@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from teachers.config import Normalisation, TargetsConfig
-from teachers.dataset import Beside, Rows, write_rows
+from teachers.dataset import AlignedReader, Rows, write_rows
 from teachers.records import TARGETS
 from teachers.scoring.ensemble import (
     Array,
@@ -74,16 +74,16 @@ def scored_rows(
     Raises:
         ValueError: SCORES are not of these candidates, or in another order.
     """
-    tables = [Beside(uri) for uri in scores_uris.values()]
+    tables = [AlignedReader(uri) for uri in scores_uris.values()]
     for row in Rows(candidates_uri):
         found = np.full((len(tables), len(row["candidates"])), np.nan)
         for teacher, table in enumerate(tables):
-            if (scored := table.of(row["example_id"])) is not None:
+            if (scored := table.row_for(row["example_id"])) is not None:
                 found[teacher] = _normalised(scored, normalisation)
         is_finite = np.isfinite(found)
         yield row, np.where(is_finite, found, np.nan) if is_finite.any() else None
     for table in tables:
-        table.end()
+        table.check_end()
 
 
 def read_scores(
