@@ -11,6 +11,7 @@ from student.encoders.nearest import nearest
 from student.text import context_text
 from teachers.dataset import Rows, write_rows
 from teachers.records import NEIGHBOURS
+from teachers.texts import text_key
 
 
 def write_neighbours(
@@ -33,8 +34,8 @@ def write_neighbours(
         # Responses that differ in case only are the same text: search a little further than k.
         neighbours = nearest(vectors["context"], vectors["response"], 2 * k + 2)
         for example, (rows, _) in zip(Rows(examples_uri, "train"), neighbours, strict=True):
-            gold = example["gold_response"].casefold()
-            texts = [responses[row] for row in rows if row >= 0 and responses[row].casefold() != gold]
+            gold = text_key(example["gold_response"])
+            texts = [responses[row] for row in rows if row >= 0 and text_key(responses[row]) != gold]
             yield {"example_id": example["example_id"], "responses": texts[:k]}
 
     return {"contexts": write_rows(output_uri, neighbour_rows(), NEIGHBOURS), "responses": len(responses)}

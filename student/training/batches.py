@@ -15,6 +15,7 @@ from torch import Tensor
 
 from student.config import StudentConfig
 from student.text import context_text
+from teachers.texts import text_key
 
 _POSITIVE_SOURCES = ("gold", "generated")
 # Steps that are shuffled together, and whose responses the shared random negatives are drawn from.
@@ -98,15 +99,15 @@ def step_batch(
     responses: dict[str, str] = {}
     own = (candidate["text"] for candidates, _ in kept for candidate in candidates)
     for text in (*own, *random_negatives):
-        columns.setdefault(text.casefold(), len(columns))
-        responses.setdefault(text.casefold(), text)
+        columns.setdefault(text_key(text), len(columns))
+        responses.setdefault(text_key(text), text)
     shape = (len(rows), len(columns))
     positive_mask, own_mask = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
     negative_mask = torch.ones(shape, dtype=torch.bool)
     target_probs = torch.zeros(shape)
     for number, (candidates, probs) in enumerate(kept):
         for candidate, prob in zip(candidates, probs, strict=True):
-            column = columns[candidate["text"].casefold()]
+            column = columns[text_key(candidate["text"])]
             own_mask[number, column] = True
             positive_mask[number, column] |= candidate["source"] in _POSITIVE_SOURCES
             negative_mask[number, column] &= candidate["source"] == "random"
@@ -118,7 +119,7 @@ def step_batch(
         negative_mask=negative_mask,
         own_mask=own_mask,
         target_probs=target_probs,
-        gold=torch.tensor([columns[candidates[0]["text"].casefold()] for candidates, _ in kept]),
+        gold=torch.tensor([columns[text_key(candidates[0]["text"])] for candidates, _ in kept]),
     )
 
 

@@ -15,6 +15,7 @@ from teachers.corpora.conversations import Message, clean, read
 from teachers.dataset import RowWriter, rows_to, write_rows
 from teachers.records import EXAMPLES, MESSAGE, REJECTED, SPLITS
 from teachers.scratch import found, hash_64, insert, scratch_database
+from teachers.texts import text_key
 
 Row = dict[str, Any]
 _POOL = (
@@ -77,7 +78,7 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
             counts["conversations with a held-out sender"] += 1
             continue
         for row in cut(name, split, cleaned.messages, config):
-            same_reply = hash_64(row["gold_response"].casefold().encode())
+            same_reply = hash_64(text_key(row["gold_response"]).encode())
             yield (
                 place,
                 SPLITS.index(split),

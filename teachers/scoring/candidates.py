@@ -14,6 +14,7 @@ from teachers.config import CandidatesConfig
 from teachers.dataset import AlignedReader, Rows, read_rows, write_rows
 from teachers.records import CANDIDATES
 from teachers.scratch import insert, scratch_database
+from teachers.texts import text_key
 
 Candidate = dict[str, str | None]
 # Ranking the gold reply among 20 candidates is how G2R (§4) and its predecessors judge a retriever.
@@ -133,8 +134,8 @@ class _Candidates:
         """How many of `texts` were new."""
         before = len(self.rows)
         for text in texts:
-            if text.casefold() not in self._seen:
-                self._seen.add(text.casefold())
+            if text_key(text) not in self._seen:
+                self._seen.add(text_key(text))
                 self.rows.append({"text": text, "source": source, "teacher": teacher})
         return len(self.rows) - before
 
