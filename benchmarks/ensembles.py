@@ -13,8 +13,8 @@ from itertools import product
 from pathlib import Path
 from typing import get_args
 
-from teachers.config import Combination, TargetsConfig
 from teachers.scoring.calibration import compare_ensembles
+from teachers.scoring.config import Combination, TargetsConfig
 
 
 def main() -> None:

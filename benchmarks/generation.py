@@ -19,10 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from teachers.config import ExamplesConfig, GenerateConfig, VllmTeacher
+from teachers.config import VllmTeacher
+from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.conversations import CHITCHAT, clean, read
 from teachers.corpora.examples import cut
 from teachers.dataset import read_rows
+from teachers.generation.config import GenerateConfig
 from teachers.generation.sampling import samples_in_a_batch, sampling, wanted_samples
 from teachers.inference.store import Row
 from teachers.inference.work_files import write_work

@@ -16,17 +16,10 @@ from pydantic_settings import (
 
 from serve.config import IndexConfig
 from student.config import FinetuneConfig, StudentConfig
-from teachers.config import (
-    CandidatesConfig,
-    ExamplesConfig,
-    FiltersConfig,
-    GenerateConfig,
-    ScoreConfig,
-    Section,
-    TargetsConfig,
-    TeacherConfig,
-    scores,
-)
+from teachers.config import Section, TeacherConfig, scores
+from teachers.corpora.config import ExamplesConfig
+from teachers.generation.config import GenerateConfig, ResponseFiltersConfig
+from teachers.scoring.config import CandidatesConfig, ScoreConfig, TargetsConfig
 
 Stage = Literal[
     "examples",
@@ -92,7 +85,7 @@ class JobConfig(BaseSettings):
     examples: ExamplesConfig = ExamplesConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     generate: GenerateConfig = GenerateConfig()
-    filters: FiltersConfig = FiltersConfig()
+    filters: ResponseFiltersConfig = ResponseFiltersConfig()
     candidates: CandidatesConfig = CandidatesConfig()
     score: ScoreConfig = ScoreConfig()
     targets: TargetsConfig = TargetsConfig()

@@ -7,7 +7,9 @@ from pydantic import Field, model_validator
 
 from jobs.config import ConfigError, JobConfig, changed, option_parser, parse_as
 from student.config import PoolsConfig
-from teachers.config import HUMAN, DocumentsConfig, QuestionsConfig, RewritingConfig, writes
+from teachers.config import writes
+from teachers.corpora.config import DocumentsConfig, QuestionsConfig
+from teachers.generation.config import HUMAN, RewritingConfig
 
 # Of a job's sections, those that search has no use for.
 _UNUSED = ("examples", "finetune", "generate", "filters", "candidates", "score", "evaluate")

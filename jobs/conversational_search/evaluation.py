@@ -26,9 +26,9 @@ from student.evaluation.document_search import (
 from student.evaluation.search_measures import search_measures
 from student.retrieval.document_vectors import read_vectors
 from student.retrieval.pools import EncodedDocuments
-from teachers.config import HUMAN
 from teachers.corpora.trec import Judgement, read_scores, write_qrels, write_run
 from teachers.dataset import Rows
+from teachers.generation.config import HUMAN
 
 
 def evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> dict[str, Any]:

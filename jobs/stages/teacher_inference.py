@@ -10,13 +10,15 @@ import ray
 from jobs.execution.progress import progress
 from jobs.execution.run_directory import RunDirectory
 from jobs.execution.telemetry import count_store_hits
-from teachers.config import GenerateConfig, ScoreConfig, TeacherConfig, VllmTeacher, Writer
+from teachers.config import TeacherConfig, VllmTeacher, Writer
+from teachers.generation.config import GenerateConfig
 from teachers.generation.latency import timing, timing_work
 from teachers.generation.sampling import plan_samples, samples_in_a_batch, sampling
 from teachers.inference.missing_rows import Planned
 from teachers.inference.store import Row, pairs_uri, samples_uri
 from teachers.inference.work_files import write_work
 from teachers.inference.worker import Task, run_teacher, sanity_line
+from teachers.scoring.config import ScoreConfig
 from teachers.scoring.pair_scores import plan_scores, scoring
 
 

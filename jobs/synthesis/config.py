@@ -5,7 +5,8 @@ import argparse
 from pydantic import model_validator
 
 from jobs.config import JobConfig, option_parser, parse_as
-from teachers.config import DocumentsConfig, writes
+from teachers.config import writes
+from teachers.corpora.config import DocumentsConfig
 from teachers.synthesis.config import ChecksConfig, SynthesisConfig
 
 # Of a job's sections, those that a synthesis has no use for.

@@ -5,14 +5,9 @@ import argparse
 from pydantic import Field, model_validator
 
 from jobs.config import JobConfig, option_parser, parse_as
-from teachers.config import (
-    HUMAN,
-    DocumentsConfig,
-    QuestionsConfig,
-    Section,
-    Sources,
-    TeacherConfig,
-)
+from teachers.config import Section, TeacherConfig
+from teachers.corpora.config import DocumentsConfig, QuestionsConfig, Sources
+from teachers.generation.config import HUMAN
 
 # Of a job's sections, those that nothing is made of here.
 _UNUSED = (

@@ -15,8 +15,9 @@ from jobs.training_sets.config import ZERO_SHOT, GroundedConfig
 from jobs.training_sets.stages import parts_of
 from student.evaluation.answers import exact_match, token_f1
 from student.evaluation.statistics import interval, paired_difference
-from teachers.config import GenerateConfig, VllmTeacher
+from teachers.config import VllmTeacher
 from teachers.corpora.grounded_examples import ReadReplies
+from teachers.generation.config import GenerateConfig
 from teachers.generation.sampling import StoredSamples
 from teachers.inference.store import Row, samples_uri
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from teachers.config import DocumentsConfig
 from teachers.corpora import chitchat, python_topics
+from teachers.corpora.config import DocumentsConfig
 from teachers.corpora.conversations import CHITCHAT, check_source, cut_at_word, read_files
 from teachers.corpora.examples import as_text
 from teachers.corpora.python_topics import PYTHON_TOPICS

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from teachers.config import ExamplesConfig
+from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.conversations import Message, clean, read
 from teachers.dataset import RowWriter, rows_to, write_rows
 from teachers.records import EXAMPLES, MESSAGE, REJECTED, SPLITS

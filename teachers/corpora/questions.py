@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from teachers.config import QuestionsConfig
 from teachers.corpora import chitchat
+from teachers.corpora.config import QuestionsConfig
 from teachers.corpora.conversations import CHITCHAT, Message, check_source, clean, read_files
 from teachers.corpora.examples import as_text, position_of, split_at
 from teachers.corpora.trec import read_qrels, read_topics

@@ -6,9 +6,9 @@ from functools import cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from teachers.config import FiltersConfig
 from teachers.corpora.conversations import Message
 from teachers.engines.protocol import Generation
+from teachers.generation.config import FiltersConfig
 from teachers.storage import read_bytes
 
 Filter = Callable[[Generation, list[Message]], bool]

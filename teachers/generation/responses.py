@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
-from teachers.config import FiltersConfig
 from teachers.corpora.conversations import Message
 from teachers.dataset import Rows, rows_to
 from teachers.engines.protocol import Generation
+from teachers.generation.config import ResponseFiltersConfig
 from teachers.generation.filters import Filter, filters, normalised
 from teachers.generation.near_duplicates import NearTo, near_duplicates
 from teachers.records import REJECTED, RESPONSES
@@ -20,7 +20,7 @@ def write_responses(
     samples: dict[str, Iterable[tuple[str, list[Generation]]]],
     output_uris: dict[str, str],
     rejected_uri: str,
-    config: FiltersConfig,
+    config: ResponseFiltersConfig,
 ) -> dict[str, Counter[str]]:
     """Writes each teacher's RESPONSES and what was dropped, as REJECTED; returns counts by teacher.
 

@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from teachers.config import GenerateConfig, RewritingConfig, Section, TargetsConfig
+from teachers.config import Section
 from teachers.corpora.conversations import Message
 from teachers.dataset import AlignedReader, Rows, write_rows
 from teachers.engines.protocol import Generation
+from teachers.generation.config import GenerateConfig, RewritingConfig
 from teachers.records import REWRITES, TARGETS
+from teachers.scoring.config import TargetsConfig
 
 _CONVERSATION, _EARLIER, _QUESTION = "{conversation}", "{earlier}", "{question}"
 _PLACE = re.compile("|".join(map(re.escape, (_CONVERSATION, _EARLIER, _QUESTION))))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from teachers.config import TargetsConfig
+from teachers.scoring.config import TargetsConfig
 from teachers.scoring.ensemble import Array, entropy, gold_cross_entropy, softmax
 from teachers.scoring.targets import Ensemble, comparable, fit_ensemble, read_scores, scores_of, scores_to_fit
 

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
-from teachers.config import CandidatesConfig
 from teachers.dataset import AlignedReader, Rows, read_rows, write_rows
 from teachers.records import CANDIDATES
+from teachers.scoring.config import CandidatesConfig
 from teachers.scratch import insert, scratch_database
 from teachers.texts import text_key
 

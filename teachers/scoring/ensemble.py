@@ -13,7 +13,7 @@ from scipy.special import entr, log_softmax
 from scipy.special import softmax as softmax_of_last_axis
 from scipy.stats import rankdata
 
-from teachers.config import Combination, Normalisation
+from teachers.scoring.config import Combination, Normalisation
 
 Array = NDArray[np.float64]
 

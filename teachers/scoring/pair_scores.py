@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from teachers.config import ScoreConfig, SimilarityTeacher, TeacherConfig
+from teachers.config import SimilarityTeacher, TeacherConfig
 from teachers.dataset import Rows, write_rows
 from teachers.engines.protocol import Group, PairScore, Teacher
 from teachers.inference.missing_rows import Asked, Planned
@@ -15,6 +15,7 @@ from teachers.inference.store import Row, content_key
 from teachers.inference.work_files import write_work
 from teachers.inference.worker import Task
 from teachers.records import MESSAGE, PAIR_SCORES, SCORES
+from teachers.scoring.config import ScoreConfig
 
 _NO_CONTEXT: list[dict[str, str]] = []
 # Priors all share one context; a group of them is about as much work as a context's candidates.

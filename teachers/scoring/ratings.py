@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import DegenerateDataWarning, bootstrap, kendalltau, spearmanr
 
-from teachers.config import TargetsConfig
 from teachers.corpora.conversations import Message, check_source, clean, read
 from teachers.dataset import read_rows
+from teachers.scoring.config import TargetsConfig
 from teachers.scoring.ensemble import Array
 from teachers.scoring.targets import comparable, fit_ensemble, read_scores
 

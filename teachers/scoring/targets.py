@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from teachers.config import Normalisation, TargetsConfig
 from teachers.dataset import AlignedReader, Rows, write_rows
 from teachers.records import TARGETS
+from teachers.scoring.config import Normalisation, TargetsConfig
 from teachers.scoring.ensemble import (
     Array,
     combine,

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from teachers.config import GenerateConfig, Section
+from teachers.config import Section
+from teachers.generation.config import GenerateConfig
 
 
 class SynthesisConfig(Section):

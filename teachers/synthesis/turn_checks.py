@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from teachers.config import FiltersConfig
 from teachers.corpora.conversations import Message
 from teachers.engines.protocol import Generation
+from teachers.generation.config import FiltersConfig
 from teachers.generation.filters import Filter, filters
 from teachers.synthesis.config import ChecksConfig
 from teachers.synthesis.conversation_graph import Vertex

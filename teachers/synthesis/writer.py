@@ -15,10 +15,10 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from teachers.config import FiltersConfig
 from teachers.corpora.conversations import Message
 from teachers.dataset import Rows
 from teachers.engines.protocol import Generation
+from teachers.generation.config import FiltersConfig
 from teachers.generation.rewriting import transcript
 from teachers.generation.sampling import wanted_sample
 from teachers.inference.resident_teachers import StandingTeachers

@@ -19,7 +19,7 @@ import yaml
 
 from jobs.config import ConfigError, parse
 from jobs.synthesis.config import parse_synthesis
-from teachers.config import DocumentsConfig, ExamplesConfig, QuestionsConfig
+from teachers.corpora.config import DocumentsConfig, ExamplesConfig, QuestionsConfig
 from teachers.corpora.documents import write_documents
 from teachers.corpora.examples import write_examples
 from teachers.corpora.questions import write_questions

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from teachers.config import ExamplesConfig
+from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.conversations import clean, cut_at_word
 from teachers.corpora.examples import cut, split_of, write_examples
 from teachers.dataset import read_rows

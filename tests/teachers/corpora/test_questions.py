@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from teachers.config import DocumentsConfig, QuestionsConfig
+from teachers.corpora.config import DocumentsConfig, QuestionsConfig
 from teachers.corpora.documents import write_documents
 from teachers.corpora.questions import write_questions
 from teachers.corpora.trec import Judgement, write_qrels, write_topics

@@ -22,10 +22,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from teachers.config import EndpointTeacher, GenerateConfig
+from teachers.config import EndpointTeacher
 from teachers.corpora.conversations import Message
 from teachers.engines.openai_endpoint import Endpoint
 from teachers.engines.protocol import Group, Prompt, TeacherError
+from teachers.generation.config import GenerateConfig
 from tests.tiny_models import make_teacher
 
 TOLERANCE_NATS_PER_TOKEN = 1e-3

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from teachers.config import FiltersConfig
 from teachers.engines.protocol import Generation
+from teachers.generation.config import FiltersConfig
 from teachers.generation.filters import filters
 
 CONTEXT = [{"role": "user", "content": "Do you like music?"}, {"role": "assistant", "content": "Hello!"}]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from teachers.config import FiltersConfig
 from teachers.dataset import read_rows, write_rows
 from teachers.engines.protocol import Generation
+from teachers.generation.config import ResponseFiltersConfig
 from teachers.generation.responses import write_responses
 from teachers.records import EXAMPLES
 
@@ -25,7 +25,9 @@ class Outcome:
     rejected: list[tuple[str, str, str]]
 
 
-def sifted(folder: Path, gold: dict[str, str], said: Said, config: FiltersConfig | None = None) -> Outcome:
+def sifted(
+    folder: Path, gold: dict[str, str], said: Said, config: ResponseFiltersConfig | None = None
+) -> Outcome:
     """What becomes of teacher -> example_id -> samples, with `gold` as the training replies."""
     examples = [
         {
@@ -57,7 +59,7 @@ def sifted(folder: Path, gold: dict[str, str], said: Said, config: FiltersConfig
     }
     outputs = {teacher: str(folder / "responses" / teacher) for teacher in said}
     counts = write_responses(
-        uri["examples"], uri["contexts"], samples, outputs, uri["rejected"], config or FiltersConfig()
+        uri["examples"], uri["contexts"], samples, outputs, uri["rejected"], config or ResponseFiltersConfig()
     )
     return Outcome(
         counts,
@@ -107,7 +109,7 @@ def test_a_near_duplicate_of_another_response_is_dropped_across_contexts_and_tea
 def test_a_near_duplicate_of_any_training_reply_is_dropped_and_of_a_held_out_one_kept(tmp_path: Path) -> None:
     # Example 3 is no context that the teachers saw.
     said: Said = {"a": {"1": [GOLD["3"] + " yesterday", "We watched the whole match twice yesterday"]}}
-    outcome = sifted(tmp_path, GOLD, said, FiltersConfig(near_duplicates=0.8))
+    outcome = sifted(tmp_path, GOLD, said, ResponseFiltersConfig(near_duplicates=0.8))
     assert outcome.responses["a"]["1"] == ["We watched the whole match twice yesterday"]
     assert outcome.counts["a"] == {"kept": 1, "near-duplicate": 1}
 
@@ -117,13 +119,13 @@ def test_a_near_duplicate_has_at_least_the_similarity_asked_for(
     tmp_path: Path, threshold: float, kept: bool
 ) -> None:
     said: Said = {"a": {"1": [LONG, SHORTER]}}
-    outcome = sifted(tmp_path, GOLD, said, FiltersConfig(near_duplicates=threshold))
+    outcome = sifted(tmp_path, GOLD, said, ResponseFiltersConfig(near_duplicates=threshold))
     assert outcome.responses["a"]["1"] == ([LONG, SHORTER] if kept else [LONG])
 
 
 def test_texts_of_fewer_than_three_words_are_near_to_nothing(tmp_path: Path) -> None:
     said: Said = {"a": {"1": ["oh yes", "oh", "yes oh", "oh no"]}}
-    outcome = sifted(tmp_path, GOLD, said, FiltersConfig(near_duplicates=0.1))
+    outcome = sifted(tmp_path, GOLD, said, ResponseFiltersConfig(near_duplicates=0.1))
     assert outcome.counts["a"] == {"kept": 4}
 
 
@@ -133,7 +135,7 @@ def test_counts_add_up_and_the_rejected_dataset_has_all_that_was_dropped(tmp_pat
         "b": {"1": ["I do like  it, you fool", SHORTER, "Not much"]},
     }
     (tmp_path / "blocklist.txt").write_text("fool\n")
-    outcome = sifted(tmp_path, GOLD, said, FiltersConfig(blocklist=str(tmp_path / "blocklist.txt")))
+    outcome = sifted(tmp_path, GOLD, said, ResponseFiltersConfig(blocklist=str(tmp_path / "blocklist.txt")))
     assert outcome.counts == {
         "a": {"kept": 1, "empty": 1, "truncated": 1, "error": 1},
         "b": {"kept": 1, "blocklisted": 1, "near-duplicate": 1},

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from teachers.config import RewritingConfig, TargetsConfig
 from teachers.dataset import read_rows, write_rows
 from teachers.engines.protocol import Generation
+from teachers.generation.config import RewritingConfig
 from teachers.generation.rewriting import (
     Requests,
     RewritingPrompt,
@@ -18,6 +18,7 @@ from teachers.generation.rewriting import (
     write_rewrites,
 )
 from teachers.records import QUESTIONS
+from teachers.scoring.config import TargetsConfig
 
 CONTEXT = [
     {"role": "user", "content": "Do owls hunt?"},

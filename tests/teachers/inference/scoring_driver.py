@@ -12,11 +12,12 @@ from pathlib import Path
 import psutil
 import ray
 
-from teachers.config import ScoreConfig, VllmTeacher
+from teachers.config import VllmTeacher
 from teachers.engines.protocol import Teacher
 from teachers.inference.store import Row
 from teachers.inference.work_files import work_files
 from teachers.inference.worker import run_teacher
+from teachers.scoring.config import ScoreConfig
 from teachers.scoring.pair_scores import plan_scores, scoring
 
 BATCH = 2

@@ -4,8 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from teachers.config import TargetsConfig
 from teachers.scoring.calibration import calibrate, compare_ensembles
+from teachers.scoring.config import TargetsConfig
 from tests.teachers.scoring.test_targets import GOLD_BEST, GOLD_WORST, NINE_TO_ONE, Scored, write_inputs
 
 

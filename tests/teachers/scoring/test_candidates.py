@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from teachers.config import CandidatesConfig
 from teachers.dataset import read_rows, write_rows
 from teachers.records import EXAMPLES, NEIGHBOURS, RESPONSES
 from teachers.scoring.candidates import write_candidates
+from teachers.scoring.config import CandidatesConfig
 
 
 def example(number: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from teachers.config import Combination
+from teachers.scoring.config import Combination
 from teachers.scoring.ensemble import (
     Array,
     combine,

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from teachers.config import TargetsConfig
 from teachers.dataset import read_rows, write_rows
 from teachers.records import CANDIDATES, SCORES
+from teachers.scoring.config import TargetsConfig
 from teachers.scoring.targets import read_scores, write_targets
 
 Scored = dict[str, list[list[float | None] | None]]

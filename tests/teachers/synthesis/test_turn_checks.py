@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from teachers.config import FiltersConfig
 from teachers.engines.protocol import Generation
+from teachers.generation.config import FiltersConfig
 from teachers.synthesis.config import ChecksConfig
 from teachers.synthesis.conversation_graph import Vertex
 from teachers.synthesis.phenomena import Said

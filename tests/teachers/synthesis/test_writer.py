@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from teachers.config import FiltersConfig
+from teachers.generation.config import FiltersConfig
 from teachers.inference.store import Row
 from teachers.records import SYNTHESISED
 from teachers.synthesis.config import ChecksConfig, SynthesisConfig

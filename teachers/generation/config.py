@@ -1,0 +1,66 @@
+"""Sections of a config on the teachers' writing: responses, filters, rewrites."""
+
+from pydantic import Field
+
+from teachers.config import Section
+
+
+class GenerateConfig(Section):
+    """Responses that the teachers write."""
+
+    contexts: int = Field(64, ge=0)
+    """Training contexts that the teachers see, for generation and for scoring: the job's budget."""
+    samples: int = Field(2, ge=1)
+    """Responses per context and teacher."""
+    max_tokens: int = Field(64, ge=1)
+    """A response that has not ended by then counts as truncated and is dropped."""
+    temperature: float = Field(0.8, gt=0)
+    """Sampling temperature."""
+    top_p: float = Field(0.95, gt=0, le=1)
+    """Nucleus that is sampled from."""
+    batch_size: int = Field(256, ge=1)
+    """Contexts in one engine call, and the most that a crash repeats; an engine idles at a call's end."""
+    seed: int = 0
+    """Seed of every random choice here."""
+
+
+class FiltersConfig(Section):
+    """What drops a teacher's response; the count by reason and teacher is in the report."""
+
+    min_words: int = Field(1, ge=1)
+    """Shorter responses are dropped."""
+    max_words: int = Field(60, ge=1)
+    """Longer responses are dropped."""
+    languages: list[str] = Field([])
+    """ISO 639-1 codes of the languages that are kept, such as [en]; all where none is given."""
+    blocklist: str | None = None
+    """File of words or phrases, one a line; a response that has one is dropped."""
+
+
+class ResponseFiltersConfig(FiltersConfig):
+    """What drops a response of a whole set of responses."""
+
+    near_duplicates: float = Field(0.7, gt=0, le=1)
+    """Jaccard similarity of word 3-shingles to another response of the whole set that drops one."""
+
+
+HUMAN = "human"
+"""The teacher whose rewrites are people's."""
+
+
+class RewritingConfig(Section):
+    """What teachers search with in place of a conversation."""
+
+    prompt: str = "configs/rewriting/answer.yaml"
+    """File of the request to the teachers that write: chat messages, the last with `{question}`, `{earlier}`
+    (the turns before it) or `{conversation}` (all turns) in it."""
+    max_tokens: int = Field(64, ge=1)
+    """Of a rewrite, which is cut there."""
+    temperature: float = Field(0.1, gt=0)
+    """Sampling temperature."""
+    batch_size: int = Field(64, ge=1)
+    """Questions in one engine call, and the most that a crash repeats; more on a GPU."""
+    human: bool = True
+    """People's rewrites (`query_rewrite`), where there are any, are a teacher's, too."""
+    seed: int = 0
+    """Seed of the sampling."""

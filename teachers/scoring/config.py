@@ -1,0 +1,71 @@
+"""Sections of a config on candidates, scores and target distributions."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from teachers.config import Section
+
+
+class CandidatesConfig(Section):
+    """How many candidates of each source a context gets, beside its gold reply."""
+
+    generated_per_teacher: int = Field(2, ge=0)
+    """Of what each teacher wrote."""
+    retrieved: int = Field(2, ge=0)
+    """The nearest training responses by `retriever`; the teachers judge them."""
+    retriever: str = "all-MiniLM-L6-v2"
+    """A dense retriever that stays as it is: the packaged `all-MiniLM-L6-v2`, a folder, or a cached id."""
+    random: int = Field(1, ge=0)
+    """Other training responses."""
+    evaluation_contexts: int = Field(30, ge=0)
+    """Test contexts on which teachers rank the gold reply among 20."""
+    validation_contexts: int = Field(0, ge=0)
+    """Validation contexts on which they do, too; temperatures and weights are fitted there."""
+    seed: int = 0
+    """Seed of every random choice here."""
+
+
+class ScoreConfig(Section):
+    """How teachers score candidates."""
+
+    batch_size: int = Field(8, ge=1)
+    """Contexts in one engine call, and the most that a crash repeats."""
+    repeated_share: float = Field(0.01, ge=0, le=1)
+    """Share of pairs that are scored twice, to measure how much scores depend on order and batch."""
+
+
+Normalisation = Literal["mean_log_likelihood", "log_likelihood_per_byte", "pointwise_mutual_information"]
+Combination = Literal[
+    "mean_of_distributions", "mean_of_scores", "product_of_experts", "reciprocal_rank_fusion", "max"
+]
+
+
+class TargetsConfig(Section):
+    """From raw scores to one target distribution per context."""
+
+    normalisation: Normalisation = "pointwise_mutual_information"
+    """What a generative teacher's score is; a similarity is taken as it is."""
+    z_score: bool = True
+    """Bring each teacher's scores of one context to mean 0 and deviation 1 before the softmax."""
+    temperature: float | Literal["entropy", "validation"] = 0.5
+    """Of each teacher's softmax, lower is sharper; or fitted to `entropy`, or to gold on `validation`."""
+    entropy: float = Field(1.0, gt=0)
+    """Nats that the mean entropy of a teacher's softened distributions is fitted to."""
+    combination: Combination = "mean_of_scores"
+    """How the teachers' distributions or scores become one."""
+    weights: dict[str, float] | Literal["validation"] = Field({})
+    """Weight per teacher, 1 where not named; or fitted to the gold responses of `validation`."""
+    missing: Literal["neutral", "lowest", "leave_out"] = "neutral"
+    """A missing score becomes the teacher's mean over the context, its lowest, or leaves the teacher out."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _positive(cls, temperature: float | str) -> float | str:
+        if not isinstance(temperature, str) and temperature <= 0:
+            raise ValueError("must be greater than 0")
+        return temperature
+
+    @property
+    def fits_on_validation(self) -> bool:
+        return "validation" in (self.temperature, self.weights)
