@@ -16,7 +16,7 @@ from jobs.training_sets.stages import parts_of
 from student.evaluation.answers import exact_match, token_f1
 from student.evaluation.statistics import interval, paired_difference
 from teachers.config import VllmTeacher
-from teachers.corpora.grounded_examples import ReadReplies
+from teachers.corpora.training_sets import ExamplesWithDocuments
 from teachers.generation.config import GenerateConfig
 from teachers.generation.sampling import StoredSamples
 from teachers.inference.store import Row, samples_uri
@@ -40,10 +40,10 @@ def generators(job: Job, config: GroundedConfig) -> dict[str, Any] | None:
     )
     writers = {ZERO_SHOT: base}
     for name in of.sets:
-        learned = ReadReplies(parts_of(job, config.sets[name]), uri, documents, seed)
+        learned = ExamplesWithDocuments(parts_of(job, config.sets[name]), uri, documents, seed)
         writers[name] = finetuned(job, f"generator-{name}", base, learned)
         print(f"generator-{name}: {writers[name].model}", flush=True)
-    asked = list(islice(ReadReplies([], uri, documents, seed, "test"), of.contexts))
+    asked = list(islice(ExamplesWithDocuments([], uri, documents, seed, "test"), of.contexts))
     generation = GenerateConfig(samples=1, max_tokens=of.max_tokens, temperature=_ALMOST_GREEDY)
     said = {name: writer.model_dump() for name, writer in writers.items()}
     return job.once(

@@ -12,14 +12,14 @@ from serve.index import write_index
 from student.encoders.encoder import EncoderSource
 from teachers.corpora.conversations import source_identity
 from teachers.corpora.documents import as_response_set
-from teachers.corpora.grounded_examples import (
-    Part,
-    num_grounded,
-    write_grounded_examples,
-    write_grounded_targets,
-    write_replies,
-)
 from teachers.corpora.questions import write_questions
+from teachers.corpora.training_sets import (
+    TrainingSetPart,
+    num_examples,
+    write_gold_responses,
+    write_training_set,
+    write_validation_set,
+)
 
 
 def questions(job: Job, config: GroundedConfig) -> None:
@@ -42,10 +42,10 @@ def questions(job: Job, config: GroundedConfig) -> None:
             name: write_questions(documents, job.run.at(name), job.run.at("rejected", name), of)
             for name, of in sources.items()
         }
-        counts["validation examples"] = write_grounded_examples(asked, documents, job.run.at("examples"))
-        counts["replies"] = write_replies(asked, job.run.at("replies"))
+        counts["validation examples"] = write_validation_set(asked, documents, job.run.at("examples"))
+        counts["replies"] = write_gold_responses(asked, job.run.at("replies"))
         for split in ("train", "test"):
-            if not num_grounded(asked, split):
+            if not num_examples(asked, split):
                 raise ValueError(f"questions: no {split} question has a `response` and `positives`")
         return counts
 
@@ -90,18 +90,20 @@ def index(job: Job, config: GroundedConfig, students: Mapping[str, Job]) -> None
     job.once("index", key_of(first.keys["train"], config.index.model_dump()), work)
 
 
-def parts_of(job: Job, of: TrainingSet) -> list[Part]:
+def parts_of(job: Job, of: TrainingSet) -> list[TrainingSetPart]:
     """The questions of a set."""
-    human = num_grounded(job.run.at("questions"))
+    human = num_examples(job.run.at("questions"))
     shares = {"questions": of.human, "synthesised": of.synthesised}
-    return [Part(job.run.at(name), round(share * human)) for name, share in shares.items() if share]
+    return [
+        TrainingSetPart(job.run.at(name), round(share * human)) for name, share in shares.items() if share
+    ]
 
 
-def _targets(job: Job, of: TrainingSet, parts: list[Part], seed: int) -> None:
+def _targets(job: Job, of: TrainingSet, parts: list[TrainingSetPart], seed: int) -> None:
     """The questions of a set, with what is right."""
 
     def work() -> dict[str, Any]:
-        counts = write_grounded_targets(parts, job.run.at("documents"), job.run.at("targets"), seed)
+        counts = write_training_set(parts, job.run.at("documents"), job.run.at("targets"), seed)
         for part in parts:
             name = part.questions_uri.rsplit("/", 1)[-1]
             if counts[name] < part.size:

@@ -13,7 +13,7 @@ from teachers.corpora.examples import as_text
 from teachers.corpora.python_topics import PYTHON_TOPICS
 from teachers.dataset import Rows, RowWriter, rows_to, write_rows
 from teachers.records import DOCUMENTS, REJECTED, RESPONSE_SET
-from teachers.scratch import found, insert, scratch_database
+from teachers.scratch import insert, query_rows, scratch_database
 
 _READ = pa.schema([("place", pa.int64()), ("origin", pa.string()), *DOCUMENTS])
 _FIRST = "place = min(place) over (partition by doc_id)"
@@ -34,12 +34,12 @@ def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConf
     with scratch_database() as database, rows_to(rejected_uri, REJECTED) as rejected:
         database.execute("create table read (place bigint, origin varchar, doc_id varchar, text varchar)")
         insert(database, "read", _read(config, rejected, counts), _READ)
-        for origin, doc_id in found(
+        for origin, doc_id in query_rows(
             database, f"select origin, doc_id from read qualify not {_FIRST} order by place"
         ):
             counts["documents rejected"] += 1
             rejected.write({"origin": origin, "row": doc_id, "reason": "`doc_id` was there before"})
-        kept = found(database, f"select doc_id, text from read qualify {_FIRST} order by place")
+        kept = query_rows(database, f"select doc_id, text from read qualify {_FIRST} order by place")
         rows = ({"doc_id": doc_id, "text": text} for doc_id, text in kept)
         counts["documents"] = write_rows(documents_uri, rows, DOCUMENTS)
     if not counts["documents"]:

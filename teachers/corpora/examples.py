@@ -14,7 +14,7 @@ from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.conversations import Message, clean, read
 from teachers.dataset import RowWriter, rows_to, write_rows
 from teachers.records import EXAMPLES, MESSAGE, REJECTED, SPLITS
-from teachers.scratch import found, hash_64, insert, scratch_database
+from teachers.scratch import hash_64, insert, query_rows, scratch_database
 from teachers.texts import text_key
 
 Row = dict[str, Any]
@@ -151,8 +151,8 @@ def _choose(database: duckdb.DuckDBPyConnection, config: ExamplesConfig, counts:
         eligible = f"select place from pool where split = {number}"
         if number:
             eligible += f" and same_reply not in ({trained})"
-        [(in_pool,)] = found(database, f"select count(*) from pool where split = {number}")
-        [(num_eligible,)] = found(database, f"select count(*) from ({eligible})")
+        [(in_pool,)] = query_rows(database, f"select count(*) from pool where split = {number}")
+        [(num_eligible,)] = query_rows(database, f"select count(*) from ({eligible})")
         drawn = generator.sample(range(num_eligible), min(limit, num_eligible))
         database.execute("create or replace table drawn (number bigint, rank bigint)")
         insert(database, "drawn", ((place, rank) for rank, place in enumerate(drawn)), _DRAWN)
@@ -171,7 +171,7 @@ def _chosen(database: duckdb.DuckDBPyConnection) -> Iterator[Row]:
         "select example_id, conversation_id, pool.split, context, reply "
         "from pool join chosen using (place) order by pool.split, rank"
     )
-    for example_id, conversation_id, split, context, reply in found(database, query):
+    for example_id, conversation_id, split, context, reply in query_rows(database, query):
         yield {
             "example_id": example_id,
             "conversation_id": conversation_id,

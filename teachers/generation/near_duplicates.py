@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 from datasketch import MinHash
 
-from teachers.scratch import found, hash_64, insert, scratch_database
+from teachers.scratch import hash_64, insert, query_rows, scratch_database
 
 # They miss 2 of 4,640 lightly edited replies at a threshold of 0.9.
 _NUM_PERMUTATIONS = 64
@@ -35,7 +35,7 @@ def near_duplicates(texts: Iterable[str], threshold: float) -> NearTo:
             database, "texts", ((hash_64(text.encode()), text) for text in texts if _shingles(text)), _TEXTS
         )
         database.execute("create table bands (band bigint, id bigint)")
-        distinct = found(database.cursor(), "select id, any_value(text) from texts group by id")
+        distinct = query_rows(database.cursor(), "select id, any_value(text) from texts group by id")
         insert(database, "bands", _bands(distinct, threshold), _BANDS)
         for one, text, other, other_text in _pairs_in_a_band(database):
             shingles, other_shingles = _shingles(text), _shingles(other_text)
@@ -63,7 +63,7 @@ def _pairs_in_a_band(database: duckdb.DuckDBPyConnection) -> Iterator[tuple[int,
         "select distinct a.id as first, b.id as second "
         "from bands a join bands b on a.band = b.band and a.id < b.id"
     )
-    return found(
+    return query_rows(
         database,
         f"select one.id, one.text, other.id, other.text from ({pairs}) "
         "join once one on one.id = first join once other on other.id = second",

@@ -8,7 +8,7 @@ import duckdb
 import pyarrow as pa
 
 from teachers.inference.store import Row, open_store
-from teachers.scratch import found, insert, scratch_database
+from teachers.scratch import insert, query_rows, scratch_database
 
 _KEYS = pa.schema([("place", pa.int64()), ("key", pa.string())])
 
@@ -32,15 +32,15 @@ class Asked(ExitStack):
     def planned(self, store_uri: str) -> Planned:
         """How many different keys are missing, and how many are not."""
         connection, missing = self._missing(store_uri)
-        [(num_missing,)] = found(connection, f"select count(*) from ({missing})")
-        [(num_wanted,)] = found(connection, "select count(*) from (select key from asked group by key)")
+        [(num_missing,)] = query_rows(connection, f"select count(*) from ({missing})")
+        [(num_wanted,)] = query_rows(connection, "select count(*) from (select key from asked group by key)")
         return Planned(num_missing, num_wanted - num_missing)
 
     def missing(self, store_uri: str) -> Iterator[bool]:
         """Of each key, whether it is to be made: it is not stored, and was not asked for before."""
         connection, missing = self._missing(store_uri)
         place = 0
-        for (wanted,) in found(connection, f"select place from ({missing}) order by place"):
+        for (wanted,) in query_rows(connection, f"select place from ({missing}) order by place"):
             yield from (False for _ in range(place, wanted))
             yield True
             place = wanted + 1
@@ -70,6 +70,6 @@ class Asked(ExitStack):
             "select distinct on (id) key::uuid as id, * from store where key::uuid in (select key from asked)"
         )
         query = "select found.* exclude (id) from asked left join found on id = asked.key order by place"
-        for values in found(connection, query):
+        for values in query_rows(connection, query):
             row = dict(zip(stored.schema.names, values, strict=True))
             yield row if row["key"] is not None else None

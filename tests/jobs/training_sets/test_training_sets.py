@@ -16,7 +16,7 @@ from serve.versions import current_version, folder_of
 from student.encoders.encoder import student_hash
 from student.evaluation.answers import exact_match, token_f1
 from teachers.config import VllmTeacher
-from teachers.corpora.grounded_examples import Part, ReadReplies, write_grounded_targets
+from teachers.corpora.training_sets import ExamplesWithDocuments, TrainingSetPart, write_training_set
 from teachers.dataset import read_rows, write_rows
 from teachers.generation.finetuning import write_sequences
 from teachers.records import DOCUMENTS, QUESTIONS
@@ -123,7 +123,7 @@ def written(folder: Path, split: str = "train") -> tuple[str, str, set[str]]:
             "split": split,
             "context": [{"role": "user", "content": f"question {number}"}],
             "rewrite": None,
-            "gold_response": f"reply {number}" if number != 3 else None,
+            "gold_response": f"response {number}" if number != 3 else None,
             "positives": ["d"] if number != 4 else [],
             "ignored": [],
         }
@@ -140,11 +140,11 @@ def test_a_larger_draw_has_the_smaller_one_in_it(tmp_path: Path) -> None:
 
     def drawn(size: int) -> set[str]:
         targets = str(tmp_path / f"targets-{size}")
-        counts = write_grounded_targets([Part(questions, size)], documents, targets, seed=0)
+        counts = write_training_set([TrainingSetPart(questions, size)], documents, targets, seed=0)
         found = read_rows(targets)
         assert counts["train questions"] == len(found) == min(size, 18)
         for row in found:
-            reply = row["context"][0]["content"].replace("question", "gold_response")
+            reply = row["context"][0]["content"].replace("question", "response")
             assert [candidate["text"] for candidate in row["candidates"]] == [reply, "the document"]
             assert {candidate["source"] for candidate in row["candidates"]} == {"gold"}
             assert row["target_probs"] is None
@@ -156,10 +156,10 @@ def test_a_larger_draw_has_the_smaller_one_in_it(tmp_path: Path) -> None:
 def test_a_generator_reads_the_document_and_learns_the_reply(tmp_path: Path) -> None:
     learned, documents, _ = written(tmp_path)
     held_out, _, _ = written(tmp_path, "validation")
-    rows = ReadReplies([Part(learned, 5)], held_out, documents, seed=0)
+    rows = ExamplesWithDocuments([TrainingSetPart(learned, 5)], held_out, documents, seed=0)
     assert Counter(row["split"] for row in rows) == {"train": 5, "validation": 18}
     first = next(iter(rows))
-    asked = first["gold_response"].replace("gold_response", "question")
+    asked = first["gold_response"].replace("response", "question")
     shown = first["context"][-1]["content"]
     # The responder shows it the best document in the same way.
     assert shown == f"Text: the document\n\n{asked}" == grounded_in("the document", asked)
@@ -167,7 +167,7 @@ def test_a_generator_reads_the_document_and_learns_the_reply(tmp_path: Path) -> 
     counts = write_sequences(rows, str(tmp_path / "sequences"), "generator", teacher, 256)
     assert counts["sequences"] == len(read_rows(str(tmp_path / "sequences"))) == 23
     test, _, _ = written(tmp_path, "test")
-    assert len(list(ReadReplies([], test, documents, 0, "test"))) == 18
+    assert len(list(ExamplesWithDocuments([], test, documents, 0, "test"))) == 18
 
 
 @pytest.mark.parametrize(
