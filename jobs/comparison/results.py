@@ -1,6 +1,7 @@
-"""What a comparison found, as one dictionary of plain values: the page, the Markdown and W&B show it."""
+"""The measures of a comparison of systems, gathered from its runs."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,23 @@ from jobs.distillation.stages import scorers, scores_uris
 from jobs.execution.job import Job
 from jobs.execution.run_directory import provenance
 from jobs.execution.tracking import TrainingReports
+from jobs.reports.comparison import (
+    Against,
+    AnswerRow,
+    ChosenResponse,
+    Comparison,
+    HeldOutTable,
+    Latency,
+    RatingCorrelations,
+    ReadingExample,
+    ResponseTimes,
+    SystemRow,
+    Teachers,
+    learning_curve,
+)
 from student.evaluation.diversity import distinct_n, num_words
 from student.evaluation.response_ranking import HeldOut
-from student.evaluation.statistics import interval, paired_difference, seed_deviation
+from student.evaluation.statistics import Interval, interval, paired_difference, seed_deviation
 from teachers.dataset import read_rows
 from teachers.generation.latency import TOKENS
 from teachers.scoring.calibration import calibrate
@@ -32,15 +47,22 @@ _TITLES = {
     ),
     OUT_OF_DOMAIN: (
         "out of domain",
-        "Other people about other topics, untouched by any tuning: the true reply among 20 given candidates, "
-        "and its reciprocal rank among those.",
+        "Other people about other topics, untouched by any tuning: the gold response among 20 given "
+        "candidates, and its reciprocal rank among those.",
     ),
 }
 _SEED_METRICS = ("hits@1/20", "mrr")
+# Field of RatingCorrelations -> key of `rank_correlations`.
+_RATING_KEYS = {
+    "spearman": "spearman",
+    "kendall": "kendall_tau",
+    "spearman_within": "spearman within contexts",
+    "kendall_within": "kendall_tau within contexts",
+}
 
 
 class Results:
-    """What was measured of one system: set -> metric -> [S, C], and its answers."""
+    """A system's measures on each held-out set, and its responses."""
 
     def __init__(self, job: Job) -> None:
         self._rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -53,17 +75,28 @@ class Results:
 
     def metrics(self, held_out: str) -> dict[str, Values]:
         """Metric -> [S, C] on a set."""
-        by_model = list(self._rows[held_out].values())
-        names = [name for name, _ in by_model[0][0]["metrics"]]
-        return {
-            name: np.array([[dict(row["metrics"])[name] for row in rows] for rows in by_model])
-            for name in names
-        }
+        values: dict[str, list[list[float]]] = {}
+        for rows in self._rows[held_out].values():
+            by_context = [dict(row["metrics"]) for row in rows]
+            for name in by_context[0]:
+                values.setdefault(name, []).append([metrics[name] for metrics in by_context])
+
+        return {name: np.array(by_model) for name, by_model in values.items()}
 
     def answers(self) -> dict[str, str]:
         """example_id -> the best response by the first seed's student, on the split `test`."""
         first = next(iter(self._rows["test"].values()))
         return {row["example_id"]: row["answers"][0] for row in first}
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a comparison's report is made from."""
+
+    base: Job
+    config: ComparisonConfig
+    systems: Mapping[str, Job]
+    results: Mapping[str, Results]
 
 
 def comparison(
@@ -73,79 +106,77 @@ def comparison(
     results: dict[str, Results],
     sets: dict[str, HeldOut],
     ratings: list[Rated],
-) -> dict[str, Any]:
-    """All figures; see `jobs.reports.comparison_page` for what is made of them."""
+) -> Comparison:
+    """All figures, with their intervals and tests."""
     print("intervals and tests:", flush=True)
-    answers = {name: found.answers() for name, found in results.items()}
-    return {
-        "title": f"Comparison of systems: {base.run.uri.rsplit('/', 1)[-1]}",
+    measured = _Measured(base, config, systems, results)
+    answers = {name: results[name].answers() for name in systems}
+    sources = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
+
+    return Comparison(
+        title=f"Comparison of systems: {base.run.uri.rsplit('/', 1)[-1]}",
         **provenance(),
-        "seeds": config.compare.seeds,
-        "notes": _notes(base, config),
-        "tables": [_table(name, held_out, config, systems, results) for name, held_out in sets.items()],
-        "answers": _answers(base, config, systems, answers),
-        "sparsity": _sparsity(systems),
-        "learning_curves": {name: _curves(systems[name], config, name) for name in config.compare.ladder},
-        "teachers": _teachers(base, ratings),
-        "filters": base.run.read_json("stages", "generate.json")["counts"],
-        "latency": _latency(base, config),
-        "reading": _reading(base, config, answers),
-    }
+        seeds=config.compare.seeds,
+        notes=_notes(base, config),
+        tables=[_table(measured, name, held_out) for name, held_out in sets.items()],
+        answers=_answers(measured, answers, sources),
+        sparsity=_sparsity(systems),
+        learning_curves={name: _curves(systems[name], config, name) for name in config.compare.ladder},
+        teachers=_teachers(base, ratings),
+        filters=base.run.read_json("stages", "generate.json")["counts"],
+        latency=_latency(base, config),
+        reading=_reading(measured, answers, sources),
+    )
 
 
 def _notes(base: Job, config: ComparisonConfig) -> list[str]:
     examples = base.run.read_json("stages", "examples.json")["counts"]
-    seen = base.run.read_json("stages", "contexts.json")["counts"]["contexts"]
+    num_scored = base.run.read_json("stages", "contexts.json")["counts"]["contexts"]
     trainings = "one training" if len(config.compare.seeds) == 1 else f"{len(config.compare.seeds)} trainings"
     return [
-        f"{examples['train examples']} training contexts, of which the teachers saw {seen}; "
+        f"{examples['train examples']} training contexts, of which the teachers saw {num_scored}; "
         f"{trainings} of every system but the baselines. Intervals are 95 %, by a bootstrap over "
         "conversations; p-values by a paired randomisation test over conversations, not corrected for their "
         "number. Each student is the checkpoint with the best validation MRR."
     ]
 
 
-def _table(
-    name: str,
-    held_out: HeldOut,
-    config: ComparisonConfig,
-    systems: dict[str, Job],
-    results: dict[str, Results],
-) -> dict[str, Any]:
+def _table(measured: _Measured, name: str, held_out: HeldOut) -> HeldOutTable:
     title, explanation = _TITLES[name]
     groups = held_out.conversation_ids
-    measured = {system: found.metrics(name) for system, found in results.items()}
-    return {
-        "name": title,
-        "explanation": explanation,
-        "contexts": len(held_out.contexts),
-        "conversations": len(set(groups)),
-        "responses": len(held_out.responses),
-        "rows": [
-            {
-                "system": system,
-                "kind": _kind(system, systems),
-                "seeds": results[system].num_models,
-                "metrics": {metric: asdict(interval(values, groups)) for metric, values in metrics.items()},
-                "seed_deviation": {
-                    metric: seed_deviation(metrics[metric])
-                    for metric in _SEED_METRICS
-                    if results[system].num_models > 1
-                },
-                "against": [
-                    {
-                        "system": other,
-                        "differences": {
-                            metric: asdict(paired_difference(measured[other][metric], values, groups))
-                            for metric, values in metrics.items()
-                        },
-                    }
-                    for other in _against(system, config, list(systems))
-                ],
+    values = {system: results.metrics(name) for system, results in measured.results.items()}
+
+    rows = []
+    for system, metrics in values.items():
+        num_models = measured.results[system].num_models
+        against = []
+        for other in _against(system, measured.config, list(measured.systems)):
+            differences = {
+                metric: paired_difference(values[other][metric], metrics[metric], groups)
+                for metric in metrics
             }
-            for system, metrics in measured.items()
-        ],
-    }
+            against.append(Against(other, differences))
+
+        deviations = {metric: seed_deviation(metrics[metric]) for metric in _SEED_METRICS}
+        rows.append(
+            SystemRow(
+                system=system,
+                kind=_kind(system, measured.systems),
+                seeds=num_models,
+                metrics={metric: interval(metrics[metric], groups) for metric in metrics},
+                seed_deviation=deviations if num_models > 1 else {},
+                against=against,
+            )
+        )
+
+    return HeldOutTable(
+        name=title,
+        explanation=explanation,
+        contexts=len(held_out.contexts),
+        conversations=len(set(groups)),
+        responses=len(held_out.responses),
+        rows=rows,
+    )
 
 
 def _against(system: str, config: ComparisonConfig, rows: list[str]) -> list[str]:
@@ -154,111 +185,101 @@ def _against(system: str, config: ComparisonConfig, rows: list[str]) -> list[str
     return config.compare.ladder[system].against or [rows[rows.index(system) - 1]]
 
 
-def _kind(system: str, systems: dict[str, Job]) -> str:
+def _kind(system: str, systems: Mapping[str, Job]) -> str:
     if system in (BM25, UNTRAINED, UNTRAINED_SPARSE):
         return "baseline"
     return systems[system].config.student.kind
 
 
-def _answers(
-    base: Job, config: ComparisonConfig, systems: dict[str, Job], answers: Answers
-) -> list[dict[str, Any]]:
-    source = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
-    conversations = {
-        row["example_id"]: row["conversation_id"] for row in held_out_rows(base, config.evaluate.contexts)
-    }
-    verdicts = Verdicts(base, config.compare.judged_contexts)
-    found = []
-    for system, job in systems.items():
+def _answers(measured: _Measured, answers: Answers, sources: Mapping[str, str]) -> list[AnswerRow]:
+    compare = measured.config.compare
+    held_out = held_out_rows(measured.base, measured.config.evaluate.contexts)
+    conversations = {row["example_id"]: row["conversation_id"] for row in held_out}
+    verdicts = Verdicts(measured.base, compare.judged_contexts)
+
+    rows = []
+    for system, job in measured.systems.items():
         texts = list(answers[system].values())
         groups = [conversations[example_id] for example_id in answers[system]]
-        teachers = trained_by(job) if system in config.compare.ladder else set()
-        found.append(
-            {
-                "system": system,
-                "distinct_1": distinct_n(texts, 1),
-                "distinct_2": distinct_n(texts, 2),
-                "words": asdict(interval(np.array([[float(num_words(text)) for text in texts]]), groups)),
-                "generated_share": asdict(
-                    interval(np.array([[float(source[text] == "generated") for text in texts]]), groups)
+        lengths = [float(num_words(text)) for text in texts]
+        is_generated = [float(sources[text] == "generated") for text in texts]
+        rows.append(
+            AnswerRow(
+                system=system,
+                distinct_1=distinct_n(texts, 1),
+                distinct_2=distinct_n(texts, 2),
+                words=interval(np.array([lengths]), groups),
+                generated_share=interval(np.array([is_generated]), groups),
+                judgements=verdicts.of(
+                    answers[system], trained_by(job) if system in compare.ladder else set()
                 ),
-                "judgements": verdicts.of(answers[system], teachers),
-            }
+            )
         )
-    return found
+    return rows
 
 
-def _sparsity(systems: dict[str, Job]) -> dict[str, dict[str, float]]:
-    found = {}
+def _sparsity(systems: Mapping[str, Job]) -> dict[str, dict[str, float]]:
+    sparsity = {}
     for name, job in systems.items():
         by_model = list(job.run.read_json("stages", "measure.json")["counts"]["sparsity"].values())
         if by_model:
-            found[name] = {
-                metric: float(np.mean([values[metric] for values in by_model])) for metric in by_model[0]
-            }
-    return found
+            means = {metric: np.mean([values[metric] for values in by_model]) for metric in by_model[0]}
+            sparsity[name] = {metric: float(mean) for metric, mean in means.items()}
+    return sparsity
 
 
 def _curves(system: Job, config: ComparisonConfig, name: str) -> dict[str, list[dict[str, float]]]:
-    wanted = ("step", "loss", "validation_mrr", "validation_hits@1/20", "validation_loss")
     curves = {}
     for seed in config.compare.seeds:
         job = seed_job(system, config, name, seed)
-        lines = TrainingReports(job.run, ("train", job.keys["train"], "history.jsonl"), job.tracker).lines()
-        curves[str(seed)] = [{name: line[name] for name in wanted if name in line} for line in lines]
+        reports = TrainingReports(job.run, ("train", job.keys["train"], "history.jsonl"), job.tracker)
+        curves[str(seed)] = learning_curve(reports.lines())
     return curves
 
 
-def _teachers(base: Job, ratings: list[Rated]) -> dict[str, Any]:
+def _teachers(base: Job, ratings: list[Rated]) -> Teachers:
     measures = calibrate(base.run.at("candidates"), scores_uris(base), base.config.targets, "test")
     agreement = measures.pop("kendall_tau")
-    return {"measures": measures, "kendall_tau": agreement, "ratings": _correlations(base, ratings)}
+    return Teachers(measures, agreement, _correlations(base, ratings))
 
 
-def _correlations(base: Job, ratings: list[Rated]) -> list[dict[str, Any]]:
+def _correlations(base: Job, ratings: list[Rated]) -> list[RatingCorrelations]:
     if not ratings:
         return []
-    found = rating_correlations(
+
+    correlations = rating_correlations(
         ratings,
         base.run.at("judged", "candidates"),
         {name: base.run.at("judged", "scores", name) for name in scorers(base)},
         base.config.targets,
     )
-    keys = {
-        "spearman": "spearman",
-        "kendall": "kendall_tau",
-        "spearman_within": "spearman within contexts",
-        "kendall_within": "kendall_tau within contexts",
-    }
-    return [
-        {"scorer": scorer, **{short: values[key] for short, key in keys.items() if key in values}}
-        for scorer, values in found.items()
-    ]
+    rows = []
+    for scorer, values in correlations.items():
+        intervals = {field: Interval(**values[key]) for field, key in _RATING_KEYS.items() if key in values}
+        rows.append(RatingCorrelations(scorer, **intervals))
+    return rows
 
 
-def _latency(base: Job, config: ComparisonConfig) -> dict[str, Any] | None:
+def _latency(base: Job, config: ComparisonConfig) -> Latency | None:
     if not config.compare.timed_requests:
         return None
+
     counts = base.run.read_json("stages", "latency.json")["counts"]
-    return {
-        "teachers": {name: found for name, found in counts["teachers"].items() if found},
-        "students": {config.compare.served: counts["student"]},
-        "note": f"A teacher writes {TOKENS} tokens, alone in its actor and asked one conversation at a time; "
+    teachers = {name: ResponseTimes(**times) for name, times in counts["teachers"].items() if times}
+    return Latency(
+        students={config.compare.served: ResponseTimes(**counts["student"])},
+        teachers=teachers,
+        note=f"A teacher writes {TOKENS} tokens, alone in its actor and one conversation at a time; "
         "the student answers one request at a time over HTTP, through Ray Serve. One machine, one run.",
-    }
+    )
 
 
-def _reading(base: Job, config: ComparisonConfig, answers: Answers) -> list[dict[str, Any]]:
-    source = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
-    return [
-        {
-            "context": row["context"],
-            "gold": row["gold_response"],
-            "answers": [
-                {"system": system, "text": text, "source": source[text]}
-                for system, of in answers.items()
-                for text in (of[row["example_id"]],)
-            ],
-        }
-        for row in held_out_rows(base, config.compare.reading_contexts)
-    ]
+def _reading(measured: _Measured, answers: Answers, sources: Mapping[str, str]) -> list[ReadingExample]:
+    examples = []
+    for row in held_out_rows(measured.base, measured.config.compare.reading_contexts):
+        responses = []
+        for system, by_example in answers.items():
+            text = by_example[row["example_id"]]
+            responses.append(ChosenResponse(system, text, sources[text]))
+        examples.append(ReadingExample(row["context"], row["gold_response"], responses))
+    return examples

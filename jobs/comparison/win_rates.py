@@ -1,6 +1,5 @@
 """What the judges' scores say of each system's answers."""
 
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from jobs.comparison.judging import held_out_rows, judges
 from jobs.config import JobConfig
 from jobs.execution.job import Job
+from jobs.reports.comparison import Judgement
 from student.evaluation.statistics import interval
 from teachers.config import writes
 from teachers.dataset import read_rows
@@ -36,7 +36,7 @@ class Verdicts:
             for name in judges(base)
         }
 
-    def of(self, answers: dict[str, str], trained_by: set[str]) -> list[dict[str, Any]]:
+    def of(self, answers: dict[str, str], trained_by: set[str]) -> list[Judgement]:
         """What each judge says of a system's answers; one that trained it is left out where there is another.
 
         A win over what equals the answer, or scores the same, is half a win.
@@ -54,10 +54,10 @@ class Verdicts:
                 continue
             groups = [conversation for conversation, _ in judged]
             means = {
-                name: asdict(interval(np.array([[measures[name] for _, measures in judged]]), groups))
+                name: interval(np.array([[measures[name] for _, measures in judged]]), groups)
                 for name in ("mutual_information", "win_rate_human", "win_rate_generated")
             }
-            found.append({"teacher": judge, "trained_on": judge in trained_by, **means})
+            found.append(Judgement(judge, judge in trained_by, **means))
         return found
 
 

@@ -1,78 +1,86 @@
-"""What a search job measured, as the dictionary that `jobs.reports` shows and writes."""
+"""The measures of a search job, as a comparison of systems."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.conversational_search.config import STUDENT
 from jobs.distillation.stages import training_reports
 from jobs.execution.job import Job
 from jobs.execution.run_directory import provenance
+from jobs.reports.comparison import (
+    Against,
+    Comparison,
+    HeldOutTable,
+    Latency,
+    ResponseTimes,
+    SystemRow,
+    learning_curve,
+)
+from student.evaluation.statistics import Difference, Interval
 from teachers.generation.latency import TOKENS
 
-_CURVES = ("step", "loss", "validation_mrr", "validation_hits@1/20", "validation_loss")
 UNTRAINED = "student before training"
 """The retriever with the turns of a conversation that the first student reads."""
 
 
-def search_comparison(job: Job, students: Mapping[str, Job], found: Mapping[str, Any]) -> dict[str, Any]:
-    """`found` is what `jobs.conversational_search.evaluation.evaluate` returned."""
-    table = {
-        "name": "search",
-        "explanation": "Questions of conversations that no training question comes from. The retriever is "
-        "the student before its training; with a rewrite it is what a teacher searches with.",
-        "contexts": found["questions"],
-        "conversations": found["conversations"],
-        "responses": found["documents"],
-        "rows": [measured_row(name, _kind(name, students), row) for name, row in found["systems"].items()],
-    }
-    curves = {name: curve(student) for name, student in students.items()}
-    sparsity = {name: row["sparsity"] for name, row in found["systems"].items() if row["sparsity"]}
-    return {
-        **as_comparison(
-            job, f"Conversational search: {job.run.uri.rsplit('/', 1)[-1]}", _note(job), [table], curves
-        ),
-        "sparsity": sparsity,
-        "latency": _latency(job),
-    }
-
-
-def as_comparison(
-    job: Job,
-    title: str,
-    note: str,
-    tables: list[dict[str, Any]],
-    curves: Mapping[str, list[dict[str, float]]],
-) -> dict[str, Any]:
-    """What `jobs.reports` shows and writes where systems are searched with, and no more."""
-    return {
-        "title": title,
+def search_comparison(job: Job, students: Mapping[str, Job], measured: Mapping[str, Any]) -> Comparison:
+    """`measured` is what `jobs.conversational_search.evaluation.evaluate` returned."""
+    kinds = {name: _kind(name, students) for name in measured["systems"]}
+    table = measured_table(
+        "search",
+        "Questions of conversations that no training question comes from. The retriever is the student "
+        "before its training; with a rewrite it is what a teacher searches with.",
+        measured,
+        kinds,
+    )
+    return Comparison(
+        title=f"Conversational search: {job.run.uri.rsplit('/', 1)[-1]}",
         **provenance(),
-        "seeds": [job.config.student.seed],
-        "notes": [note],
-        "tables": tables,
-        "answers": [],
-        "sparsity": {},
-        "learning_curves": {name: {"": found} for name, found in curves.items()},
-        "teachers": {"measures": {}, "kendall_tau": {}, "ratings": []},
-        "filters": {},
-        "latency": None,
-        "reading": [],
-    }
+        seeds=[job.config.student.seed],
+        notes=[_note(job)],
+        tables=[table],
+        sparsity={name: row["sparsity"] for name, row in measured["systems"].items() if row["sparsity"]},
+        learning_curves=curves(students),
+        latency=_latency(job),
+    )
 
 
-def measured_row(name: str, kind: str, row: Mapping[str, Any], metric: str = "mrr") -> dict[str, Any]:
-    """The row of a table for a system with its `metrics` and what it is tested `against`, by one of them."""
-    return {
-        "system": name,
-        "kind": kind,
-        "seeds": 1,
-        "metrics": row["metrics"],
-        "seed_deviation": {},
-        "against": [
-            {"system": other, "differences": {metric: difference}}
-            for other, difference in row["against"].items()
-        ],
-    }
+def measured_table(
+    name: str,
+    explanation: str,
+    measured: Mapping[str, Any],
+    kinds: Mapping[str, str],
+    compared_by: str = "mrr",
+) -> HeldOutTable:
+    """A table from a stage's counts: `questions`, `conversations`, `documents` and `systems`.
+
+    Each of the systems has `metrics` and, by name of another, its difference in `compared_by`: `against`.
+    """
+    rows = []
+    for system, measures in measured["systems"].items():
+        metrics = {metric: Interval(**values) for metric, values in measures["metrics"].items()}
+        against = []
+        for other, values in measures["against"].items():
+            against.append(Against(other, {compared_by: Difference(**values)}))
+        rows.append(SystemRow(system, kinds[system], 1, metrics, against=against))
+
+    return HeldOutTable(
+        name,
+        explanation,
+        measured["questions"],
+        measured["conversations"],
+        measured["documents"],
+        rows,
+        compared_by,
+    )
+
+
+def curves(students: Mapping[str, Job]) -> dict[str, dict[str, Sequence[Mapping[str, float]]]]:
+    """The learning curve of each student's one training."""
+    by_student: dict[str, dict[str, Sequence[Mapping[str, float]]]] = {}
+    for name, student in students.items():
+        by_student[name] = {"": learning_curve(training_reports(student)[1].lines())}
+    return by_student
 
 
 def compared_with(name: str, systems: list[str], students: list[str]) -> list[str]:
@@ -93,29 +101,29 @@ def _kind(name: str, students: Mapping[str, Job]) -> str:
 
 
 def _note(job: Job) -> str:
-    asked = job.run.read_json("stages", "questions.json")["counts"]
+    counts = job.run.read_json("stages", "questions.json")["counts"]
     return (
-        f"{asked.get('train questions', 0)} training questions; one training of every student. Intervals are "
-        "95 %, by a bootstrap over conversations; p-values by a paired randomisation test over "
+        f"{counts.get('train questions', 0)} training questions; one training of every student. Intervals "
+        "are 95 %, by a bootstrap over conversations; p-values by a paired randomisation test over "
         "conversations, not corrected for their number. Each student is the checkpoint with the best "
         "validation MRR."
     )
 
 
-def _latency(job: Job) -> dict[str, Any] | None:
+def _latency(job: Job) -> Latency | None:
     if "latency" not in job.keys:
         return None
+
     counts = job.run.read_json("stages", "latency.json")["counts"]
-    return {
-        "teachers": {f"{name} rewrites": found for name, found in counts["teachers"].items() if found},
-        "students": {STUDENT: counts["student"]},
-        "note": f"`{STUDENT}` reads the conversation and searches, one request at a time over HTTP. A "
+    teachers = {}
+    for name, times in counts["teachers"].items():
+        if times:
+            teachers[f"{name} rewrites"] = ResponseTimes(**times)
+
+    return Latency(
+        students={STUDENT: ResponseTimes(**counts["student"])},
+        teachers=teachers,
+        note=f"`{STUDENT}` reads the conversation and searches, one request at a time over HTTP. A "
         f"teacher writes {TOKENS} tokens of a rewrite, alone in its actor; a search comes after it. One "
         "machine, one run.",
-    }
-
-
-def curve(student: Job) -> list[dict[str, float]]:
-    """What its training reported."""
-    lines = training_reports(student)[1].lines()
-    return [{name: line[name] for name in _CURVES if name in line} for line in lines]
+    )

@@ -1,7 +1,7 @@
 """Dots, bars, lines and axes, of which jobs/reports/charts.py makes its charts."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import accumulate, combinations
@@ -11,14 +11,14 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-Interval = Mapping[str, float]
+from student.evaluation.statistics import Interval
 
 TEXT, MUTED, GRID = "#1f2933", "#5b6672", "#e3e7eb"
 MARGIN_PX = {"l": 14, "r": 14, "t": 2, "b": 30}
 _FONT = "system-ui, sans-serif"
 _LINE_PX = 16
 _BAR_PX = 26  # of a row, beneath the lines of its name
-_ROW_LENGTH = 48  # characters that fit above a row of a telephone: a name and a value
+_ROW_LENGTH = 48  # characters that fit above a row on a phone: a name and a value
 _LEADER_PX = 20
 _LABEL_PX, _LABEL_DECADES = 15, 0.33  # apart, where labels cannot meet
 
@@ -47,8 +47,8 @@ def wrapped(text: str, length: int) -> str:
 
 def range_of(intervals: Sequence[Interval]) -> list[float]:
     """From below the lowest to above the highest of the intervals."""
-    low = min((interval["low"] for interval in intervals), default=0.0)
-    high = max((interval["high"] for interval in intervals), default=1.0)
+    low = min((interval.low for interval in intervals), default=0.0)
+    high = max((interval.high for interval in intervals), default=1.0)
     space = 0.05 * (high - low) or 0.05
     return [low - space, high + space]
 
@@ -116,13 +116,13 @@ def rows_figure(
 def dot(name: str, interval: Interval, y: float, colour: str, size: int = 10) -> go.Scatter:
     """The mean of an interval, with bars to its ends."""
     return go.Scatter(
-        x=[interval["mean"]],
+        x=[interval.mean],
         y=[y],
         error_x=_ends(interval, colour),
         name=wrapped(name, 40),
         mode="markers",
         marker={"color": colour, "size": size},
-        customdata=[[interval["low"], interval["high"]]],
+        customdata=[[interval.low, interval.high]],
         hovertemplate=hover("%{x:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})"),
     )
 
@@ -131,7 +131,7 @@ def upright_dot(name: str, x: float, interval: Interval, colour: str, label: str
     """The mean of an interval at `x`, with upright bars to its ends and a label beside it."""
     return go.Scatter(
         x=[x],
-        y=[interval["mean"]],
+        y=[interval.mean],
         error_y=_ends(interval, colour),
         name=wrapped(name, 40),
         mode="markers+text",
@@ -147,7 +147,7 @@ def timed_dot(point: TimedPoint) -> go.Scatter:
     tail_ms = {"array": [point.p95_ms - point.p50_ms], "arrayminus": [0]}
     return go.Scatter(
         x=[point.p50_ms],
-        y=[point.interval["mean"]],
+        y=[point.interval.mean],
         error_x={**tail_ms, "color": point.colour, "thickness": 1, "width": 0},
         error_y=_ends(point.interval, point.colour),
         name=wrapped(point.name, 40),
@@ -160,8 +160,8 @@ def timed_dot(point: TimedPoint) -> go.Scatter:
 
 def _ends(interval: Interval, colour: str) -> dict[str, Any]:
     return {
-        "array": [interval["high"] - interval["mean"]],
-        "arrayminus": [interval["mean"] - interval["low"]],
+        "array": [interval.high - interval.mean],
+        "arrayminus": [interval.mean - interval.low],
         "color": colour,
         "thickness": 1.6,
         "width": 3,
@@ -208,7 +208,7 @@ def leader(point: TimedPoint, shift_px: float) -> dict[str, Any]:
     return {
         "text": point.label,
         "x": log10(point.p50_ms),
-        "y": point.interval["mean"],
+        "y": point.interval.mean,
         "ax": -_LEADER_PX,
         "ay": shift_px,
         "xanchor": "right",
@@ -227,7 +227,7 @@ def label_px(point: TimedPoint) -> int:
 
 def label_shifts(points: Sequence[TimedPoint], px_per_unit: float) -> list[float]:
     """How many px the label beside each point has to go down for none to cover another."""
-    heights_px = [-point.interval["mean"] * px_per_unit for point in points]
+    heights_px = [-point.interval.mean * px_per_unit for point in points]
     placed_px = list(heights_px)
     downwards = sorted(range(len(points)), key=heights_px.__getitem__)
     pairs = [

@@ -1,246 +1,134 @@
-"""The report page of a comparison of systems: one HTML file that loads nothing else."""
+"""The report page of a comparison of systems."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import plotly.graph_objects as go
-import plotly.io
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
-from jobs.reports import charts
+from jobs.reports import charts, tables
+from jobs.reports.columns import CURVES, RATINGS, Column, Table
+from jobs.reports.comparison import Comparison, HeldOutTable
+from jobs.reports.pages import chart_html, environment, plotly_js
 
-TEMPLATES = Path(__file__).parent / "templates"
 _DRAWN_METRICS = ("hits@1/20", "mrr")
-_CURVES = {"validation_mrr": "mrr on validation", "loss": "training loss"}
-_COEFFICIENTS = {
-    "spearman": "Spearman",
-    "spearman_within": "Spearman, within a context",
-    "kendall": "Kendall",
-    "kendall_within": "Kendall, within a context",
-}
-_PARTS: dict[str, Any] = {
-    "answers": [],
-    "sparsity": {},
-    "learning_curves": {},
-    "filters": {},
-    "latency": None,
-    "reading": [],
-}
-_TEACHER_PARTS: dict[str, Any] = {"measures": {}, "kendall_tau": {}, "ratings": []}
-_TIMES = {"p50_ms": "p50\N{NO-BREAK SPACE}ms", "p95_ms": "p95\N{NO-BREAK SPACE}ms", "requests": "requests"}
-_MEASURES = {
-    "hits@1/20": "hits@1/20",
-    "mrr": "mrr",
-    "cross_entropy": "cross-entropy, nats",
-    "entropy": "entropy, nats",
-    "spread": "spread of scores",
-    "contexts": "contexts",
-}
-_ANSWERS = {
-    "distinct_1": "distinct-1",
-    "distinct_2": "distinct-2",
-    "words": "words",
-    "generated_share": "generated",
-}
-_JUDGEMENTS = {
-    "win_rate_human": "wins against people's replies",
-    "win_rate_generated": "wins against generated replies",
-    "mutual_information": "mutual information",
-}
-_SPARSITY = {"context_terms": "terms of a context", "response_terms": "terms of a response", "flops": "flops"}
-_SECTIONS = ("latency", "curves", "calibration", "agreement", "ratings", "filters", "judgements", "sparsity")
-_CONFIG = {"responsive": True, "displayModeBar": False}
+_DRAWN_COEFFICIENTS = ("spearman", "spearman_within")
 
-Charts = list[tuple[str, Markup]]
-"""(title, chart)"""
+Figures = dict[str, go.Figure]
+"""Charts by title."""
 
 
-@dataclass(frozen=True)
-class Sheet:
-    """A table of numbers and intervals."""
+def comparison_page(comparison: Comparison) -> str:
+    """The whole page, with an outline of its sections; a part without content is left out."""
+    sections = tables.sections(comparison)
+    html = {}
+    for section, figures in _figures(comparison, sections["judgements"]).items():
+        html[section] = _charts_html(section, figures)
 
-    label: str
-    first: str
-    """Title of the column of names."""
-    columns: Mapping[str, str]
-    """Title of each column."""
-    rows: Iterable[tuple[str, Mapping[str, Any]]]
-    """(name, values by column); what is missing is shown as a dash."""
-    names_systems: bool = True
-    """Whether the names are those of systems: a teacher may be called as a system is."""
-
-
-def comparison_page(comparison: dict[str, Any]) -> str:
-    """The whole page, with an outline of its sections; a part without content is left out.
-
-    An interval is `{"mean", "low", "high"}`, 95 % by bootstrap. `comparison` has
-
-    - `title`, `date`, `machine`, `command`, `git_commit`, `versions` by package, `seeds`, `notes`;
-    - `tables`, each with `name`, `explanation`, counts of `contexts`, `conversations` and `responses`, and
-      `rows`: `system`, `kind` (see `charts.KIND_COLOURS`), number of `seeds`, `metrics` (intervals by
-      name), `seed_deviation` by metric, and `against`, a list of `system` and `differences` from it by
-      metric, intervals with `p_value`.
-
-    It may have
-
-    - `teachers`: `measures` by teacher, `kendall_tau` by "a × b", and `ratings`: `scorer` and intervals of
-      `spearman`, `kendall`, `spearman_within` and `kendall_within`, as far as they are known;
-    - `answers`: `system`, `distinct_1`, `distinct_2`, intervals of `words` and `generated_share`, and
-      `judgements`: `teacher`, `trained_on` and intervals of `mutual_information`, `win_rate_human` and
-      `win_rate_generated`;
-    - `sparsity`: `context_terms`, `response_terms` and `flops` by system;
-    - `learning_curves`: reports with `step`, by system and seed;
-    - `filters`: counts of `kept` and of each reason, by teacher;
-    - `latency`: `teachers` and `students`, `p50_ms`, `p95_ms` and `requests` by name, and a `note`;
-    - `reading`: `context`, `gold` and `answers`: `system`, `text` and `source`, gold or generated.
-    """
-    comparison = _PARTS | comparison
-    comparison["teachers"] = _TEACHER_PARTS | comparison.get("teachers", {})
-    rows = [row for table in comparison["tables"] for row in table["rows"]]
-    timed = (comparison["latency"] or {"students": {}})["students"]
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"ends": _ends, "number": _number, "p_value": _p_value, "signed": _signed}
-    return environment.get_template("comparison.html.j2").render(
-        comparison,
-        plotly_js=Markup(get_plotlyjs()),
-        best_of=_best_of,
+    template = environment().get_template("comparison.html.j2")
+    return template.render(
+        **vars(comparison),
+        plotly_js=plotly_js(),
+        charts=html,
+        sections=sections,
+        systems_tables=[_systems_table(table) for table in comparison.tables],
+        differences_tables=[tables.differences_table(table) for table in comparison.tables],
+        best=[_best_means(table) for table in comparison.tables],
         numbers=charts.system_numbers(comparison),
-        kind_colours=_kind_colours(rows),
-        timed_colours=_kind_colours([row for row in rows if row["system"] in timed] + [{"kind": "teacher"}]),
-        curve_colours=charts.curve_colours(comparison),
-        outcome_colours=charts.outcome_colours(comparison),
-        entropy_colours={_MEASURES[name]: colour for name, colour in charts.ENTROPY_COLOURS.items()},
-        answered_colours={_JUDGEMENTS[name]: colour for name, colour in charts.ANSWERED_COLOURS.items()},
-        charts=_drawn(comparison),
-        sheets=_sheets(comparison),
+        **_legends(comparison),
     )
 
 
-def _drawn(comparison: Mapping[str, Any]) -> dict[str, Charts]:
-    """The charts of each section, those of a table under `ladder 1` and so on."""
-    teachers = comparison["teachers"]
-    figures: dict[str, dict[str, go.Figure]] = {section: {} for section in _SECTIONS}
-    for number, table in enumerate(comparison["tables"], 1):
-        metrics = [metric for metric in _DRAWN_METRICS if metric in _metrics_of(table)]
-        figures[f"ladder {number}"] = {metric: charts.ladder_chart(table, metric) for metric in metrics}
-    if comparison["latency"] and charts.timed_points(comparison):
+def _legends(comparison: Comparison) -> dict[str, Mapping[str, str]]:
+    """Names and their colours."""
+    kinds: set[str] = set()
+    timed_kinds = {"teacher"}
+    for table in comparison.tables:
+        for row in table.rows:
+            kinds.add(row.kind)
+            if comparison.latency and row.system in comparison.latency.students:
+                timed_kinds.add(row.kind)
+
+    return {
+        "kind_colours": _kind_colours(kinds),
+        "timed_colours": _kind_colours(timed_kinds),
+        "curve_colours": charts.curve_colours(comparison),
+        "outcome_colours": charts.outcome_colours(comparison),
+        "entropy_colours": _titled(charts.ENTROPY_COLOURS),
+        "win_rate_colours": _titled(charts.WIN_RATE_COLOURS),
+    }
+
+
+def _figures(comparison: Comparison, judgements: Iterable[Table]) -> dict[str, Figures]:
+    """The charts of each section, those of a held-out set under `systems 1` and so on."""
+    figures = {"latency": {}, "sparsity": {}, "curves": {}, **_teacher_figures(comparison)}
+    for number, table in enumerate(comparison.tables, 1):
+        metrics = [metric for metric in _DRAWN_METRICS if metric in table.metrics]
+        figures[f"systems {number}"] = {metric: charts.systems_chart(table, metric) for metric in metrics}
+
+    if charts.timed_points(comparison):
         figures["latency"] = {"hits@1/20": charts.latency_chart(comparison)}
-    if len(comparison["sparsity"]) > 1:
+    if len(comparison.sparsity) > 1:
         figures["sparsity"] = {"mrr": charts.sparsity_chart(comparison)}
-    if comparison["learning_curves"]:
-        figures["curves"] = {
-            title: charts.curves_chart(comparison, measure)
-            for measure, title in _CURVES.items()
-            if _is_reported(comparison["learning_curves"], measure)
-        }
-    if teachers["measures"]:
-        figures["calibration"] = {"hits@1/20": charts.hits_chart(comparison)}
-        if any("entropy" in row for row in teachers["measures"].values()):
-            figures["calibration"]["cross-entropy · entropy, nats"] = charts.entropies_chart(comparison)
-    if teachers["kendall_tau"]:
-        figures["agreement"] = {"": charts.agreement_chart(comparison)}
-    figures["ratings"] = {
-        _COEFFICIENTS[name]: charts.ratings_chart(comparison, name)
-        for name in ("spearman", "spearman_within")
-        if any(name in rating for rating in teachers["ratings"])
-    }
-    if comparison["filters"]:
-        figures["filters"] = {"": charts.filters_chart(comparison)}
-    figures["judgements"] = {
-        f"Judged by {judge}": charts.judgement_chart(comparison, judge)
-        for judge in _judges(comparison["answers"])
-    }
-    return {
-        section: [
-            (title, _chart(figure, f"{section}-{index}".replace(" ", "-")))
-            for index, (title, figure) in enumerate(titled.items(), 1)
-        ]
-        for section, titled in figures.items()
-    }
+    for column in CURVES:
+        if _is_reported(comparison, column.key):
+            figures["curves"][column.title] = charts.curves_chart(comparison.learning_curves, column.key)
+
+    figures["judgements"] = {table.title: charts.judgement_chart(table.rows) for table in judgements}
+    return figures
 
 
-def _sheets(comparison: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of each section; `judgements` has a list of them, one for each judge."""
-    teachers, answers = comparison["teachers"], comparison["answers"]
-    latency = comparison["latency"] or {"students": {}, "teachers": {}}
-    ratings = [(row["scorer"], row) for row in teachers["ratings"]]
-    outcomes = {outcome: outcome for outcome in charts.outcome_colours(comparison)}
-    return {
-        "latency": Sheet("Latency of systems", "system", _TIMES, latency["students"].items()),
-        "teacher_latency": Sheet(
-            "Latency of teachers", "teacher", _TIMES, latency["teachers"].items(), names_systems=False
-        ),
-        "teachers": Sheet(
-            "Teachers", "teacher", _MEASURES, teachers["measures"].items(), names_systems=False
-        ),
-        "ratings": Sheet("Correlations", "scorer", _COEFFICIENTS, ratings, names_systems=False),
-        "filters": Sheet("Filters", "teacher", outcomes, comparison["filters"].items(), names_systems=False),
-        "answers": Sheet("Answers", "system", _ANSWERS, [(row["system"], row) for row in answers]),
-        "judgements": [
-            Sheet(f"Judged by {judge}", "system", _JUDGEMENTS, charts.judged_by(comparison, judge))
-            for judge in _judges(answers)
-        ],
-        "sparsity": Sheet("Sparsity", "system", _SPARSITY, comparison["sparsity"].items()),
-    }
+def _teacher_figures(comparison: Comparison) -> dict[str, Figures]:
+    teachers = comparison.teachers
+    figures: dict[str, Figures] = {"calibration": {}, "agreement": {}, "ratings": {}, "filters": {}}
+    if teachers.measures:
+        figures["calibration"]["hits@1/20"] = charts.hits_chart(teachers)
+    if any("entropy" in measures for measures in teachers.measures.values()):
+        figures["calibration"]["cross-entropy · entropy, nats"] = charts.entropies_chart(teachers)
+    if teachers.kendall_tau:
+        figures["agreement"][""] = charts.agreement_chart(teachers)
+
+    for column in RATINGS:
+        is_measured = any(getattr(row, column.key) for row in teachers.ratings)
+        if column.key in _DRAWN_COEFFICIENTS and is_measured:
+            figures["ratings"][column.title] = charts.ratings_chart(teachers.ratings, column.key)
+
+    if comparison.filters:
+        figures["filters"][""] = charts.filters_chart(comparison)
+    return figures
 
 
-def _chart(figure: go.Figure, name: str) -> Markup:
-    html = plotly.io.to_html(figure, config=_CONFIG, include_plotlyjs=False, full_html=False, div_id=name)
-    return Markup(html)
+def _charts_html(section: str, figures: Figures) -> list[tuple[str, Markup]]:
+    """(title, chart)"""
+    charts_html = []
+    for number, (title, figure) in enumerate(figures.items(), 1):
+        charts_html.append((title, chart_html(figure, f"{section}-{number}".replace(" ", "-"))))
+    return charts_html
 
 
-def _metrics_of(table: Mapping[str, Any]) -> list[str]:
-    """Those that some row has, in the order in which they first come."""
-    return list(dict.fromkeys(metric for row in table["rows"] for metric in row["metrics"]))
+def _systems_table(table: HeldOutTable) -> Table:
+    return tables.systems_table(table).select(*table.metrics, "seeds")
 
 
-def _best_of(table: Mapping[str, Any]) -> dict[str, float]:
-    """The highest mean of each metric, as it is shown."""
-    return {
-        metric: max(
-            round(row["metrics"][metric]["mean"], 3) for row in table["rows"] if metric in row["metrics"]
-        )
-        for metric in _metrics_of(table)
-    }
+def _best_means(table: HeldOutTable) -> dict[str, float]:
+    """Metric -> its highest mean, as it is shown."""
+    best = {}
+    for metric in table.metrics:
+        means = [row.metrics[metric].mean for row in table.rows if metric in row.metrics]
+        best[metric] = round(max(means), 3)
+    return best
 
 
-def _kind_colours(rows: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    kinds = {row["kind"] for row in rows}
+def _kind_colours(kinds: set[str]) -> dict[str, str]:
     return {kind: colour for kind, colour in charts.KIND_COLOURS.items() if kind in kinds}
 
 
-def _judges(answers: Iterable[Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(judgement["teacher"] for row in answers for judgement in row["judgements"]))
+def _titled(colours: Mapping[Column, str]) -> dict[str, str]:
+    return {column.title: colour for column, colour in colours.items()}
 
 
-def _is_reported(curves: Mapping[str, Any], measure: str) -> bool:
-    return any(measure in report for seeds in curves.values() for lines in seeds.values() for report in lines)
-
-
-def _ends(interval: Mapping[str, float]) -> str:
-    between = "–" if interval["low"] >= 0 else " to "
-    return f"{interval['low']:.3f}{between}{interval['high']:.3f}".replace("-", "−")
-
-
-def _number(value: float) -> str:
-    """A count as it is, anything else with fewer decimals the larger it is."""
-    decimals = 0 if isinstance(value, int) or abs(value) >= 100 else 1 if abs(value) >= 5 else 3
-    return f"{value:,.{decimals}f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−") if abs(value) >= 0.0005 else "0.000"
-
-
-def _p_value(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+def _is_reported(comparison: Comparison, measure: str) -> bool:
+    for by_seed in comparison.learning_curves.values():
+        for reports in by_seed.values():
+            if any(measure in report for report in reports):
+                return True
+    return False

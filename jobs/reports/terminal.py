@@ -3,30 +3,45 @@
 from collections.abc import Iterable
 from typing import Any
 
+from rich import table as rich_table
 from rich.console import Console
-from rich.table import Table
 
 from jobs.execution.run_directory import RunDirectory
+from jobs.reports.columns import (
+    RANKING,
+    SYSTEM,
+    TEACHER,
+    TEACHER_MEASURES,
+    VALIDATION,
+    Table,
+    named_rows,
+    table,
+)
+from jobs.reports.comparison import HeldOutTable
+from jobs.reports.tables import systems_table
 
-_SYSTEM_COLUMNS = ("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "contexts", "responses")
-_LADDER = ("hits@1/20", "ndcg@3", "mrr", "token F1", "exact match")  # of these, those that were measured
-_SPARSE_COLUMNS = ("context_terms", "response_terms", "flops")
-_TEACHER_COLUMNS = ("hits@1/20", "mrr", "cross_entropy", "entropy", "spread", "contexts")
-_COUNTS = ("contexts", "responses")
+_SHOWN_METRICS = (
+    "hits@1/20",
+    "ndcg@3",
+    "mrr",
+    "token F1",
+    "exact match",
+)  # of these, those that were measured
 _WIDTH = 144  # of a log: the widest table fits
 
 
 def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
-    """Writes and prints what is known of every system and teacher."""
+    """Write and print the measures of every system and teacher."""
     run.write_json(metrics, "report", "metrics.json")
-    systems, teachers = metrics["systems"], dict(metrics["teachers"])
-    agreement = teachers.pop("kendall_tau")
+    measures = dict(metrics["teachers"])
+    agreement = measures.pop("kendall_tau")
+
+    systems, teachers = named_rows(SYSTEM, metrics["systems"]), named_rows(TEACHER, measures)
+    print_table(table("held-out conversations", [SYSTEM, *RANKING], systems))
+    title = "teachers on held-out contexts, entropies in nats"
+    print_table(table(title, [TEACHER, *TEACHER_MEASURES], teachers))
+
     terminal = console()
-    sparse = tuple(column for column in _SPARSE_COLUMNS if any(column in row for row in systems.values()))
-    terminal.print(_table("held-out conversations", "system", (*_SYSTEM_COLUMNS, *sparse), systems))
-    terminal.print(
-        _table("teachers on held-out contexts, entropies in nats", "teacher", _TEACHER_COLUMNS, teachers)
-    )
     if agreement:
         taus = ", ".join(f"{pair} {tau:.2f}" for pair, tau in agreement.items())
         terminal.print(f"agreement of teachers (Kendall's tau): {taus}", highlight=False)
@@ -42,74 +57,37 @@ def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
             )
 
 
-def console() -> Console:
-    """Of a terminal, or as wide as the widest table."""
-    return Console(width=None if Console().is_terminal else _WIDTH)
-
-
 def report_training(run: RunDirectory, reports: list[dict[str, Any]]) -> None:
-    """Writes the learning curve to `report/learning_curve.json` and prints its validations.
+    """Write the learning curve to `report/learning_curve.json` and print its validations.
 
     A system of a comparison is one of many: its curve is in the comparison's report.
     """
     run.write_json(reports, "report", "learning_curve.json")
-    if run.is_part:
-        return
-    validated = {
-        f"step {line['step']}": {
-            name.removeprefix("validation_"): value
-            for name, value in {"training loss": line["loss"], **line}.items()
-            if name == "training loss" or name.startswith("validation_")
-        }
-        for line in reports
-        if "validation_mrr" in line
-    }
-    columns = ("training loss", "loss", "mrr", "hits@1/20", "context_terms", "response_terms", "flops")
-    shown = tuple(column for column in columns if any(column in values for values in validated.values()))
-    if validated:
-        console().print(_table("validation while training", "", shown, validated))
+    validations = [report for report in reports if "validation_mrr" in report]
+    if validations and not run.is_part:
+        print_table(table("validation while training", VALIDATION, validations))
 
 
-def _table(title: str, first: str, columns: tuple[str, ...], rows: dict[str, dict[str, float]]) -> Table:
-    table = Table(title=title)
-    table.add_column(first)
-    for column in columns:
-        table.add_column(column.replace("_", " "), justify="right")
-    for name, values in rows.items():
-        cells = [
-            "" if column not in values else f"{values[column]:.{0 if column in _COUNTS else 3}f}"
-            for column in columns
-        ]
-        table.add_row(name, *cells)
-    return table
+def print_systems(tables: Iterable[HeldOutTable]) -> None:
+    """Print every system of a comparison, on each of its held-out sets."""
+    for held_out in tables:
+        systems = systems_table(held_out).select(*_SHOWN_METRICS, "difference")
+        print_table(systems, f"{held_out.name}, {held_out.contexts} contexts, with 95 % intervals")
 
 
-def compared_by(table: dict[str, Any]) -> str:
-    """The metric by which a table's systems are held against each other."""
-    return str(table.get("compared_by", "mrr"))
+def print_table(shown: Table, title: str | None = None) -> None:
+    """Print a table; its first column is text."""
+    printed = rich_table.Table(title=title or shown.title)
+    for number, column in enumerate(shown.columns):
+        printed.add_column(column.title, justify="right" if number else "left")
+    for cells in shown.texts():
+        printed.add_row(*cells)
+    console().print(printed)
 
 
-def print_ladder(tables: Iterable[dict[str, Any]]) -> None:
-    """Prints every system of a comparison, on each of its held-out sets."""
-    for found in tables:
-        table = Table(title=f"{found['name']}, {found['contexts']} contexts, with 95 % intervals")
-        shown = [metric for metric in _LADDER if metric in found["rows"][0]["metrics"]]
-        main = compared_by(found)
-        for title in ("system", *shown, f"difference in {main}"):
-            table.add_column(title)
-        for row in found["rows"]:
-            metrics = row["metrics"]
-            means = [
-                f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
-                for value in (metrics[metric] for metric in shown)
-            ]
-            differences = [
-                f"{value['mean']:+.3f} to {other['system']}, p {value['p_value']:.4f}"
-                for other in row["against"]
-                for value in (other["differences"][main],)
-            ]
-            table.add_row(row["system"], *means, "\n".join(differences))
-        console().print(table)
+def console() -> Console:
+    """A console as wide as the terminal, or as the widest table."""
+    return Console(width=None if Console().is_terminal else _WIDTH)
 
 
 def print_timings(run: RunDirectory, stages: list[str]) -> None:

@@ -3,18 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import plotly.io
-from jinja2 import Environment, FileSystemLoader
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
 from jobs.execution.run_directory import RunDirectory, circumstances
-from jobs.reports.comparison_page import TEMPLATES
+from jobs.reports.pages import chart_html, environment, plotly_js
 from jobs.sweeps.config import SweepConfig
 from jobs.sweeps.parallel_coordinates import BEST_COLOUR, least_and_most_px, parallel_coordinates, shown
 from jobs.sweeps.trials import in_words
-
-_CONFIG = {"responsive": True, "displayModeBar": False}
 
 
 def write_report(run: RunDirectory, sweep: SweepConfig, trials: list[dict[str, Any]]) -> None:
@@ -27,17 +20,17 @@ def write_report(run: RunDirectory, sweep: SweepConfig, trials: list[dict[str, A
 
 def sweep_page(sweep: SweepConfig, trials: list[dict[str, Any]]) -> str:
     """The page."""
-    environment = Environment(loader=FileSystemLoader([Path(__file__).parent, TEMPLATES]), autoescape=True)
-    environment.filters["shown"] = shown
+    template = environment(Path(__file__).parent).get_template("sweep.html.j2")
     scored = [trial for trial in trials if trial["score"] is not None]
-    return environment.get_template("sweep.html.j2").render(
+    return template.render(
+        shown=shown,
         sweep=sweep,
         trials=trials,
         keys=list(sweep.parameters),
         best=in_words(scored[0]["changes"]) if scored else None,
         chart=_chart(sweep, scored),
         best_colour=BEST_COLOUR,
-        plotly_js=Markup(get_plotlyjs()),
+        plotly_js=plotly_js(),
         circumstances=circumstances(),
     )
 
@@ -48,5 +41,4 @@ def _chart(sweep: SweepConfig, trials: list[dict[str, Any]]) -> dict[str, Any] |
     if figure is None:
         return None
     least_px, most_px = least_and_most_px(figure)
-    html = plotly.io.to_html(figure, config=_CONFIG, include_plotlyjs=False, full_html=False, div_id="trials")
-    return {"html": Markup(html), "least_px": least_px, "most_px": most_px}
+    return {"html": chart_html(figure, "trials"), "least_px": least_px, "most_px": most_px}

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from jobs.conversational_search.report import as_comparison, curve, measured_row
+from jobs.conversational_search.report import curves, measured_table
 from jobs.distillation.stages import embedding
 from jobs.execution.job import Job
-from jobs.execution.run_directory import key_of
+from jobs.execution.run_directory import key_of, provenance
+from jobs.reports.comparison import Comparison, HeldOutTable
 from jobs.training_sets.config import BM25, UNTRAINED, GroundedConfig
 from jobs.training_sets.generator import MAIN_MEASURE
 from jobs.training_sets.stages import student_of
@@ -92,56 +93,46 @@ def _compared_with(name: str, sets: list[str]) -> list[str]:
 
 
 def grounded_comparison(
-    job: Job, students: Mapping[str, Job], found: Mapping[str, Any], answers: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """What `evaluate` found and `generators` answered, as `jobs.reports.comparison_page` shows it."""
-    sizes = {name: of.run.read_json("stages", "targets.json")["counts"] for name, of in students.items()}
-    shown = "; ".join(
-        f"{name} {counts.get('questions', 0)} of people and {counts.get('synthesised', 0)} synthesised"
-        for name, counts in sizes.items()
-    )
-    tables = [
-        {
-            "name": task,
-            "explanation": explanation,
-            "contexts": found[task]["questions"],
-            "conversations": found[task]["conversations"],
-            "responses": found[task]["documents"],
-            "rows": [
-                measured_row(
-                    name, students[name].config.student.kind if name in students else "baseline", row
-                )
-                for name, row in found[task]["systems"].items()
-            ],
-        }
-        for task, explanation in _TASKS.items()
-    ]
+    job: Job, students: Mapping[str, Job], measured: Mapping[str, Any], answers: Mapping[str, Any] | None
+) -> Comparison:
+    """What `evaluate` measured and, where a generator is trained, what `generators` did of its `answers`."""
+    sizes = []
+    for name, student in students.items():
+        counts = student.run.read_json("stages", "targets.json")["counts"]
+        written, synthesised = counts.get("questions", 0), counts.get("synthesised", 0)
+        sizes.append(f"{name} {written} human-written and {synthesised} synthesised")
+
+    tables = []
+    for task, explanation in _TASKS.items():
+        kinds = dict.fromkeys(measured[task]["systems"], "baseline")
+        kinds |= {name: student.config.student.kind for name, student in students.items()}
+        tables.append(measured_table(task, explanation, measured[task], kinds))
     if answers is not None:
-        tables.append(_table_of_answers(answers))
-    return as_comparison(
-        job,
-        f"Training sets: {job.run.uri.rsplit('/', 1)[-1]}",
-        f"Training questions: {shown}; each is learned with its reply and its document, in one training of "
-        "each set. Every student is the checkpoint with the best MRR on people's validation questions. "
-        "Intervals are 95 %, by a bootstrap over conversations; p-values by a paired randomisation test "
-        "over conversations, not corrected for their number.",
-        tables,
-        {name: curve(of) for name, of in students.items()},
+        tables.append(_generators_table(answers))
+
+    note = (
+        f"Training questions: {'; '.join(sizes)}. Each is learned with its response and its document, in one "
+        "training of each set. Every student is the checkpoint with the best MRR on the human-written "
+        "validation questions. Intervals are 95 %, by a bootstrap over conversations; p-values by a paired "
+        "randomisation test over conversations, not corrected for their number."
+    )
+    return Comparison(
+        title=f"Training sets: {job.run.uri.rsplit('/', 1)[-1]}",
+        **provenance(),
+        seeds=[job.config.student.seed],
+        notes=[note],
+        tables=tables,
+        learning_curves=curves(students),
     )
 
 
-def _table_of_answers(answers: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": "answers",
-        "explanation": "A small language model writes the reply, with the document before it: as it is, and "
-        "after it learned a training set. Measured are the words that it has in common with the person's "
-        "reply.",
-        "contexts": answers["questions"],
-        "conversations": answers["conversations"],
-        "responses": answers["questions"],
-        "compared_by": MAIN_MEASURE,
-        "rows": [
-            measured_row(f"generator, {name}", "baseline", row, MAIN_MEASURE)
-            for name, row in answers["systems"].items()
-        ],
-    }
+def _generators_table(answers: Mapping[str, Any]) -> HeldOutTable:
+    systems = {f"generator, {name}": measures for name, measures in answers["systems"].items()}
+    return measured_table(
+        "generated responses",
+        "A small language model writes the response, with the document before it: as it is, and after it "
+        "learned a training set. Its words are compared with those of the gold response.",
+        {**answers, "systems": systems, "documents": answers["questions"]},
+        dict.fromkeys(systems, "baseline"),
+        MAIN_MEASURE,
+    )

@@ -205,14 +205,14 @@ def test_the_report_shows_every_system(compared: tuple[Path, str], results: Path
     assert "old figures" not in document
 
 
-def test_the_terminal_and_wandb_have_the_ladder(compared: tuple[Path, str]) -> None:
+def test_the_terminal_and_wandb_have_every_system(compared: tuple[Path, str]) -> None:
     """W&B in one run, though every student has reports of its own."""
     table = compared[1].rpartition("by conversation, 30 contexts")[2]
     assert all(f"│ {system}" in table for system in ROWS)
     assert "system 3 of 5, human-only:" in compared[1]
     [wandb_run] = (compared[0] / "wandb").glob("offline-run-*")
     tables = {path.name.split("_")[0] for path in wandb_run.rglob("*.table.json")}
-    assert {"ladder", "differences", "judgements"} <= tables
+    assert {"systems-by-conversation", "differences-by-conversation", "judged-by-chat"} <= tables
 
 
 def test_a_second_comparison_trains_and_asks_nothing(

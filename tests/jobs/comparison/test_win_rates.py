@@ -69,19 +69,19 @@ def base(tmp_path: Path) -> Job:
 def test_an_answer_wins_loses_or_ties(base: Job) -> None:
     smollm2, gemma3 = Verdicts(base, 2).of(ANSWERS, set())
     # One: 2 beats the true 1, and of the written 3 and 1.5 the second. Two: the true reply, 4, under 5.
-    assert smollm2["mutual_information"]["mean"] == pytest.approx((2 + 4) / 2)
-    assert smollm2["win_rate_human"]["mean"] == pytest.approx((1 + 0.5) / 2)
-    assert smollm2["win_rate_generated"]["mean"] == pytest.approx((0.5 + 0) / 2)
-    assert gemma3["win_rate_generated"]["mean"] == 0.5
-    assert gemma3["teacher"] == "gemma3"
+    assert smollm2.mutual_information.mean == pytest.approx((2 + 4) / 2)
+    assert smollm2.win_rate_human.mean == pytest.approx((1 + 0.5) / 2)
+    assert smollm2.win_rate_generated.mean == pytest.approx((0.5 + 0) / 2)
+    assert gemma3.win_rate_generated.mean == 0.5
+    assert gemma3.teacher == "gemma3"
 
 
 def test_a_judge_that_trained_the_system_speaks_only_where_no_other_can(base: Job) -> None:
     verdicts = Verdicts(base, 2)
     [other] = verdicts.of(ANSWERS, {"gemma3", "minilm"})
-    assert (other["teacher"], other["trained_on"]) == ("smollm2", False)
+    assert (other.teacher, other.trained_on) == ("smollm2", False)
     both = verdicts.of(ANSWERS, {"smollm2", "gemma3"})
-    assert [(one["teacher"], one["trained_on"]) for one in both] == [("smollm2", True), ("gemma3", True)]
+    assert [(one.teacher, one.trained_on) for one in both] == [("smollm2", True), ("gemma3", True)]
 
 
 @pytest.mark.parametrize(

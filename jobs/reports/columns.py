@@ -1,0 +1,142 @@
+"""Tables and their columns: the only list of titles for pages, Markdown, the terminal and W&B."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from student.evaluation.statistics import Difference, Interval
+
+Row = Mapping[str, Any]
+"""Column key -> text, number, Interval, Difference or None. It may have more than a table shows."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    key: str
+    title: str
+    format: str = ".3f"
+    """Of its numbers, as `format` takes it."""
+
+    def text(self, value: Any) -> str:
+        """One cell; empty for None."""
+        if value is None:
+            return ""
+        if isinstance(value, Difference):
+            return f"{value.mean:+.3f} [{value.low:+.3f}, {value.high:+.3f}], p {value.p_value:.4f}"
+        if isinstance(value, Interval):
+            return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"
+        return value if isinstance(value, str) else format(value, self.format)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, the first of which names the rows."""
+
+    title: str
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+    def select(self, *keys: str) -> "Table":
+        """The same rows with the first column and those of `keys`, in the order of the table."""
+        first, *others = self.columns
+        return replace(self, columns=[first, *(column for column in others if column.key in keys)])
+
+    def texts(self) -> list[list[str]]:
+        """The cells of each row, as they are shown."""
+        return [[column.text(row.get(column.key)) for column in self.columns] for row in self.rows]
+
+    def plain(self) -> tuple[list[str], list[list[Any]]]:
+        """Titles and rows of plain cells: an interval has a column for each of its values."""
+        titles: list[str] = []
+        rows: list[list[Any]] = [[] for _ in self.rows]
+
+        for column in self.columns:
+            cells = [row.get(column.key) for row in self.rows]
+            parts = next((list(vars(cell)) for cell in cells if isinstance(cell, Interval)), [])
+            if not parts:
+                titles.append(column.title)
+            for part in parts:
+                titles.append(column.title if part == "mean" else f"{column.title} {part.replace('_', '-')}")
+            for row, cell in zip(rows, cells, strict=True):
+                row += [getattr(cell, part, None) for part in parts] or [cell]
+
+        return titles, rows
+
+
+def table(title: str, columns: Iterable[Column], rows: Sequence[Row]) -> Table:
+    """A table of those columns of which some row has a value."""
+    measured = [column for column in columns if any(row.get(column.key) is not None for row in rows)]
+    return Table(title, measured, rows)
+
+
+def named_rows(first: Column, values: Mapping[str, Row]) -> list[Row]:
+    """Rows from a mapping of names to values."""
+    return [{first.key: name, **row} for name, row in values.items()]
+
+
+def metric_columns(names: Iterable[str]) -> list[Column]:
+    """Columns of metrics that are their own titles, such as `mrr`."""
+    return [Column(name, name) for name in names]
+
+
+_CONTEXTS = Column("contexts", "contexts", ",.0f")
+_SPREAD = Column("spread", "spread of scores")
+
+SYSTEM = Column("system", "system")
+TEACHER = Column("teacher", "teacher")
+AGAINST = Column("against", "against")
+SEEDS = Column("seeds", "seeds", "d")
+
+SPARSITY = (
+    Column("context_terms", "context terms", ",.1f"),
+    Column("response_terms", "response terms", ",.1f"),
+    Column("flops", "FLOPs"),
+)
+RANKING = (
+    *metric_columns(("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100")),
+    _CONTEXTS,
+    Column("responses", "responses", ",.0f"),
+    *SPARSITY,
+)
+CROSS_ENTROPY = Column("cross_entropy", "cross-entropy, nats")
+ENTROPY = Column("entropy", "entropy, nats")
+TEACHER_MEASURES = (*metric_columns(("hits@1/20", "mrr")), CROSS_ENTROPY, ENTROPY, _SPREAD, _CONTEXTS)
+
+RATINGS = (
+    Column("spearman", "Spearman"),
+    Column("spearman_within", "Spearman, within a context"),
+    Column("kendall", "Kendall"),
+    Column("kendall_within", "Kendall, within a context"),
+)
+RESPONSE_TIMES = (
+    Column("p50_ms", "p50 ms", ",.1f"),
+    Column("p95_ms", "p95 ms", ",.1f"),
+    Column("requests", "requests", ",d"),
+)
+ANSWERS = (
+    Column("distinct_1", "distinct-1"),
+    Column("distinct_2", "distinct-2"),
+    Column("words", "words"),
+    Column("generated_share", "generated"),
+)
+WINS_OVER_HUMAN = Column("win_rate_human", "wins over human responses")
+WINS_OVER_GENERATED = Column("win_rate_generated", "wins over generated responses")
+JUDGEMENTS = (
+    WINS_OVER_HUMAN,
+    WINS_OVER_GENERATED,
+    Column("mutual_information", "mutual information"),
+    Column("trained", "trained it"),
+)
+CURVES = (Column("validation_mrr", "mrr on validation"), Column("loss", "training loss"))
+VALIDATION = (
+    Column("step", "step", ",d"),
+    Column("loss", "training loss"),
+    Column("validation_loss", "loss"),
+    Column("validation_mrr", "mrr"),
+    Column("validation_hits@1/20", "hits@1/20"),
+    Column("validation_context_terms", "context terms", ",.1f"),
+    Column("validation_response_terms", "response terms", ",.1f"),
+    Column("validation_flops", "FLOPs"),
+)

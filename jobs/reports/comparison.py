@@ -1,0 +1,172 @@
+"""A comparison of systems: all figures that the page, the Markdown, the terminal and W&B show.
+
+`report/comparison.json` is its `asdict`. Intervals are of 95 %, by a bootstrap over conversations.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from student.evaluation.statistics import Difference, Interval
+
+
+@dataclass(frozen=True)
+class Against:
+    """A system's differences from another one."""
+
+    system: str
+    differences: Mapping[str, Difference]
+    """Metric -> this system's mean less the other's."""
+
+
+@dataclass(frozen=True)
+class SystemRow:
+    """One system on one held-out set."""
+
+    system: str
+    kind: str
+    """Such as `baseline` or `dense`; see `jobs.reports.charts.KIND_COLOURS`."""
+    seeds: int
+    """Number of trainings."""
+    metrics: Mapping[str, Interval]
+    seed_deviation: Mapping[str, float] = field(default_factory=dict)
+    """Metric -> standard deviation between seeds."""
+    against: Sequence[Against] = ()
+
+
+@dataclass(frozen=True)
+class HeldOutTable:
+    """All systems on one held-out set."""
+
+    name: str
+    explanation: str
+    contexts: int
+    conversations: int
+    responses: int
+    rows: Sequence[SystemRow]
+    compared_by: str = "mrr"
+    """The metric by which Markdown and terminal compare the systems."""
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those that some row has, in the order in which they first come."""
+        names: dict[str, None] = {}
+        for row in self.rows:
+            names |= dict.fromkeys(row.metrics)
+        return list(names)
+
+
+@dataclass(frozen=True)
+class RatingCorrelations:
+    """Rank correlations of a scorer with human ratings; None where there is too little to correlate."""
+
+    scorer: str
+    spearman: Interval | None = None
+    kendall: Interval | None = None
+    spearman_within: Interval | None = None
+    """Among responses to the same context."""
+    kendall_within: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """What was measured of the teachers."""
+
+    measures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Teacher or ensemble -> measure -> value, see `teachers.scoring.calibration.calibrate`."""
+    kendall_tau: Mapping[str, float] = field(default_factory=dict)
+    """By pair of teachers, as `NAME × NAME`."""
+    ratings: Sequence[RatingCorrelations] = ()
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one teacher's scores say of a system's responses."""
+
+    teacher: str
+    trained_on: bool
+    """Whether the system learned from this teacher."""
+    mutual_information: Interval
+    win_rate_human: Interval
+    win_rate_generated: Interval
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """A system's best response to each context, measured without a reference."""
+
+    system: str
+    distinct_1: float
+    distinct_2: float
+    words: Interval
+    generated_share: Interval
+    judgements: Sequence[Judgement] = ()
+
+
+@dataclass(frozen=True)
+class ResponseTimes:
+    """How long a system or a teacher takes to respond."""
+
+    p50_ms: float
+    p95_ms: float
+    requests: int
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Response times by name."""
+
+    students: Mapping[str, ResponseTimes]
+    teachers: Mapping[str, ResponseTimes]
+    note: str
+
+
+@dataclass(frozen=True)
+class ChosenResponse:
+    """A system's best response to one context."""
+
+    system: str
+    text: str
+    source: str
+    """`gold` or `generated`."""
+
+
+@dataclass(frozen=True)
+class ReadingExample:
+    """A context to read, with its gold response and those that the systems chose."""
+
+    context: Sequence[Mapping[str, str]]
+    gold: str
+    answers: Sequence[ChosenResponse]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All figures of a comparison; what was not measured is empty."""
+
+    title: str
+    date: str
+    machine: str
+    command: str
+    git_commit: str | None
+    versions: Mapping[str, str]
+    seeds: Sequence[int]
+    notes: Sequence[str]
+    tables: Sequence[HeldOutTable]
+    answers: Sequence[AnswerRow] = ()
+    sparsity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """System -> metric -> value, see `student.evaluation.metrics.sparsity_metrics`."""
+    learning_curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = field(default_factory=dict)
+    """System -> seed -> the training's reports, each with its `step`."""
+    teachers: Teachers = Teachers()
+    filters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Teacher -> `kept` or why a response was dropped -> number of responses."""
+    latency: Latency | None = None
+    reading: Sequence[ReadingExample] = ()
+
+
+_CURVE_KEYS = ("step", "loss", "validation_mrr", "validation_hits@1/20", "validation_loss")
+
+
+def learning_curve(reports: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """A training's reports with the measures that are drawn."""
+    return [{key: report[key] for key in _CURVE_KEYS if key in report} for report in reports]

@@ -1,0 +1,107 @@
+"""The tables of a comparison, by the section of the page that shows them."""
+
+from collections.abc import Sequence
+
+from jobs.reports import columns
+from jobs.reports.columns import SYSTEM, TEACHER, Column, Row, Table, metric_columns, named_rows, table
+from jobs.reports.comparison import AnswerRow, Comparison, HeldOutTable, Latency
+
+_SCORER = Column("scorer", "scorer")
+
+
+def all_tables(comparison: Comparison) -> list[Table]:
+    """Every table, those of the held-out sets first."""
+    tables: list[Table] = []
+    for held_out in comparison.tables:
+        tables += [systems_table(held_out), differences_table(held_out)]
+    for section in sections(comparison).values():
+        tables += section
+
+    return [one for one in tables if one.rows]
+
+
+def sections(comparison: Comparison) -> dict[str, list[Table]]:
+    """The tables of each section but the systems'; some may have no rows."""
+    teachers, outcomes = comparison.teachers, outcome_names(comparison)
+    filters = named_rows(TEACHER, comparison.filters)
+    ratings = [vars(correlations) for correlations in teachers.ratings]
+    responses = [vars(row) for row in comparison.answers]
+
+    return {
+        "latency": _latency_tables(comparison.latency) if comparison.latency else [],
+        "teachers": [
+            table("Teachers", [TEACHER, *columns.TEACHER_MEASURES], named_rows(TEACHER, teachers.measures))
+        ],
+        "ratings": [table("Correlations with human ratings", [_SCORER, *columns.RATINGS], ratings)],
+        "filters": [table("Filters", [TEACHER, *(Column(name, name, ",d") for name in outcomes)], filters)],
+        "answers": [table("Responses", [SYSTEM, *columns.ANSWERS], responses)],
+        "judgements": [_judgement_table(comparison.answers, judge) for judge in judges(comparison)],
+        "sparsity": [table("Sparsity", [SYSTEM, *columns.SPARSITY], named_rows(SYSTEM, comparison.sparsity))],
+    }
+
+
+def systems_table(held_out: HeldOutTable) -> Table:
+    """Every system with its metrics, and its difference from others in the metric `compared_by`."""
+    compared_by = held_out.compared_by
+    rows: list[Row] = []
+
+    for row in held_out.rows:
+        differences = [
+            f"{columns.AGAINST.text(other.differences[compared_by])} ({other.system})"
+            for other in row.against
+        ]
+        rows.append({**vars(row), **row.metrics, "difference": "; ".join(differences) or None})
+
+    difference = Column("difference", f"difference in {compared_by}")
+    shown = [SYSTEM, *metric_columns(held_out.metrics), columns.SEEDS, difference]
+    return Table(f"Systems {held_out.name}", shown, rows)
+
+
+def differences_table(held_out: HeldOutTable) -> Table:
+    """A row for each pair of a system and one that it is compared with."""
+    rows: list[Row] = []
+    for row in held_out.rows:
+        rows += [
+            {"system": row.system, "against": other.system, **other.differences} for other in row.against
+        ]
+
+    shown = [SYSTEM, columns.AGAINST, *metric_columns(held_out.metrics)]
+    return table(f"Differences {held_out.name}", shown, rows)
+
+
+def judges(comparison: Comparison) -> list[str]:
+    """The teachers that judged some system's responses, in order."""
+    names: dict[str, None] = {}
+    for row in comparison.answers:
+        names |= dict.fromkeys(judgement.teacher for judgement in row.judgements)
+    return list(names)
+
+
+def outcome_names(comparison: Comparison) -> list[str]:
+    """`kept`, and each reason for which a filter dropped some teacher's response."""
+    names = {"kept": None}
+    for counts in comparison.filters.values():
+        names |= dict.fromkeys(reason for reason, count in counts.items() if count)
+    return list(names)
+
+
+def _latency_tables(latency: Latency) -> list[Table]:
+    tables = []
+    for name, first, timed in (
+        ("systems", SYSTEM, latency.students),
+        ("teachers", TEACHER, latency.teachers),
+    ):
+        rows = named_rows(first, {system: vars(times) for system, times in timed.items()})
+        tables.append(table(f"Latency of {name}", [first, *columns.RESPONSE_TIMES], rows))
+    return tables
+
+
+def _judgement_table(answers: Sequence[AnswerRow], judge: str) -> Table:
+    rows: list[Row] = []
+    for row in answers:
+        rows += [
+            {**vars(judgement), "system": row.system, "trained": "yes" if judgement.trained_on else "no"}
+            for judgement in row.judgements
+            if judgement.teacher == judge
+        ]
+    return table(f"Judged by {judge}", [SYSTEM, *columns.JUDGEMENTS], rows)
