@@ -133,7 +133,7 @@ def our_config(model: str, workers: int) -> Any:
         similarity_scale=SCALE,
         cross_entropy_weight=1 - ALPHA,
         kl_weight=ALPHA,
-        contexts_per_step=CONTEXTS_PER_STEP,
+        global_batch_size=CONTEXTS_PER_STEP,
         learning_rate=LEARNING_RATE,
         warmup_share=0,
         num_workers=workers,

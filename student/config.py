@@ -16,7 +16,7 @@ _BY_KIND: dict[str, dict[str, Any]] = {
 
 # Keys that say where and how fast a model is trained, and not what it learns.
 RESOURCES = (
-    "texts_per_forward",
+    "micro_batch_size",
     "tokens_per_forward",
     "gradient_cache",
     "report_every_steps",
@@ -147,9 +147,9 @@ class StudentConfig(TrainingConfig):
     """Own candidates of a context in a step (G2R: 10)."""
     random_negatives: int = Field(0, ge=0)
     """Random responses that all contexts of a step share, besides each other's candidates (G2R: 512)."""
-    contexts_per_step: int = Field(32, ge=1)
+    global_batch_size: int = Field(32, ge=1)
     """Contexts of all workers together in one step."""
-    texts_per_forward: int = Field(16, ge=1)
+    micro_batch_size: int = Field(16, ge=1)
     """Texts of like length that go through the encoder together; more on a GPU."""
     gradient_cache: bool = False
     """Keep the activations of one such group at a time and encode twice: little memory, many negatives."""

@@ -37,7 +37,7 @@ _STUDENT_SETTINGS = (
     "similarity_scale",
     "learning_rate",
     "epochs",
-    "contexts_per_step",
+    "global_batch_size",
     "accumulation_steps",
     "max_candidates",
     "random_negatives",

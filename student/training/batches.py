@@ -58,8 +58,8 @@ def epoch_batches(
     shuffled by the seed and the epoch alone, so that a resumed epoch goes on with the rows not yet seen.
     """
     step = 0
-    for number, rows in enumerate(windows(_WINDOW_STEPS * config.contexts_per_step)):
-        num_steps = len(rows) // config.contexts_per_step
+    for number, rows in enumerate(windows(_WINDOW_STEPS * config.global_batch_size)):
+        num_steps = len(rows) // config.global_batch_size
         step += num_steps
         if step <= first_step:
             continue
@@ -69,7 +69,7 @@ def epoch_batches(
         for done in range(num_steps):
             negatives = shuffler.sample(pool, min(config.random_negatives, len(pool)))
             if step - num_steps + done >= first_step:
-                chosen = rows[done * config.contexts_per_step : (done + 1) * config.contexts_per_step]
+                chosen = rows[done * config.global_batch_size : (done + 1) * config.global_batch_size]
                 yield step_batch(chosen, config.context_turns, config.max_candidates, negatives)
 
 

@@ -27,7 +27,7 @@ from student.training.validation import ValidationSet, set_training, validate, v
 from teachers.dataset import read_rows
 from teachers.storage import absolute
 
-_LESS_MEMORY = "lower student.texts_per_forward, or set student.gradient_cache"
+_LESS_MEMORY = "lower student.micro_batch_size, or set student.gradient_cache"
 
 
 def train_student(
@@ -53,18 +53,18 @@ def train_student(
         ValueError: there is nothing to train on, the loss is no longer a number, memory does not suffice.
     """
     num_contexts = num_training_rows(targets_uri)
-    contexts_per_step = min(config.contexts_per_step, num_contexts)
+    global_batch_size = min(config.global_batch_size, num_contexts)
     student = config.model_copy(
-        update={"model": resolve_model(config.model), "contexts_per_step": contexts_per_step}
+        update={"model": resolve_model(config.model), "global_batch_size": global_batch_size}
     )
     held_out = validation_set(read_rows(examples_uri, "validation"), config)
-    num_steps = config.epochs * (num_contexts // contexts_per_step)
+    num_steps = config.epochs * (num_contexts // global_batch_size)
     checkpoints, last = fit(
         train_loop_per_worker,
         {
             "student": student.model_dump(),
             "targets": absolute(targets_uri),
-            "steps_per_epoch": num_contexts // contexts_per_step,
+            "steps_per_epoch": num_contexts // global_batch_size,
             "num_steps": num_steps - num_steps % config.accumulation_steps,
             "validation": asdict(held_out) if held_out else None,
             "known": [absolute(uri) for uri in known] if known else None,
@@ -121,7 +121,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
         sparsity = SparsityController(config, num_steps, model.encoder, state.sparsity)
 
     metrics: dict[str, Any] = {}
-    means = Means(config.contexts_per_step)
+    means = Means(config.global_batch_size)
     steps = step_batches(loop["targets"], config, loop["steps_per_epoch"], state.step, num_steps, means)
     for step, batch in steps:
         if config.early_stopping and state.validations_without_gain >= config.early_stopping:

@@ -146,7 +146,7 @@ def _shares(engine: Any, batch: StepBatch, config: StudentConfig, seed: str) -> 
     """This worker's texts that are trained on: of both sides together, where they are encoded alike, or of
     either.
     """
-    encoder, size = engine.module.encoder, config.texts_per_forward
+    encoder, size = engine.module.encoder, config.micro_batch_size
     if config.encoders == "frozen_responses":
         return [_Share(engine, batch.contexts, "context", size, seed)]
     alike = prompt_of(encoder, "context") == prompt_of(encoder, "response")
@@ -178,7 +178,7 @@ def _encode_group(engine: Any, group: _Group) -> Tensor:
 
 def encode_texts(engine: Any, texts: Sequence[str], side: Side, config: StudentConfig) -> Tensor:
     """Vectors [N, D] of all workers' shares, for validation; every worker has to call it."""
-    share = _Share(engine, texts, side, config.texts_per_forward, "")
+    share = _Share(engine, texts, side, config.micro_batch_size, "")
     with torch.no_grad():
         return share.gather(share.encode(engine, config))
 

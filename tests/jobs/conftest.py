@@ -56,7 +56,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "student": {
             "model": str(make_student(folder / "encoder", words)),
             "num_workers": 1,
-            "contexts_per_step": 8,
+            "global_batch_size": 8,
             "checkpoint_every_steps": 2,
             "precision": "fp32",
         },

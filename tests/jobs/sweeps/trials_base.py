@@ -33,7 +33,7 @@ def base_job(folder: Path) -> Job:
     """Its students take four steps, with a validation after each; made where it is not there yet."""
     settings = {
         "model": str(folder / "encoder"),
-        "contexts_per_step": 16,
+        "global_batch_size": 16,
         "checkpoint_every_steps": 1,
         "num_workers": 1,
         "cpus_per_worker": 2,  # so that trials take turns on four CPUs

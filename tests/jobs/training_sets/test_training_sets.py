@@ -65,7 +65,7 @@ def grounded_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "sets": {"human": {"human": 1}, "both": {"human": 1, "synthesised": 0.5}},
         "student": {
             "model": str(make_student(folder / "student", sorted({*" ".join(texts).split()}))),
-            "contexts_per_step": 4,
+            "global_batch_size": 4,
             "num_workers": 1,
             "max_tokens": 16,
         },

@@ -29,7 +29,7 @@ def train(settings: dict[str, Any]) -> dict[str, dict[str, float]]:
         {
             "kind": "sparse",
             "max_tokens": 16,
-            "contexts_per_step": 20,
+            "global_batch_size": 20,
             "epochs": 25,
             "learning_rate": 3e-3,
             "precision": "fp32",
@@ -39,7 +39,7 @@ def train(settings: dict[str, Any]) -> dict[str, dict[str, float]]:
     rows = target_rows(120)
     held_out = validation_set(example_rows(40, "validation"), config)
     assert held_out is not None
-    num_steps = config.epochs * len(rows) // config.contexts_per_step
+    num_steps = config.epochs * len(rows) // config.global_batch_size
     engine = start_engine(build_model(config), config, num_steps)
     controller = SparsityController(config, num_steps, engine.module.encoder, None)
     step = 0

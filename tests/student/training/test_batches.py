@@ -84,7 +84,7 @@ def steps_of(rows: list[dict[str, Any]], epoch: int, first_step: int, **settings
     def windows(size: int) -> Any:
         return (rows[start : start + size] for start in range(0, len(rows), size))
 
-    config = StudentConfig(contexts_per_step=4, **settings)
+    config = StudentConfig(global_batch_size=4, **settings)
     return [(batch.contexts, batch.responses) for batch in epoch_batches(windows, epoch, first_step, config)]
 
 

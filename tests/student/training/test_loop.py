@@ -80,7 +80,7 @@ class Training:
         self.settings: dict[str, Any] = {
             "model": str(encoder),
             "max_tokens": 16,
-            "contexts_per_step": 16,
+            "global_batch_size": 16,
             "epochs": 3,
             "learning_rate": 3e-3,
             "precision": "fp32",
@@ -260,8 +260,8 @@ def test_targets_without_training_rows_are_refused(tmp_path: Path, tiny_encoder:
 
 def test_a_lack_of_memory_says_what_to_do() -> None:
     with (
-        pytest.raises(TrainingError, match=r"out of memory; lower student\.texts_per_forward"),
-        memory_advice("lower student.texts_per_forward"),
+        pytest.raises(TrainingError, match=r"out of memory; lower student\.micro_batch_size"),
+        memory_advice("lower student.micro_batch_size"),
     ):
         torch.empty(10**15)
     with pytest.raises(RuntimeError, match="another"), memory_advice("lower it"):

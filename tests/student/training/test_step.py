@@ -18,8 +18,8 @@ def cases(dense: Path, sparse: Path) -> dict[str, dict[str, Any]]:
     tiny = {
         "max_tokens": 16,
         "precision": "fp32",
-        "contexts_per_step": 12,
-        "texts_per_forward": 4,
+        "global_batch_size": 12,
+        "micro_batch_size": 4,
         "gradient_clipping": 1e9,
         "random_negatives": 5,
         "margin_mse_weight": 0.1,
@@ -39,7 +39,7 @@ def cases(dense: Path, sparse: Path) -> dict[str, dict[str, Any]]:
         separate = {**config, "encoders": "separate"}
         found[f"{kind} separate direct"] = {"config": separate, "dropout": 0}
     # One worker's share is a repeat of the other's, and has to count for nothing.
-    one = {**tiny, "model": str(dense), "contexts_per_step": 1, "random_negatives": 0}
+    one = {**tiny, "model": str(dense), "global_batch_size": 1, "random_negatives": 0}
     found["one context"] = {"config": one, "dropout": 0}
     for negatives, cache in ((FEW, False), (MANY, False), (MANY, True)):
         config = {**tiny, "model": str(dense), "random_negatives": negatives, "gradient_cache": cache}
