@@ -33,7 +33,7 @@ def measure_diversity(texts: Sequence[str], source: EncoderSource, tally: Tally)
 
 
 def distinct_n(texts: Sequence[str], n: int) -> float:
-    """Distinct n-grams of words over all n-grams, of all `texts` together; 0 where there is none.
+    """Return the distinct n-grams over all n-grams of words, of all `texts` together; 0 where there is none.
 
     Words are lower-cased, and no n-gram spans two texts. After Li et al. (2016), who divide by the number
     of words: by that of n-grams, texts that never repeat one have 1 for every `n`. The more text, the
@@ -41,12 +41,14 @@ def distinct_n(texts: Sequence[str], n: int) -> float:
     texts, which is what is measured.
     """
     assert n >= 1
-    ngrams = [ngram for text in texts for ngram in _ngrams(_words(text), n)]
+    ngrams: list[tuple[str, ...]] = []
+    for text in texts:
+        ngrams.extend(_ngrams(_words(text), n))
     return len(set(ngrams)) / len(ngrams) if ngrams else 0.0
 
 
 def num_words(text: str) -> int:
-    """Words of a text, as `distinct_n` counts them."""
+    """Return the number of words of a text, as `distinct_n` counts them."""
     return len(_words(text))
 
 

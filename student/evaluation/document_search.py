@@ -5,6 +5,7 @@ Q questions, N documents, D dimensions.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -67,32 +68,34 @@ def held_out_questions(questions_uri: str, split: str, rewrites: Mapping[str, st
         ValueError: the split has no question.
     """
     rows: list[dict[str, Any]] = []
+    human_rewrites: dict[str, str] = {}
     teacher_queries: dict[str, dict[str, str]] = {teacher: {} for teacher in rewrites}
     for row, queries in zip(Rows(questions_uri), queries_by_teacher(questions_uri, rewrites), strict=True):
         if row["split"] != split:
             continue
         rows.append(row)
+        if row["rewrite"]:
+            human_rewrites[row["question_id"]] = row["rewrite"]
         for teacher, query in zip(rewrites, queries, strict=True):
             if query is not None:
                 teacher_queries[teacher][row["question_id"]] = query
     if not rows:
         raise ValueError(f"{questions_uri}: expected questions of the split {split}, got none")
 
-    query_kinds: dict[str, Queries] = {
-        "last turn": {row["question_id"]: row["context"][-1]["content"] for row in rows},
-        "conversation": conversation_queries(rows, turns=None),
-    }
-    human_rewrites = {row["question_id"]: row["rewrite"] for row in rows if row["rewrite"]}
-    if human_rewrites:
-        query_kinds["human rewrite"] = human_rewrites
+    questions = Questions({}, {}, {}, {}, dict(teacher_queries))
+    last_turns: dict[str, str] = {}
+    for row in rows:
+        question_id = row["question_id"]
+        questions.conversation_ids[question_id] = row["conversation_id"]
+        questions.qrels[question_id] = dict.fromkeys(row["positives"], 1)
+        questions.ignored[question_id] = set(row["ignored"])
+        last_turns[question_id] = row["context"][-1]["content"]
 
-    return Questions(
-        conversation_ids={row["question_id"]: row["conversation_id"] for row in rows},
-        qrels={row["question_id"]: dict.fromkeys(row["positives"], 1) for row in rows},
-        ignored={row["question_id"]: set(row["ignored"]) for row in rows},
-        queries=query_kinds,
-        rewrites=dict(teacher_queries),
-    )
+    questions.queries["last turn"] = last_turns
+    questions.queries["conversation"] = conversation_queries(rows, turns=None)
+    if human_rewrites:
+        questions.queries["human rewrite"] = human_rewrites
+    return questions
 
 
 def response_questions(
@@ -107,16 +110,21 @@ def response_questions(
     QUESTIONS, `responses` of DOCUMENTS. `as_turn` shortens a response just as the turns of contexts are.
     """
     doc_ids = {row["text"]: row["doc_id"] for row in responses}
-    doc_ids_by_turn = {as_turn(text): doc_id for text, doc_id in doc_ids.items()}
+    doc_ids_by_turn: dict[str, str] = {}
+    for text, doc_id in doc_ids.items():
+        doc_ids_by_turn[as_turn(text)] = doc_id
 
     qrels, ignored = {}, {}
     for row in rows:
         if not row["gold_response"]:
             continue
         gold_id = doc_ids[row["gold_response"]]
-        earlier = {doc_ids_by_turn.get(turn["content"]) for turn in row["context"]}
+        earlier: set[str] = set()
+        for turn in row["context"]:
+            if turn["content"] in doc_ids_by_turn:
+                earlier.add(doc_ids_by_turn[turn["content"]])
         qrels[row["question_id"]] = {gold_id: 1}
-        ignored[row["question_id"]] = {doc_id for doc_id in earlier if doc_id is not None} - {gold_id}
+        ignored[row["question_id"]] = earlier - {gold_id}
 
     return replace(questions, qrels=qrels, ignored=ignored)
 
@@ -133,14 +141,17 @@ def student_queries(questions_uri: str, split: str, turns: int) -> Queries:
 
 def bm25_runs(documents_uri: str, questions: Questions, query_kinds: Mapping[str, Queries]) -> dict[str, Run]:
     """Return a BM25 run for each kind of query."""
-    doc_ids = [row["doc_id"] for row in Rows(documents_uri)]
-    texts = [row["text"] for row in Rows(documents_uri)]
+    doc_ids, texts = [], []
+    for row in Rows(documents_uri):
+        doc_ids.append(row["doc_id"])
+        texts.append(row["text"])
     depth = _search_depth(questions, len(doc_ids))
 
     scores = bm25_scores(texts, _texts_of(query_kinds), PASSAGE_BM25)
+    best_matches = partial(_best_matches, k=depth)
     runs = {}
     for kind, queries in query_kinds.items():
-        rankings = (_best_matches(scores_of_query, depth) for scores_of_query in islice(scores, len(queries)))
+        rankings = map(best_matches, islice(scores, len(queries)))
         runs[kind] = _as_run(queries, doc_ids, rankings, questions)
     return runs
 

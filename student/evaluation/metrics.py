@@ -78,10 +78,13 @@ def _by_query(
                 score = scores[document]
                 pessimistic[query][document] = score - 1e-6 * abs(score) - 1e-9
 
-    names = {measure: name for name, measure in measures.items()}
+    names, values = {}, {}
+    for name, measure in measures.items():
+        names[measure] = name
+        values[name] = np.zeros(len(qrels))
     numbers = {query: number for number, query in enumerate(qrels)}
-    values = {name: np.zeros(len(qrels)) for name in measures}
     plain_qrels = {query: dict(grades) for query, grades in qrels.items()}
+
     for metric in ir_measures.iter_calc(list(names), plain_qrels, pessimistic):
         values[names[metric.measure]][numbers[metric.query_id]] = metric.value
     return values

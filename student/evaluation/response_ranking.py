@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ def held_out(examples_uri: str, response_set: Sequence[str], split: str, sample:
     """
     rows = read_rows(examples_uri, split)
     chosen = rows[: sample.num_contexts]
-    gold_responses = list(dict.fromkeys(row["gold_response"] for row in rows))
+    gold_responses = list(dict.fromkeys(map(itemgetter("gold_response"), rows)))
     if len(gold_responses) < NUM_CANDIDATES:
         raise ValueError(
             f"expected at least {NUM_CANDIDATES} distinct {split} responses, got {len(gold_responses)}"
@@ -96,13 +97,13 @@ def held_out(examples_uri: str, response_set: Sequence[str], split: str, sample:
 
     servable = list(dict.fromkeys(response_set))
     responses = list(dict.fromkeys([*servable, *gold_responses]))
-    columns = {text: column for column, text in enumerate(responses)}
+    columns = dict(zip(responses, range(len(responses)), strict=True))
     gold = [columns[row["gold_response"]] for row in chosen]
     gold_columns = [columns[text] for text in gold_responses]
 
     return HeldOut(
-        example_ids=[row["example_id"] for row in chosen],
-        conversation_ids=[row["conversation_id"] for row in chosen],
+        example_ids=list(map(itemgetter("example_id"), chosen)),
+        conversation_ids=list(map(itemgetter("conversation_id"), chosen)),
         contexts=[context_text(row["context"], sample.context_turns) for row in chosen],
         responses=responses,
         num_servable=len(servable),
@@ -125,21 +126,17 @@ def response_selection(uri: str, context_turns: int, num_contexts: int) -> HeldO
         for text in row["candidates"]:
             columns.setdefault(text, len(columns))
 
-    sampled = []
+    selection = HeldOut([], [], [], list(columns), num_servable=0, gold=[], sampled=[])
     for row in rows:
         candidates = list(row["candidates"])
         gold_response = candidates.pop(row["label"])
-        sampled.append([columns[text] for text in (gold_response, *candidates)])
 
-    return HeldOut(
-        example_ids=[row["id"] for row in rows],
-        conversation_ids=[row["id"].rsplit("-", 1)[0] for row in rows],
-        contexts=[context_text(row["messages"], context_turns) for row in rows],
-        responses=list(columns),
-        num_servable=0,
-        gold=[candidate_columns[0] for candidate_columns in sampled],
-        sampled=sampled,
-    )
+        selection.example_ids.append(row["id"])
+        selection.conversation_ids.append(row["id"].rsplit("-", 1)[0])
+        selection.contexts.append(context_text(row["messages"], context_turns))
+        selection.gold.append(columns[gold_response])
+        selection.sampled.append([columns[text] for text in (gold_response, *candidates)])
+    return selection
 
 
 def _selection_rows(uri: str, num_rows: int) -> list[dict[str, Any]]:
@@ -172,8 +169,7 @@ def measure(
     responses, `mrr`, `recall@1`, `recall@10`, `recall@100` and `ndcg@10`; another has `hits@1/20` and `mrr`
     of the 20.
     """
-    encoders = {name: source for name, source in models.items() if source is not None}
-    vectors = _embed_sets(sets, encoders, tally)
+    vectors = _embed_sets(sets, models, tally)
 
     measurements: dict[str, dict[str, Measurement]] = {}
     for name, source in models.items():
@@ -192,9 +188,10 @@ def measure(
 
 
 def _embed_sets(
-    sets: Mapping[str, HeldOut], encoders: Mapping[str, EncoderSource], tally: Tally
+    sets: Mapping[str, HeldOut], models: Mapping[str, EncoderSource | None], tally: Tally
 ) -> dict[str, dict[str, tuple[Vectors, Vectors]]]:
     """Return encoder -> set -> vectors of its contexts [C, D] and responses [N, D]."""
+    encoders = {name: source for name, source in models.items() if source is not None}
     if not encoders:
         return {}
     texts: dict[Side, list[str]] = {"context": [], "response": []}
@@ -258,7 +255,7 @@ def _measure_scores(
                 answers.append([contexts.responses[column] for column in columns])
             block_metrics = ranking_metrics_by_context(block, contexts.gold[rows], contexts.sampled[rows])
         else:
-            answers += [[] for _ in block]
+            answers.extend([] for _ in block)
             candidates = np.take_along_axis(block, np.array(contexts.sampled[rows]), axis=1)  # [C, 20]
             block_metrics = candidate_metrics_by_context(candidates, [0] * len(block))
 
@@ -301,7 +298,9 @@ def evaluate_student(
     means: dict[str, dict[str, float]] = {}
     for name, by_set in measurements.items():
         measurement = by_set["test"]
-        means[name] = {metric: float(values.mean()) for metric, values in measurement.metrics.items()}
+        means[name] = {}
+        for metric, values in measurement.metrics.items():
+            means[name][metric] = float(values.mean())
         means[name] |= measurement.sparsity
         means[name] |= {
             "contexts": float(len(contexts.contexts)),

@@ -1,8 +1,8 @@
 """Intervals and tests for systems measured on the same contexts.
 
 S seeds, C contexts, G conversations. Contexts of one conversation are not independent, so conversations are
-what is resampled. Seeds are not: an interval is of these trained students on other conversations, and
-`seed_deviation` says how much another training would differ.
+resampled. Seeds are not: an interval is of these trained students on other conversations, and
+`seed_deviation` estimates how much another training would differ.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Difference(Interval):
 
 
 def interval(values: Values, groups: Sequence[str], resamples: int = 2000, seed: int = 0) -> Interval:
-    """Mean of `values` [S, C] and its interval, by the percentiles of a bootstrap over conversations.
+    """Return the mean of `values` [S, C] and its percentile-bootstrap interval over conversations.
 
     `groups` [C] names each context's conversation. A drawn conversation brings all its contexts, so
     the resampled mean is a ratio, of values to contexts. With few conversations it is somewhat narrow: in
@@ -50,6 +50,7 @@ def interval(values: Values, groups: Sequence[str], resamples: int = 2000, seed:
     sums, counts = _by_conversation(per_context, groups)
     if len(counts) == 1 or np.ptp(per_context) == 0:
         return Interval(mean, mean, mean)
+
     resampled = bootstrap(
         (sums, counts),
         _ratio,
@@ -65,16 +66,17 @@ def interval(values: Values, groups: Sequence[str], resamples: int = 2000, seed:
 def paired_difference(
     first: Values, second: Values, groups: Sequence[str], resamples: int = 2000, seed: int = 0
 ) -> Difference:
-    """`second` [S2, C] minus `first` [S1, C], its interval as `interval` has it, and its p-value.
+    """Return `second` [S2, C] minus `first` [S1, C], its interval (see `interval`) and its p-value.
 
-    The test is of paired randomisation: were the systems alike, each conversation's difference could as
-    well have the other sign. Conversations change sign as a whole; of up to 13, every assignment of signs
-    is tried, of more, 9,999 random ones.
+    The test is a paired randomisation test: if the systems were alike, each conversation's difference could
+    as well have the other sign. Conversations change sign as a whole. With up to 13 of them every
+    assignment of signs is tried, with more 9,999 random ones.
 
     Raises:
         ValueError: a value is not finite.
     """
     difference = _mean_over_seeds(second) - _mean_over_seeds(first)
+
     mean_difference = interval(difference[None], groups, resamples, seed)
     sums, _ = _by_conversation(difference, groups)
     p_value = _sign_flip_p_value(sums, seed)
@@ -82,7 +84,7 @@ def paired_difference(
 
 
 def seed_deviation(values: Values) -> float:
-    """Standard deviation over seeds of the mean of `values` [S, C] over contexts; 0 for one seed.
+    """Return the standard deviation over seeds of the mean of `values` [S, C] over contexts; 0 for one seed.
 
     Raises:
         ValueError: a value is not finite.
@@ -106,7 +108,7 @@ def _check_finite(values: Values) -> None:
 
 
 def _by_conversation(per_context: Values, groups: Sequence[str]) -> tuple[Values, NDArray[np.intp]]:
-    """Sums [G] and counts [G] of the values [C] of each conversation."""
+    """Return sums [G] and counts [G] of the values [C] of each conversation."""
     assert len(groups) == len(per_context)
     _, conversation, counts = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     sums = np.zeros(len(counts))

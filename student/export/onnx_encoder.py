@@ -50,11 +50,12 @@ class OnnxEncoder:
     def tokenise(self, texts: Sequence[str]) -> Features:
         """Return each input of the graph [N, tokens], for texts that are one batch."""
         encodings = self.tokenizer.encode_batch([self.prompt + text for text in texts])
-        columns = {
-            "input_ids": [encoding.ids for encoding in encodings],
-            "attention_mask": [encoding.attention_mask for encoding in encodings],
-            "token_type_ids": [encoding.type_ids for encoding in encodings],
-        }
+        columns: dict[str, list[list[int]]] = {"input_ids": [], "attention_mask": [], "token_type_ids": []}
+        for encoding in encodings:
+            columns["input_ids"].append(encoding.ids)
+            columns["attention_mask"].append(encoding.attention_mask)
+            columns["token_type_ids"].append(encoding.type_ids)
+
         return {name: np.array(columns[name], dtype=np.int64) for name in self.inputs}
 
     def encode(self, features: Features) -> NDArray[np.float32]:

@@ -188,8 +188,9 @@ def _write_fp32(graph: nn.Module, example: dict[str, Tensor], max_tokens: int, f
     for node in onnx_graph:
         node.metadata_props.clear()  # stack traces with the paths of this machine
     # Tokenizers may return token types that their model does not read.
-    for unused in [value for value in onnx_graph.inputs if not value.uses()]:
-        onnx_graph.inputs.remove(unused)
+    for graph_input in list(onnx_graph.inputs):
+        if not graph_input.uses():
+            onnx_graph.inputs.remove(graph_input)
     program.save(folder / FILES["fp32"])
 
 

@@ -24,10 +24,15 @@ def write_neighbours(
     Raises:
         ValueError: there is no training example.
     """
-    contexts = [context_text(row["context"], context_turns) for row in Rows(examples_uri, "train")]
+    contexts: list[str] = []
+    distinct: dict[str, None] = {}  # in their order, which decides between ties
+    for row in Rows(examples_uri, "train"):
+        contexts.append(context_text(row["context"], context_turns))
+        distinct[row["gold_response"]] = None
     if not contexts:
         raise ValueError(f"{examples_uri}: expected training examples, got none")
-    responses = list(dict.fromkeys(row["gold_response"] for row in Rows(examples_uri, "train")))
+
+    responses = list(distinct)
     vectors = texts_to_vectors({"context": contexts, "response": responses}, retriever, tally)
 
     def neighbour_rows() -> Iterator[dict[str, Any]]:

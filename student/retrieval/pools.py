@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -102,7 +103,7 @@ def pools(
     """
     texts: list[str] = []
     for teacher_queries in queries:
-        texts.extend(query for query in teacher_queries if query is not None)
+        texts += [query for query in teacher_queries if query is not None]
     vectors = documents.vectors[:0]
     retrieved: Iterator[Ranking] = iter(())
     if texts:
@@ -116,9 +117,11 @@ def pools(
         start += len(teachers)
 
         question_runs = [run[number] for run in runs]
-        row_lists = [next(retrieved)[0] for _ in teachers]
-        row_lists += [_best_rows(run, depth) for run in question_runs]
-        row_lists.append(np.array(relevant[number], np.int64))
+        row_lists = [np.array(relevant[number], np.int64)]
+        for rows, _ in islice(retrieved, len(teachers)):
+            row_lists.append(rows)
+        for run in question_runs:
+            row_lists.append(_best_rows(run, depth))
         rows = np.unique(np.concatenate(row_lists))
         rows = rows[rows >= 0]
 
@@ -159,12 +162,15 @@ def write_pooled_candidates(
     Raises:
         ValueError: there is no training question.
     """
-    texts = {row["doc_id"]: row["text"] for row in Rows(inputs.documents_uri)}
-    doc_ids = list(texts)
-    rows_by_id = {doc_id: row for row, doc_id in enumerate(doc_ids)}
+    texts: list[str] = []
+    rows_by_id: dict[str, int] = {}
+    for document in Rows(inputs.documents_uri):
+        rows_by_id[document["doc_id"]] = len(texts)
+        texts.append(document["text"])
+
     questions, queries = _training_questions(inputs)
-    relevant = [[rows_by_id[doc_id] for doc_id in question["positives"]] for question in questions]
-    runs = [_runs_of_questions(run, questions, rows_by_id) for run in inputs.runs.values()]
+    relevant = [_document_rows(question["positives"], rows_by_id) for question in questions]
+    runs = [_scores_by_question(run, questions, rows_by_id) for run in inputs.runs.values()]
     question_pools = pools(queries, relevant, documents, config.depth, tally, runs)
 
     counts: Counter[str] = Counter()
@@ -175,9 +181,9 @@ def write_pooled_candidates(
             scores.append(stack.enter_context(rows_to(outputs.scores_uris[teacher], SCORES)))
 
         for question, relevant_rows, pool in zip(questions, relevant, question_pools, strict=True):
-            ignored = {rows_by_id[doc_id] for doc_id in question["ignored"]}
+            ignored = set(_document_rows(question["ignored"], rows_by_id))
             ranks, num_gold = _draw_candidates(pool, relevant_rows, ignored, config, question["question_id"])
-            chosen = [texts[doc_ids[pool.documents[rank]]] for rank in ranks]
+            chosen = [texts[row] for row in pool.documents[ranks]]
 
             candidates.write(_candidates_row(question, chosen, num_gold))
             for writer, teacher_scores in zip(scores, pool.scores[:, ranks].tolist(), strict=True):
@@ -196,7 +202,8 @@ def _training_questions(inputs: PoolInputs) -> tuple[list[dict[str, Any]], list[
     Raises:
         ValueError: there is none.
     """
-    questions, queries = [], []
+    questions: list[dict[str, Any]] = []
+    queries: list[list[str | None]] = []
     all_queries = queries_by_teacher(inputs.questions_uri, inputs.rewrites)
     for question, teacher_queries in zip(Rows(inputs.questions_uri), all_queries, strict=True):
         if question["split"] == "train":
@@ -208,7 +215,11 @@ def _training_questions(inputs: PoolInputs) -> tuple[list[dict[str, Any]], list[
     return questions, queries
 
 
-def _runs_of_questions(
+def _document_rows(doc_ids: Sequence[str], rows_by_id: Mapping[str, int]) -> list[int]:
+    return [rows_by_id[doc_id] for doc_id in doc_ids]
+
+
+def _scores_by_question(
     run: Run, questions: Sequence[Mapping[str, Any]], rows_by_id: Mapping[str, int]
 ) -> list[DocumentScores]:
     """Return a run's scores [Q] of the documents that exist."""
@@ -226,9 +237,14 @@ def _draw_candidates(
     pool: Pool, relevant: Sequence[int], ignored: set[int], config: PoolsConfig, question_id: str
 ) -> tuple[list[int], int]:
     """Return the candidates' ranks in the pool [K], those of `gold` ones first, and how many these are."""
-    ranked = [rank for rank, row in enumerate(pool.documents.tolist()) if row not in ignored]
-    relevant_rows = set(relevant)
-    gold = [rank for rank in ranked if int(pool.documents[rank]) in relevant_rows] or ranked[:1]
+    ranked: list[int] = []
+    gold: list[int] = []
+    for rank, row in enumerate(pool.documents.tolist()):
+        if row not in ignored:
+            ranked.append(rank)
+            if row in relevant:
+                gold.append(rank)
+    gold = gold or ranked[:1]
 
     window = [rank for rank in ranked[config.first_rank - 1 : config.last_rank] if rank not in gold]
     generator = random.Random(f"{config.seed} {question_id}")
@@ -252,12 +268,18 @@ def _candidates_row(question: Mapping[str, Any], texts: Sequence[str], num_gold:
 
 def _scores_row(question_id: str, texts: Sequence[str], scores: Sequence[float]) -> dict[str, Any]:
     """Return a row of SCORES of a retriever, which has no likelihoods."""
+    num_bytes: list[int] = []
+    similarities: list[float | None] = []
+    for text, score in zip(texts, scores, strict=True):
+        num_bytes.append(len(text.encode()))
+        similarities.append(None if np.isnan(score) else score)
+
     nothing = [None] * len(texts)
     return {
         "example_id": question_id,
         "log_likelihood": nothing,
         "prior": nothing,
         "tokens": nothing,
-        "bytes": [len(text.encode()) for text in texts],
-        "similarity": [None if np.isnan(score) else score for score in scores],
+        "bytes": num_bytes,
+        "similarity": similarities,
     }

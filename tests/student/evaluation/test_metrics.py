@@ -23,13 +23,13 @@ def test_metrics_are_of_each_query_in_the_order_of_the_qrels() -> None:
     run = {
         "0": {"a": 3.0, "b": 2.0, "c": 1.0},  # rank 1
         "1": {"a": 0.5, "b": 2.0, "c": 1.0},  # rank 3
-        "2": {"a": 2.0, "c": 1.0},  # not found, as is the third, which is not in the run
+        "2": {"a": 2.0, "c": 1.0},  # missing, as is the third, which is not in the run
     }
-    found = rank_metrics(qrels, run)
-    assert found["mrr"] == pytest.approx([0, 1, 1 / 3, 0])
-    assert found["recall@1"] == pytest.approx([0, 1, 0, 0])
-    assert found["recall@10"] == pytest.approx([0, 1, 1, 0])
-    assert found["ndcg@10"] == pytest.approx([0, 1, 0.5, 0])  # 1 / log2(1 + rank)
+    metrics = rank_metrics(qrels, run)
+    assert metrics["mrr"] == pytest.approx([0, 1, 1 / 3, 0])
+    assert metrics["recall@1"] == pytest.approx([0, 1, 0, 0])
+    assert metrics["recall@10"] == pytest.approx([0, 1, 1, 0])
+    assert metrics["ndcg@10"] == pytest.approx([0, 1, 0.5, 0])  # 1 / log2(1 + rank)
     among = candidate_metrics(qrels, run)
     assert among["hits@1/20"] == pytest.approx([0, 1, 0, 0])
     assert among["mrr"] == pytest.approx([0, 1, 1 / 3, 0])
@@ -38,9 +38,9 @@ def test_metrics_are_of_each_query_in_the_order_of_the_qrels() -> None:
 @pytest.mark.parametrize("gold", ["a", "b", "c"])
 @pytest.mark.parametrize("score", [0.0, 1.0, -3.0, 20.0])
 def test_a_tie_counts_against_the_system_whatever_the_ids(gold: str, score: float) -> None:
-    found = rank_metrics({"0": {gold: 1}}, {"0": dict.fromkeys("abc", score)})
-    assert (found["mrr"], found["recall@1"]) == (pytest.approx(1 / 3), 0.0)
-    assert found["ndcg@10"] == pytest.approx(0.5)
+    metrics = rank_metrics({"0": {gold: 1}}, {"0": dict.fromkeys("abc", score)})
+    assert (metrics["mrr"], metrics["recall@1"]) == (pytest.approx(1 / 3), 0.0)
+    assert metrics["ndcg@10"] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -58,10 +58,10 @@ def test_a_tie_counts_against_the_system_whatever_the_ids(gold: str, score: floa
 def test_the_values_of_a_rank_among_all_responses(
     rank: int, mrr: float, recalls: tuple[float, ...], ndcg: float
 ) -> None:
-    found = ranking_metrics_by_context(descending(1500)[None], [rank - 1], [range(20)])
-    assert found["mrr"] == pytest.approx([mrr])
-    assert [found[f"recall@{k}"][0] for k in (1, 10, 100)] == list(recalls)
-    assert found["ndcg@10"] == pytest.approx([ndcg])
+    metrics = ranking_metrics_by_context(descending(1500)[None], [rank - 1], [range(20)])
+    assert metrics["mrr"] == pytest.approx([mrr])
+    assert [metrics[f"recall@{k}"][0] for k in (1, 10, 100)] == list(recalls)
+    assert metrics["ndcg@10"] == pytest.approx([ndcg])
 
 
 def test_responses_that_tie_with_the_right_one_are_all_before_it() -> None:
@@ -69,40 +69,40 @@ def test_responses_that_tie_with_the_right_one_are_all_before_it() -> None:
     scores = np.zeros((4, 200), dtype=np.float32)
     for context, tied in enumerate((1, 2, 10, 11)):
         scores[context, 50 : 50 + tied] = 1.0
-    found = ranking_metrics_by_context(scores, [50, 51, 55, 50], [range(50, 70)] * 4)
-    assert found["mrr"] == pytest.approx([1, 1 / 2, 1 / 10, 1 / 11])
-    assert found["recall@1"].tolist() == [1, 0, 0, 0]
-    assert found["recall@10"].tolist() == [1, 1, 1, 0]
-    assert found["hits@1/20"].tolist() == [1, 0, 0, 0]
-    assert found["ndcg@10"] == pytest.approx([1, 1 / np.log2(3), 1 / np.log2(11), 0])
+    metrics = ranking_metrics_by_context(scores, [50, 51, 55, 50], [range(50, 70)] * 4)
+    assert metrics["mrr"] == pytest.approx([1, 1 / 2, 1 / 10, 1 / 11])
+    assert metrics["recall@1"].tolist() == [1, 0, 0, 0]
+    assert metrics["recall@10"].tolist() == [1, 1, 1, 0]
+    assert metrics["hits@1/20"].tolist() == [1, 0, 0, 0]
+    assert metrics["ndcg@10"] == pytest.approx([1, 1 / np.log2(3), 1 / np.log2(11), 0])
 
 
 def test_random_scores_with_ties_are_ranked_as_counting_ranks_them() -> None:
     generator = np.random.default_rng(0)
     scores = generator.integers(0, 300, (200, 1200)).astype(np.float32)
     gold = generator.integers(0, 1200, 200)
-    others = np.stack([generator.permutation(np.delete(np.arange(1200), own))[:19] for own in gold])
+    others = np.stack([generator.permutation(np.delete(np.arange(1200), column))[:19] for column in gold])
     sampled = np.column_stack([gold, others])
-    own = scores[np.arange(200), gold][:, None]
-    ranks = (scores >= own).sum(axis=1)  # the right one is among those counted
-    among = (np.take_along_axis(scores, sampled, axis=1) >= own).sum(axis=1)
+    gold_scores = scores[np.arange(200), gold][:, None]
+    ranks = (scores >= gold_scores).sum(axis=1)  # the gold one is among those counted
+    among = (np.take_along_axis(scores, sampled, axis=1) >= gold_scores).sum(axis=1)
 
-    found = ranking_metrics_by_context(scores, gold.tolist(), sampled.tolist())
-    assert found["mrr"] == pytest.approx(np.where(ranks <= DEPTH, 1 / ranks, 0))
+    metrics = ranking_metrics_by_context(scores, gold.tolist(), sampled.tolist())
+    assert metrics["mrr"] == pytest.approx(np.where(ranks <= DEPTH, 1 / ranks, 0))
     for k in (1, 10, 100):
-        assert found[f"recall@{k}"].tolist() == (ranks <= k).tolist()
-    assert found["ndcg@10"] == pytest.approx(np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0))
-    assert found["hits@1/20"].tolist() == (among == 1).tolist()
-    means = {name: values.mean() for name, values in found.items()}
+        assert metrics[f"recall@{k}"].tolist() == (ranks <= k).tolist()
+    assert metrics["ndcg@10"] == pytest.approx(np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0))
+    assert metrics["hits@1/20"].tolist() == (among == 1).tolist()
+    means = {name: values.mean() for name, values in metrics.items()}
     assert ranking_metrics(scores, gold.tolist(), sampled.tolist()) == pytest.approx(means)
 
 
 def test_given_candidates_are_ranked_among_themselves_and_ties_count_against_the_right_one() -> None:
     # Ranks 1, 3 and, by a tie of all, 20.
     scores = np.stack([descending(20), descending(20), np.zeros(20, dtype=np.float32)])
-    found = candidate_metrics_by_context(scores, [0, 2, 7])
-    assert found["hits@1/20"].tolist() == [1, 0, 0]
-    assert found["mrr"] == pytest.approx([1, 1 / 3, 1 / 20])
+    metrics = candidate_metrics_by_context(scores, [0, 2, 7])
+    assert metrics["hits@1/20"].tolist() == [1, 0, 0]
+    assert metrics["mrr"] == pytest.approx([1, 1 / 3, 1 / 20])
 
 
 def test_flops_are_the_multiplications_of_a_mean_pair() -> None:

@@ -15,9 +15,9 @@ def test_the_mean_is_over_seeds_and_contexts_and_three_conversations_span_the_in
     # Over seeds: 0, 0.5, 1, 1. Conversations a, a, b and c have means 0.25, 1 and 1. Of 27 resamples one
     # (3.7 %) is a three times, with mean 0.25, and eight have no a, with mean 1: more than 2.5 % each.
     values = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]])
-    found = interval(values, ["a", "a", "b", "c"], resamples=20_000)
-    assert found.mean == pytest.approx((0 + 0.5 + 1 + 1) / 4)
-    assert (found.low, found.high) == pytest.approx((0.25, 1.0))
+    result = interval(values, ["a", "a", "b", "c"], resamples=20_000)
+    assert result.mean == pytest.approx((0 + 0.5 + 1 + 1) / 4)
+    assert (result.low, result.high) == pytest.approx((0.25, 1.0))
 
 
 def test_the_interval_is_that_of_all_resamples_of_unequal_conversations() -> None:
@@ -28,13 +28,13 @@ def test_the_interval_is_that_of_all_resamples_of_unequal_conversations() -> Non
         for drawn in product(conversations, repeat=5)
     ]
     values = np.array([[value for conversation in conversations for value in conversation]])
-    groups = [str(number) for number, found in enumerate(conversations) for _ in found]
-    found = interval(values, groups, resamples=20_000)
-    assert found.mean == pytest.approx(values.mean())
-    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(resampled, [2.5, 97.5])), abs=0.01)
+    groups = [str(number) for number, values_of in enumerate(conversations) for _ in values_of]
+    result = interval(values, groups, resamples=20_000)
+    assert result.mean == pytest.approx(values.mean())
+    assert (result.low, result.high) == pytest.approx(tuple(np.percentile(resampled, [2.5, 97.5])), abs=0.01)
 
 
-def test_contexts_that_agree_within_conversations_tell_no_more_than_their_conversations() -> None:
+def test_contexts_that_agree_within_conversations_widen_the_interval() -> None:
     # Four conversations of 25 contexts, two all right and two all wrong: a resample's mean is 0 or 1 with
     # probability 1/16 each, above 2.5 %. A hundred independent contexts: 0.5 ± 1.96 · 0.5 / √100.
     values = np.repeat([[0.0, 1.0, 0.0, 1.0]], 25, axis=1)
@@ -57,8 +57,8 @@ def test_with_nothing_to_resample_the_interval_is_the_mean(
     values: list[list[float]], groups: list[str]
 ) -> None:
     mean = float(np.mean(values))
-    found = interval(np.array(values), groups)
-    assert (found.mean, found.low, found.high) == pytest.approx((mean, mean, mean))
+    result = interval(np.array(values), groups)
+    assert (result.mean, result.low, result.high) == pytest.approx((mean, mean, mean))
 
 
 def simulated(generator: np.random.Generator) -> tuple[Values, list[str]]:
@@ -69,15 +69,15 @@ def simulated(generator: np.random.Generator) -> tuple[Values, list[str]]:
     return (effects + 0.5 * generator.standard_normal(len(effects)))[None], groups
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_at_about_its_nominal_rate() -> None:
     generator = np.random.default_rng(0)
     covered = {"conversations": 0, "contexts": 0}
     for seed in range(300):
         values, groups = simulated(generator)
         single = [str(number) for number in range(len(groups))]
         for unit, resampled in (("conversations", groups), ("contexts", single)):
-            found = interval(values, resampled, resamples=500, seed=seed)
-            covered[unit] += found.low <= 0 <= found.high
+            result = interval(values, resampled, resamples=500, seed=seed)
+            covered[unit] += result.low <= 0 <= result.high
     # Three standard errors of 94 % of 300, which is what 3,000 data sets gave.
     assert 0.90 <= covered["conversations"] / 300 <= 0.98
     assert covered["contexts"] / 300 < 0.85
@@ -98,39 +98,41 @@ def test_the_p_value_is_the_share_of_sign_flips_as_extreme(sums: list[float], p_
     # Two contexts a conversation: they change sign together.
     difference = np.array([[part for total in sums for part in (1.5 * total, -0.5 * total)]])
     groups = [str(number) for number in range(len(sums)) for _ in range(2)]
-    found = paired_difference(np.zeros_like(difference), difference, groups)
-    assert found.mean == pytest.approx(sum(sums) / len(sums) / 2)
-    assert found.p_value == pytest.approx(p_value)
+    result = paired_difference(np.zeros_like(difference), difference, groups)
+    assert result.mean == pytest.approx(sum(sums) / len(sums) / 2)
+    assert result.p_value == pytest.approx(p_value)
 
 
 def test_many_conversations_get_random_sign_flips_near_the_exact_p_value() -> None:
     # 14 differences of one: sums of at least 8 have at most 3 minus signs, (1 + 14 + 91 + 364) / 2^14.
     difference = np.array([[1.0] * 11 + [-1.0] * 3])
-    found = paired_difference(np.zeros_like(difference), difference, list("abcdefghijklmn"))
-    assert found.p_value == pytest.approx(2 * 470 / 2**14, abs=0.01)
+    result = paired_difference(np.zeros_like(difference), difference, list("abcdefghijklmn"))
+    assert result.p_value == pytest.approx(2 * 470 / 2**14, abs=0.01)
 
 
 def test_swapping_the_systems_negates_the_difference_and_keeps_the_p_value() -> None:
     generator = np.random.default_rng(1)
     groups = [str(number // 3) for number in range(90)]
     first, second = generator.random((2, 90)), generator.random((3, 90)) + 0.1
-    found, swapped = paired_difference(first, second, groups), paired_difference(second, first, groups)
-    assert (swapped.mean, swapped.low, swapped.high) == pytest.approx((-found.mean, -found.high, -found.low))
-    assert found.mean == pytest.approx(second.mean() - first.mean())
-    assert swapped.p_value == found.p_value < 1
+    difference, swapped = paired_difference(first, second, groups), paired_difference(second, first, groups)
+    assert (swapped.mean, swapped.low, swapped.high) == pytest.approx(
+        (-difference.mean, -difference.high, -difference.low)
+    )
+    assert difference.mean == pytest.approx(second.mean() - first.mean())
+    assert swapped.p_value == difference.p_value < 1
 
 
 @pytest.mark.filterwarnings("error")
 def test_systems_that_never_differ_have_a_p_value_of_one() -> None:
     values = np.array([[0.3, 0.5, 0.2, 0.9]])
     for groups in (list("abcd"), list("aabb"), list("aaaa")):
-        found = paired_difference(values, values, groups)
-        assert (found.mean, found.low, found.high, found.p_value) == (0.0, 0.0, 0.0, 1.0)
+        result = paired_difference(values, values, groups)
+        assert (result.mean, result.low, result.high, result.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
-def test_one_conversation_proves_nothing() -> None:
-    found = paired_difference(np.zeros((1, 3)), np.ones((1, 3)), ["a", "a", "a"])
-    assert (found.mean, found.p_value) == (1.0, 1.0)
+def test_one_conversation_has_a_p_value_of_one() -> None:
+    result = paired_difference(np.zeros((1, 3)), np.ones((1, 3)), ["a", "a", "a"])
+    assert (result.mean, result.p_value) == (1.0, 1.0)
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
@@ -139,7 +141,7 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     assert interval(values, groups, seed=1) != interval(values, groups, seed=2)
 
 
-def test_seeds_deviate_as_their_means_do() -> None:
+def test_seed_deviation_is_that_of_the_seeds_means() -> None:
     # Means 1, 2 and 3 have a variance of (1 + 0 + 1) / 2.
     assert seed_deviation(np.array([[0.0, 2.0], [2.0, 2.0], [1.0, 5.0]])) == pytest.approx(1.0)
     assert seed_deviation(np.array([[0.0, 2.0]])) == 0.0
