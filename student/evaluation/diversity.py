@@ -53,7 +53,7 @@ def num_words(text: str) -> int:
 
 
 def self_bleu(texts: Sequence[str]) -> float:
-    """The mean BLEU of each text with all others as its references; 0 for fewer than two."""
+    """Return the mean BLEU of each text with all others as its references; 0 for fewer than two."""
     if len(texts) < 2:
         return 0.0
     scores: list[float] = []
@@ -64,7 +64,7 @@ def self_bleu(texts: Sequence[str]) -> float:
 
 
 def mean_distance(vectors: Vectors) -> float:
-    """1 less the mean cosine of every two of the vectors [N, D], of length one; 0 for fewer than two."""
+    """Return 1 minus the mean cosine of all pairs of unit vectors [N, D]; 0 for fewer than two."""
     count = len(vectors)
     if count < 2:
         return 0.0
@@ -73,7 +73,7 @@ def mean_distance(vectors: Vectors) -> float:
 
 
 def reservoir_sample(texts: Iterable[str], limit: int) -> tuple[list[str], int]:
-    """Up to `limit` of the texts, each as likely as any other, and the number of all."""
+    """Return up to `limit` of the texts, each as likely as any other, and the number of all."""
     generator, count = random.Random(0), 0
     sample: list[str] = []
     for count, text in enumerate(texts, start=1):

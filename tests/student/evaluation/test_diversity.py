@@ -21,20 +21,20 @@ def test_ngrams_are_counted_over_all_texts_but_not_across_them(n: int, expected:
     assert distinct_n(["The cat sat.", "the cat ran", "cat"], n) == pytest.approx(expected)
 
 
-def test_a_text_said_k_times_has_a_kth_of_its_diversity() -> None:
+def test_k_copies_of_a_text_have_a_kth_of_its_distinct_n() -> None:
     text = "so many different words here"
     for n in (1, 2, 3):
         assert distinct_n([text], n) == 1.0
         assert distinct_n([text] * 4, n) == pytest.approx(1 / 4)
 
 
-def test_case_and_punctuation_make_no_new_word_and_an_apostrophe_no_second_one() -> None:
+def test_words_ignore_case_and_punctuation_and_include_apostrophes() -> None:
     texts = ["Don't!", "don't …", "(DON'T)"]
     assert distinct_n(texts, 1) == pytest.approx(1 / 3)
     assert [num_words(text) for text in texts] == [1, 1, 1]
 
 
-def test_without_words_there_is_no_diversity() -> None:
+def test_distinct_n_without_words_is_0() -> None:
     for texts in ([], [""], ["?!", "..."]):
         assert distinct_n(texts, 1) == 0.0
         assert [num_words(text) for text in texts] == [0] * len(texts)

@@ -55,7 +55,7 @@ def test_a_tie_counts_against_the_system_whatever_the_ids(gold: str, score: floa
         (DEPTH + 1, 0, (0, 0, 0), 0),
     ],
 )
-def test_the_values_of_a_rank_among_all_responses(
+def test_metrics_of_each_rank_among_all_responses(
     rank: int, mrr: float, recalls: tuple[float, ...], ndcg: float
 ) -> None:
     metrics = ranking_metrics_by_context(descending(1500)[None], [rank - 1], [range(20)])
@@ -64,7 +64,7 @@ def test_the_values_of_a_rank_among_all_responses(
     assert metrics["ndcg@10"] == pytest.approx([ndcg])
 
 
-def test_responses_that_tie_with_the_right_one_are_all_before_it() -> None:
+def test_responses_that_tie_with_the_gold_one_rank_before_it() -> None:
     # Alone at the top; with one other, rank 2; with nine, rank 10; with ten, rank 11.
     scores = np.zeros((4, 200), dtype=np.float32)
     for context, tied in enumerate((1, 2, 10, 11)):
@@ -77,7 +77,7 @@ def test_responses_that_tie_with_the_right_one_are_all_before_it() -> None:
     assert metrics["ndcg@10"] == pytest.approx([1, 1 / np.log2(3), 1 / np.log2(11), 0])
 
 
-def test_random_scores_with_ties_are_ranked_as_counting_ranks_them() -> None:
+def test_ranks_of_random_scores_with_ties_equal_counts_of_higher_or_equal_scores() -> None:
     generator = np.random.default_rng(0)
     scores = generator.integers(0, 300, (200, 1200)).astype(np.float32)
     gold = generator.integers(0, 1200, 200)
@@ -97,7 +97,7 @@ def test_random_scores_with_ties_are_ranked_as_counting_ranks_them() -> None:
     assert ranking_metrics(scores, gold.tolist(), sampled.tolist()) == pytest.approx(means)
 
 
-def test_given_candidates_are_ranked_among_themselves_and_ties_count_against_the_right_one() -> None:
+def test_fixed_candidates_are_ranked_among_themselves_and_ties_count_against_the_gold_one() -> None:
     # Ranks 1, 3 and, by a tie of all, 20.
     scores = np.stack([descending(20), descending(20), np.zeros(20, dtype=np.float32)])
     metrics = candidate_metrics_by_context(scores, [0, 2, 7])

@@ -1,4 +1,4 @@
-"""Neighbours and held-out metrics, with tiny encoders of random weights."""
+"""Held-out metrics of BM25 and of tiny encoders of random weights."""
 
 from pathlib import Path
 
@@ -8,31 +8,12 @@ from numpy.typing import NDArray
 
 from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
 from student.evaluation.response_ranking import ContextSample, evaluate_student
-from student.retrieval.neighbours import write_neighbours
-from teachers.dataset import read_rows, write_rows
+from teachers.dataset import write_rows
 from teachers.records import EXAMPLES, RESPONSE_SET
 from tests.student.student_rows import example_rows
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 SERVED = ["w30", "w31"]
-
-
-def test_neighbours_are_the_nearest_other_responses(tiny_encoder: Path, tmp_path: Path) -> None:
-    examples = [*example_rows(30, "train"), *example_rows(3, "test")]
-    write_rows(str(tmp_path / "examples"), examples, EXAMPLES)
-    retriever = EncoderSource(str(tiny_encoder), "dense", 16, "fp32")
-    counts = write_neighbours(
-        str(tmp_path / "examples"), str(tmp_path / "neighbours"), retriever, 4, 5, lambda *_: None
-    )
-    assert counts == {"contexts": 30, "responses": 30}
-    neighbours = {row["example_id"]: row["responses"] for row in read_rows(str(tmp_path / "neighbours"))}
-    encoder = load_encoder(retriever)
-    responses = [example["gold_response"] for example in examples[:30]]
-    for example in examples[:30]:
-        others = [response for response in responses if response != example["gold_response"]]
-        context = embed_texts(encoder, [example["context"][0]["content"]], "context")[0]
-        scores = embed_texts(encoder, others, "response") @ context
-        assert neighbours[example["example_id"]] == [others[i] for i in np.argsort(-scores)[:5]]
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +66,15 @@ def mrr(contexts: NDArray[np.float32], responses: NDArray[np.float32]) -> float:
     return float(np.mean([1 / rank for rank in ranks]))
 
 
-def test_a_dense_system_is_ranked(evaluated: dict[str, dict[str, float]], tiny_encoder: Path) -> None:
+def test_mrr_of_a_dense_system_equals_ranks_by_its_vectors(
+    evaluated: dict[str, dict[str, float]], tiny_encoder: Path
+) -> None:
     """By its own vectors, though a sparse one embeds the same texts beside it."""
     expected = mrr(*vectors_of(EncoderSource(str(tiny_encoder), "dense", 16, "fp32")))
     assert evaluated["dense"]["mrr"] == pytest.approx(expected)
 
 
-def test_a_sparse_system_is_ranked_and_its_terms_are_counted(
+def test_mrr_and_sparsity_of_a_sparse_system_equal_counts_on_its_vectors(
     evaluated: dict[str, dict[str, float]], tiny_sparse_encoder: Path
 ) -> None:
     contexts, responses = vectors_of(EncoderSource(str(tiny_sparse_encoder), "sparse", 16, "fp32"))
