@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from jobs.comparison.config import BM25, UNTRAINED, UNTRAINED_SPARSE, ComparisonConfig
 from jobs.comparison.judging import Answers, held_out_rows
 from jobs.comparison.systems import OUT_OF_DOMAIN, seed_job
-from jobs.comparison.win_rates import Verdicts, trained_by
+from jobs.comparison.win_rates import WinRates, trained_by
 from jobs.distillation.stages import scorers, scores_uris
 from jobs.execution.job import Job
 from jobs.execution.run_directory import provenance
@@ -195,7 +195,7 @@ def _answers(measured: _Measured, answers: Answers, sources: Mapping[str, str]) 
     compare = measured.config.compare
     held_out = held_out_rows(measured.base, measured.config.evaluate.contexts)
     conversations = {row["example_id"]: row["conversation_id"] for row in held_out}
-    verdicts = Verdicts(measured.base, compare.judged_contexts)
+    win_rates = WinRates(measured.base, compare.judged_contexts)
 
     rows = []
     for system, job in measured.systems.items():
@@ -210,7 +210,7 @@ def _answers(measured: _Measured, answers: Answers, sources: Mapping[str, str]) 
                 distinct_2=distinct_n(texts, 2),
                 words=interval(np.array([lengths]), groups),
                 generated_share=interval(np.array([is_generated]), groups),
-                judgements=verdicts.of(
+                judgements=win_rates.of_system(
                     answers[system], trained_by(job) if system in compare.ladder else set()
                 ),
             )

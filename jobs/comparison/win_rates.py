@@ -1,92 +1,61 @@
-"""What the judges' scores say of each system's answers."""
-
-from typing import Any
+"""Win rates of the systems' responses, by the teachers that judge them."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from jobs.comparison.judging import held_out_rows, judges
 from jobs.config import JobConfig
 from jobs.execution.job import Job
 from jobs.reports.comparison import Judgement
-from student.evaluation.statistics import interval
+from student.evaluation.statistics import Interval, interval
 from teachers.config import writes
 from teachers.dataset import read_rows
 from teachers.scoring.targets import read_scores
+from teachers.scoring.win_rates import judge_responses
+
+_MEASURES = ("mutual_information", "win_rate_human", "win_rate_generated")
 
 
-class Verdicts:
-    """Every judge's scores of the judged answers, replies and responses of some test contexts."""
+class WinRates:
+    """Win rates of systems by every judge's scores, on some test contexts."""
 
     def __init__(self, base: Job, num_contexts: int) -> None:
-        self._conversation = {
+        self._conversations = {
             row["example_id"]: row["conversation_id"] for row in held_out_rows(base, num_contexts)
         }
-        rows = read_rows(base.run.at("judged", "candidates"))
-        self._rows = [row for row in rows if row["example_id"] in self._conversation]
-        self._scores = {
-            name: dict(
-                read_scores(
-                    base.run.at("judged", "candidates"),
-                    {name: base.run.at("judged", "scores", name)},
-                    "pointwise_mutual_information",
-                    "test",
-                )
-            )
-            for name in judges(base)
-        }
+        candidates_uri = base.run.at("judged", "candidates")
+        rows = read_rows(candidates_uri)
+        self._rows = [row for row in rows if row["example_id"] in self._conversations]
 
-    def of(self, answers: dict[str, str], trained_by: set[str]) -> list[Judgement]:
-        """What each judge says of a system's answers; one that trained it is left out where there is another.
+        self._scores = {}
+        for judge in judges(base):
+            scores_uris = {judge: base.run.at("judged", "scores", judge)}
+            scores = read_scores(candidates_uri, scores_uris, "pointwise_mutual_information", "test")
+            self._scores[judge] = {example_id: by_teacher[0] for example_id, by_teacher in scores}
 
-        A win over what equals the answer, or scores the same, is half a win.
+    def of_system(self, responses: dict[str, str], trained_by: set[str]) -> list[Judgement]:
+        """Return for each judge the mean measures of a system's responses, with their intervals.
+
+        A judge that trained the system is left out where there is another.
         """
-        impartial = [judge for judge in self._scores if judge not in trained_by]
-        found = []
-        for judge in impartial or self._scores:
-            judged = [
-                (self._conversation[row["example_id"]], measures)
-                for row in self._rows
-                if row["example_id"] in self._scores[judge]
-                and (measures := _measures(row, self._scores[judge][row["example_id"]][0], answers))
-            ]
+        impartial_judges = [judge for judge in self._scores if judge not in trained_by]
+
+        judgements: list[Judgement] = []
+        for judge in impartial_judges or self._scores:
+            judged = judge_responses(self._rows, self._scores[judge], responses)
             if not judged:
                 continue
-            groups = [conversation for conversation, _ in judged]
-            means = {
-                name: interval(np.array([[measures[name] for _, measures in judged]]), groups)
-                for name in ("mutual_information", "win_rate_human", "win_rate_generated")
-            }
-            found.append(Judgement(judge, judge in trained_by, **means))
-        return found
 
-
-def _measures(
-    row: dict[str, Any], scores: NDArray[np.float64], answers: dict[str, str]
-) -> dict[str, float] | None:
-    """One answer beside the true and the written replies; None where a score or a written reply is missing.
-
-    `scores` [K] are of the candidates of the row, the true reply first.
-    """
-    texts = [candidate["text"] for candidate in row["candidates"]]
-    sources = np.array([candidate["source"] for candidate in row["candidates"]])
-    own, human = scores[texts.index(answers[row["example_id"]])], scores[0]
-    generated = scores[sources == "generated"]
-    if not len(generated) or not np.isfinite([own, human, *generated]).all():
-        return None
-    return {
-        "mutual_information": float(own),
-        "win_rate_human": _wins(own, human),
-        "win_rate_generated": float(np.mean([_wins(own, other) for other in generated])),
-    }
-
-
-def _wins(own: float, other: float) -> float:
-    return 0.5 if own == other else float(own > other)
+            conversations = [self._conversations[example_id] for example_id in judged]
+            means: dict[str, Interval] = {}
+            for name in _MEASURES:
+                values = np.array([[getattr(response, name) for response in judged.values()]])
+                means[name] = interval(values, conversations)
+            judgements.append(Judgement(judge, judge in trained_by, **means))
+        return judgements
 
 
 def trained_by(system: Job) -> set[str]:
-    """Teachers that had a say in what a system learned, by their scores or by what they wrote."""
+    """Return the teachers that trained a system, by their scores or by the responses they wrote."""
     config: JobConfig = system.config
     scored: set[str] = set()
     if config.student.kl_weight or config.student.margin_mse_weight:

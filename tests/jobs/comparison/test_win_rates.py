@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from jobs.comparison.config import parse_comparison
-from jobs.comparison.win_rates import Verdicts, trained_by
+from jobs.comparison.win_rates import WinRates, trained_by
 from jobs.execution.job import Job
 from jobs.execution.run_directory import RunDirectory
 from jobs.execution.tracking import Tracker
@@ -67,7 +67,7 @@ def base(tmp_path: Path) -> Job:
 
 
 def test_an_answer_wins_loses_or_ties(base: Job) -> None:
-    smollm2, gemma3 = Verdicts(base, 2).of(ANSWERS, set())
+    smollm2, gemma3 = WinRates(base, 2).of_system(ANSWERS, set())
     # One: 2 beats the true 1, and of the written 3 and 1.5 the second. Two: the true reply, 4, under 5.
     assert smollm2.mutual_information.mean == pytest.approx((2 + 4) / 2)
     assert smollm2.win_rate_human.mean == pytest.approx((1 + 0.5) / 2)
@@ -77,10 +77,10 @@ def test_an_answer_wins_loses_or_ties(base: Job) -> None:
 
 
 def test_a_judge_that_trained_the_system_speaks_only_where_no_other_can(base: Job) -> None:
-    verdicts = Verdicts(base, 2)
-    [other] = verdicts.of(ANSWERS, {"gemma3", "minilm"})
+    win_rates = WinRates(base, 2)
+    [other] = win_rates.of_system(ANSWERS, {"gemma3", "minilm"})
     assert (other.teacher, other.trained_on) == ("smollm2", False)
-    both = verdicts.of(ANSWERS, {"smollm2", "gemma3"})
+    both = win_rates.of_system(ANSWERS, {"smollm2", "gemma3"})
     assert [(one.teacher, one.trained_on) for one in both] == [("smollm2", True), ("gemma3", True)]
 
 

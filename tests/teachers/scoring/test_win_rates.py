@@ -1,0 +1,36 @@
+"""A judge's scores of a system's responses, worked by hand."""
+
+from typing import Any
+
+import numpy as np
+
+from teachers.scoring.win_rates import JudgedResponse, judge_responses
+
+
+def _row(example_id: str, candidates: list[tuple[str, str]]) -> dict[str, Any]:
+    return {
+        "example_id": example_id,
+        "candidates": [{"text": text, "source": source, "teacher": None} for text, source in candidates],
+    }
+
+
+TWO_GENERATED = [("true", "gold"), ("well", "generated"), ("bad", "generated"), ("fine", "retrieved")]
+
+
+def test_a_response_wins_loses_and_ties() -> None:
+    rows = [_row("one", TWO_GENERATED), _row("two", TWO_GENERATED)]
+    scores = {"one": np.array([1.0, 3.0, 1.5, 2.0]), "two": np.array([4.0, 5.0, 4.0, 0.0])}
+    assert judge_responses(rows, scores, {"one": "fine", "two": "true"}) == {
+        "one": JudgedResponse(2.0, 1.0, 0.5),  # 2 beats the true 1, and of the generated 3 and 1.5 the second
+        "two": JudgedResponse(4.0, 0.5, 0.25),  # the true response itself: it loses to 5 and ties with 4
+    }
+
+
+def test_contexts_without_all_scores_or_without_a_generated_response_are_left_out() -> None:
+    rows = [
+        _row("not scored", TWO_GENERATED),
+        _row("score missing", TWO_GENERATED),
+        _row("none generated", [("true", "gold"), ("fine", "retrieved")]),
+    ]
+    scores = {"score missing": np.array([1.0, np.nan, 1.5, 2.0]), "none generated": np.array([1.0, 2.0])}
+    assert judge_responses(rows, scores, {row["example_id"]: "fine" for row in rows}) == {}
