@@ -43,14 +43,14 @@ def coverage_of(run: RunDirectory, graph: Graph) -> dict[str, Any]:
 def print_coverage(found: Mapping[str, Any]) -> None:
     """Tables of the shares and of diversity."""
     table = Table(title="shares of conversations and turns")
-    for title in ("axis", "value", "wanted", "planned", "obtained"):
+    for title in ("axis", "value", "expected", "planned", "obtained"):
         table.add_column(title, justify="left" if title in ("axis", "value") else "right")
     for axis, shares in found["axes"].items():
         table.add_section()
-        for place, name in enumerate(shares["wanted"]):
+        for place, name in enumerate(shares["expected"]):
             label = f"{axis} (distance {shares['distance']:.3f})" if place == 0 else ""
             table.add_row(
-                label, name, *(f"{shares[part][name]:.3f}" for part in ("wanted", "planned", "obtained"))
+                label, name, *(f"{shares[part][name]:.3f}" for part in ("expected", "planned", "obtained"))
             )
     console().print(table)
     varied = Table(title="diversity of turns")

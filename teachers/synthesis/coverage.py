@@ -13,7 +13,7 @@ NO_PHENOMENON = "(none)"
 
 
 def axis_coverage(graph: Graph, plans_uri: str, conversations_uri: str) -> dict[str, dict[str, Any]]:
-    """Return by axis the shares `wanted`, `planned` and `obtained` of each value, and their `distance`.
+    """Return by axis the shares `expected`, `planned` and `obtained` of each value, and their `distance`.
 
     They are the graph's, those of PLANS and those of SYNTHESISED. The distance is the total variation of
     the first and the last.
@@ -25,7 +25,7 @@ def axis_coverage(graph: Graph, plans_uri: str, conversations_uri: str) -> dict[
     for axis, expected in _expected_shares(graph).items():
         obtained_shares = _shares(obtained[axis], expected)
         coverage[axis] = {
-            "wanted": expected,
+            "expected": expected,
             "planned": _shares(planned[axis], expected),
             "obtained": obtained_shares,
             "distance": total_variation(expected, obtained_shares),

@@ -208,7 +208,7 @@ def test_coverage_has_what_was_wanted_and_what_came(synthesised: tuple[Path, str
     assert found["axes"]["mood"]["obtained"] == pytest.approx({"calm": 1 - angry, "angry": angry})
     assert found["axes"]["mood"]["distance"] == pytest.approx(abs(angry - 0.25))
     for values in found["axes"].values():
-        for part in ("wanted", "planned", "obtained"):
+        for part in ("expected", "planned", "obtained"):
             assert sum(values[part].values()) == pytest.approx(1)
     assert (
         0 < found["diversity"]["user"]["distinct_2"] <= 1

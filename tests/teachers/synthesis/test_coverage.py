@@ -44,13 +44,13 @@ def test_axis_coverage_has_the_shares_of_the_graph_of_plans_and_of_conversations
 
     coverage = axis_coverage(GRAPH, plans_uri, conversations_uri)
     assert coverage["mood"] == {
-        "wanted": {"calm": 0.75, "angry": 0.25},
+        "expected": {"calm": 0.75, "angry": 0.25},
         "planned": {"calm": 0.75, "angry": 0.25},
         "obtained": {"calm": 0.5, "angry": 0.5},
         "distance": 0.25,
     }
     assert coverage["kind of turn"]["obtained"] == {"ask": 0.5, "answer": 0.5}
-    assert coverage["phenomenon"]["wanted"] == pytest.approx({"ellipsis": 0.2, "(none)": 0.8})
+    assert coverage["phenomenon"]["expected"] == pytest.approx({"ellipsis": 0.2, "(none)": 0.8})
     assert coverage["phenomenon"]["planned"] == {"ellipsis": 0.25, "(none)": 0.75}
     assert list(turn_texts(conversations_uri, "assistant")) == ["calm", "angry"]
 
