@@ -25,7 +25,7 @@ from teachers.corpora.conversations import CHITCHAT, clean, read
 from teachers.corpora.examples import cut
 from teachers.dataset import read_rows
 from teachers.generation.config import GenerateConfig
-from teachers.generation.sampling import samples_in_a_batch, sampling, wanted_samples
+from teachers.generation.sampling import sample_requests, samples_in_a_batch, sampling
 from teachers.inference.store import Row
 from teachers.inference.work_files import write_work
 
@@ -40,7 +40,7 @@ def main() -> None:
     num_contexts, rounds = (512, 1) if options.quick else (1024, 3)
     teacher = VllmTeacher(model=options.model, num_cpus=THREADS)
     config = GenerateConfig(samples=2)
-    work = list(wanted_samples(real_contexts(num_contexts), teacher, config))
+    work = list(sample_requests(real_contexts(num_contexts), teacher, config))
     speeds: dict[str, list[float]] = {"vllm": [], "pipeline": []}
     for _ in range(rounds):
         for name, measure in (("vllm", raw), ("pipeline", pipeline)):

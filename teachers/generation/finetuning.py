@@ -1,4 +1,4 @@
-"""What a generative teacher learns before it is asked: the training conversations as it reads them."""
+"""Training sequences of a generative teacher: conversations in its own format."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ SPLITS = ("train", "validation")
 
 
 class LearnedRows:
-    """The rows of EXAMPLES that a teacher learns or is checked on; none that systems are tested on."""
+    """The rows of EXAMPLES that a teacher is trained or validated on; none that systems are tested on."""
 
     def __init__(self, examples_uri: str) -> None:
         self._uri = examples_uri
@@ -43,25 +43,27 @@ def _with_reply(example: dict[str, Any]) -> dict[str, Any]:
 def write_sequences(
     examples: Iterable[dict[str, Any]], output_uri: str, name: str, teacher: VllmTeacher, max_tokens: int
 ) -> Counter[str]:
-    """Writes SEQUENCES: of each of `examples` context, reply and end of turn in the teacher's own format.
+    """Write SEQUENCES: of each of `examples` context, response and end of turn in the teacher's own format.
 
-    What all sequences begin with is known and not learned. Returns counts of `sequences`, `tokens` that are
-    learned, and `refused`, which the tokenizer or the template does not allow or which are too long.
-    `examples` are iterated twice.
+    The tokens with which all sequences begin are not learned. Returns counts of `sequences`, of the learned
+    `tokens`, and of `refused` examples: too long, or not allowed by tokenizer or template. `examples` are
+    iterated twice.
 
     Raises:
-        ValueError: no sequence is left.
+        ValueError: no example fits the format.
     """
     from transformers import AutoTokenizer  # takes seconds, which no other stage should wait for
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder(teacher.model))
     format = PromptFormat(name, tokenizer, max_tokens)
     counts: Counter[str] = Counter()
-    common = _common(tokens for _, tokens in _sequences(examples, teacher, format, counts))
+    common = _common_prefix(tokens for _, tokens in _sequences(examples, teacher, format, counts))
     if not counts["sequences"]:
         raise ValueError(f"teachers.{name}: no training conversation of {counts['refused']} fits its format")
+
     # Of a lone sequence, all is learned. The first token has nothing before it that could predict it.
     num_known = max(1, len(common) if counts["sequences"] > 1 else 0)
+
     rows = (
         {"split": split, "tokens": tokens, "num_known": num_known}
         for split, tokens in _sequences(examples, teacher, format, Counter())
@@ -74,7 +76,7 @@ def write_sequences(
 def _sequences(
     examples: Iterable[dict[str, Any]], teacher: VllmTeacher, format: PromptFormat, counts: Counter[str]
 ) -> Iterator[tuple[str, list[int]]]:
-    """(split, tokens) of those examples that fit; counts them."""
+    """Yield (split, tokens) of those examples that fit; count them."""
     for example in examples:
         try:
             tokens = _tokens(example["context"], example["gold_response"], teacher.system_prompt, format)
@@ -86,22 +88,22 @@ def _sequences(
         yield example["split"], tokens
 
 
-def _tokens(context: list[Message], reply: str, system_prompt: str, format: PromptFormat) -> list[int]:
-    """Context, reply and end of turn, without as many of the oldest turns as are too many.
+def _tokens(context: list[Message], response: str, system_prompt: str, format: PromptFormat) -> list[int]:
+    """Return the tokens of context, response and end of turn, without the oldest turns that do not fit.
 
     Raises:
-        ValueError: the last turn and the reply do not fit, or the format does not allow them.
+        ValueError: the last turn and the response do not fit, or the format does not allow them.
     """
     for start in range(len(context)):
         prefix = format.prefix(context[start:], system_prompt)
-        tokens = prefix.ids + format.response(prefix, reply)
+        tokens = prefix.ids + format.response(prefix, response)
         if len(tokens) <= format.max_tokens:
             return tokens
-    raise ValueError(f"the last turn and the reply are {len(tokens)} tokens long")
+    raise ValueError(f"the last turn and the response are {len(tokens)} tokens long")
 
 
-def _common(sequences: Iterable[list[int]]) -> list[int]:
-    """Tokens that all sequences begin with."""
+def _common_prefix(sequences: Iterable[list[int]]) -> list[int]:
+    """Return the tokens with which all sequences begin."""
     common: list[int] | None = None
     for tokens in sequences:
         pairs = zip(tokens if common is None else common, tokens, strict=False)

@@ -1,4 +1,4 @@
-"""How long a teacher takes for one answer, when nothing else is asked of it."""
+"""Latency of a teacher: the time of one response, without any other load."""
 
 import time
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from teachers.config import Writer
 from teachers.dataset import read_rows
 from teachers.engines.protocol import Prompt, Teacher
 from teachers.generation.config import GenerateConfig
-from teachers.generation.sampling import WANTED_SAMPLES, wanted_samples
+from teachers.generation.sampling import SAMPLE_REQUESTS, sample_requests
 from teachers.inference.store import Row
 from teachers.inference.worker import Task
 
 TOKENS = 32
-"""Of every timed answer, as short ones take less."""
+"""Tokens of every timed response, as short ones take less."""
 
 _TIMED = pa.schema(
     [
@@ -29,18 +29,20 @@ _TIMED = pa.schema(
 
 
 def timing_work(contexts: list[Row], teacher: Writer, config: GenerateConfig) -> Iterator[Row]:
-    """Rows of work: one answer to each of `contexts`, rows of EXAMPLES."""
-    return wanted_samples(contexts, teacher, config.model_copy(update={"samples": 1}))
+    """Return rows of work: one response to each of `contexts`, rows of EXAMPLES."""
+    return sample_requests(contexts, teacher, config.model_copy(update={"samples": 1}))
 
 
 def timing(config: GenerateConfig) -> Task:
-    """The work of answering one conversation after the other."""
+    """Return the task of answering one conversation after the other."""
     limited = config.model_copy(update={"max_tokens": TOKENS})
-    return Task("answers", "answers", WANTED_SAMPLES, _TIMED, partial(_answer, config=limited), _set_aside)
+    return Task(
+        "answers", "answers", SAMPLE_REQUESTS, _TIMED, partial(_answer, config=limited), _rejected_rows
+    )
 
 
 def latencies_ms(uri: str) -> list[float]:
-    """Milliseconds of the answers of `TOKENS` tokens; the first answer warms up and is left out."""
+    """Return the milliseconds of the responses of `TOKENS` tokens, without the first, which warms up."""
     return [row["latency_ms"] for row in read_rows(uri)[1:] if row["error"] is None and row["complete"]]
 
 
@@ -55,7 +57,7 @@ def _answer(teacher: Teacher, rows: list[Row], config: GenerateConfig) -> list[R
     return timed
 
 
-def _set_aside(row: Row, error: str) -> list[Row]:
+def _rejected_rows(row: Row, error: str) -> list[Row]:
     return [_row(row["key"], None, None, error)]
 
 

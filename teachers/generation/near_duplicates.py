@@ -1,4 +1,4 @@
-"""Which texts are nearly the same: MinHash finds pairs on disk, Jaccard decides.
+"""Near duplicates among texts: MinHash finds candidate pairs on disk, Jaccard decides.
 
 A text's shingles are every three consecutive words.
 """
@@ -12,7 +12,7 @@ from datasketch import MinHash
 
 from teachers.scratch import hash_64, insert, query_rows, scratch_database
 
-# They miss 2 of 4,640 lightly edited replies at a threshold of 0.9.
+# They miss 2 of 4,640 lightly edited responses at a threshold of 0.9.
 _NUM_PERMUTATIONS = 64
 # Of pairs right at the threshold, the share that the hash tables may miss.
 _MAX_MISSED = 0.01
@@ -24,19 +24,20 @@ NearTo = dict[int, set[int]]
 
 
 def near_duplicates(texts: Iterable[str], threshold: float) -> NearTo:
-    """The pairs of `texts` whose shingles have at least this Jaccard similarity; repeats cost nothing.
+    """Return the pairs of `texts` whose shingles have at least this Jaccard similarity; repeats cost nothing.
 
-    Texts of fewer than three words are near to nothing.
+    Texts of fewer than three words have no near duplicates.
     """
     near: NearTo = {}
     with scratch_database() as database:
         database.execute("create table texts (id bigint, text varchar)")
-        insert(
-            database, "texts", ((hash_64(text.encode()), text) for text in texts if _shingles(text)), _TEXTS
-        )
+        rows = ((hash_64(text.encode()), text) for text in texts if _shingles(text))
+        insert(database, "texts", rows, _TEXTS)
+
         database.execute("create table bands (band bigint, id bigint)")
         distinct = query_rows(database.cursor(), "select id, any_value(text) from texts group by id")
         insert(database, "bands", _bands(distinct, threshold), _BANDS)
+
         for one, text, other, other_text in _pairs_in_a_band(database):
             shingles, other_shingles = _shingles(text), _shingles(other_text)
             if len(shingles & other_shingles) / len(shingles | other_shingles) >= threshold:
@@ -57,7 +58,7 @@ def share_near_duplicates(texts: Sequence[str], threshold: float) -> float:
 
 
 def _pairs_in_a_band(database: duckdb.DuckDBPyConnection) -> Iterator[tuple[int, str, int, str]]:
-    """(id, text, id, text) of every two texts that share a band."""
+    """Yield (id, text, id, text) of every two texts that share a band."""
     database.execute("create table once as select id, any_value(text) as text from texts group by id")
     pairs = (
         "select distinct a.id as first, b.id as second "
@@ -71,11 +72,11 @@ def _pairs_in_a_band(database: duckdb.DuckDBPyConnection) -> Iterator[tuple[int,
 
 
 def _bands(texts: Iterable[tuple[int, str]], threshold: float) -> Iterator[tuple[int, int]]:
-    """(band, text) of every text: similar texts probably share a band (Leskovec et al., §3.4)."""
+    """Yield (band, id) of every text: similar texts probably share a band (Leskovec et al., §3.4)."""
     num_bands, rows = _bands_and_rows(threshold)
-    nothing = MinHash(num_perm=_NUM_PERMUTATIONS)
+    empty = MinHash(num_perm=_NUM_PERMUTATIONS)
     for id, text in texts:
-        min_hash = nothing.copy()
+        min_hash = empty.copy()
         min_hash.update_batch(shingle.encode() for shingle in _shingles(text))
         for number in range(num_bands):
             band = min_hash.hashvalues[number * rows : (number + 1) * rows]
@@ -83,7 +84,7 @@ def _bands(texts: Iterable[tuple[int, str]], threshold: float) -> Iterator[tuple
 
 
 def _bands_and_rows(threshold: float) -> tuple[int, int]:
-    """The bands and the permutations of each: as few false alarms as `_MAX_MISSED` allows."""
+    """Return the bands and the permutations of each: as few false alarms as `_MAX_MISSED` allows."""
     rows = 1
     while rows < _NUM_PERMUTATIONS // 2 and _missed(threshold, rows + 1) <= _MAX_MISSED:
         rows += 1

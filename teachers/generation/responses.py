@@ -1,8 +1,9 @@
-"""From teachers' samples to responses: cleaned, filtered, and none nearly the same as another."""
+"""Responses out of teachers' samples: cleaned, filtered, without near duplicates."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from teachers.corpora.conversations import Message
 from teachers.dataset import Rows, rows_to
@@ -13,97 +14,121 @@ from teachers.generation.near_duplicates import NearTo, near_duplicates
 from teachers.records import REJECTED, RESPONSES
 from teachers.scratch import hash_64
 
+Samples = Mapping[str, Iterable[tuple[str, list[Generation]]]]
+"""Teacher -> (example_id, samples) of every context, in their order; iterated more than once."""
+
 
 def write_responses(
     examples_uri: str,
     contexts_uri: str,
-    samples: dict[str, Iterable[tuple[str, list[Generation]]]],
+    samples: Samples,
     output_uris: dict[str, str],
     rejected_uri: str,
     config: ResponseFiltersConfig,
 ) -> dict[str, Counter[str]]:
-    """Writes each teacher's RESPONSES and what was dropped, as REJECTED; returns counts by teacher.
+    """Write each teacher's RESPONSES and the rejected samples, as REJECTED; return counts by teacher.
 
-    The counts of a teacher are "kept" and one for each reason; they add up to its samples. `samples` maps
-    teacher -> (example_id, samples) of every row of EXAMPLES at `contexts_uri`, in their order; they are
-    iterated twice. For each context the teachers are taken as they lie in `samples`.
+    The counts of a teacher are "kept" and one for each reason; they add up to its samples. `samples` are of
+    every row of EXAMPLES at `contexts_uri`. For each context the teachers come in the order of `samples`.
 
-    In one context a text stands once, whichever teacher wrote it first; one that equals the context's gold
-    reply says nothing new either. Across contexts it is different: "lol yes" answers many of them, so a
-    response with just the words of another context's reply stays. It is a candidate here, and the index has
-    its text once. What goes is a response that is nearly, but not just, a training reply or an earlier
-    response: the index would have both.
+    A context has a text once, from the first teacher that wrote it, and never its gold response. Across
+    contexts it is different: "lol yes" answers many of them. So a response with just the words of another
+    context's response stays: it is a candidate here, and the index has its text once. A response is rejected
+    if it is nearly, but not just, a training response or an earlier one: the index would have both.
 
     Raises:
         ValueError: the blocklist cannot be read, or a language is unknown.
     """
-    sieve = filters(config)
+    chosen_filters = filters(config)
     counts: dict[str, Counter[str]] = {teacher: Counter(kept=0) for teacher in samples}
     response_set = _ResponseSet(near_duplicates(_all_texts(examples_uri, samples), config.near_duplicates))
-    for text in _training_replies(examples_uri):
+    for text in _gold_responses(examples_uri):
         response_set.add(text)
+
     with ExitStack() as outputs:
         rejected = outputs.enter_context(rows_to(rejected_uri, REJECTED))
         writers = {name: outputs.enter_context(rows_to(output_uris[name], RESPONSES)) for name in samples}
-        samples_of = {teacher: iter(of) for teacher, of in samples.items()}
+        iterators = {teacher: iter(pairs) for teacher, pairs in samples.items()}
+
         for example in Rows(contexts_uri):
-            in_context = {normalised(example["gold_response"])}
-            for teacher, of in samples_of.items():
-                example_id, found = next(of)
+            selection = _Selection(example, chosen_filters, response_set)
+            for teacher, pairs in iterators.items():
+                example_id, generations = next(pairs)
                 assert example_id == example["example_id"], f"{teacher}: {example_id} is out of order"
-                kept = []
-                for sample in found:
-                    text, words = " ".join(sample.text.split()), normalised(sample.text)
-                    reason = _reason(sample, example["context"], sieve)
-                    if reason is None and words in in_context:
-                        reason = "duplicate"
-                    if reason is None and response_set.nearly_has(words):
-                        reason = "near-duplicate"
+
+                kept: list[str] = []
+                for generation in generations:
+                    text = " ".join(generation.text.split())
+                    reason = selection.add(generation)
                     counts[teacher][reason or "kept"] += 1
                     if reason is None:
                         kept.append(text)
-                        in_context.add(words)
-                        response_set.add(words)
-                    else:
-                        said = reason if sample.error is None else f"error: {sample.error}"
-                        rejected.write({"origin": f"{teacher} {example_id}", "row": text, "reason": said})
+                        continue
+                    if generation.error is not None:
+                        reason = f"error: {generation.error}"
+                    rejected.write({"origin": f"{teacher} {example_id}", "row": text, "reason": reason})
                 writers[teacher].write({"example_id": example_id, "responses": kept})
     return counts
 
 
-def _training_replies(examples_uri: str) -> Iterator[str]:
+def _gold_responses(examples_uri: str) -> Iterator[str]:
     return (normalised(example["gold_response"]) for example in Rows(examples_uri, "train"))
 
 
-def _all_texts(
-    examples_uri: str, samples: dict[str, Iterable[tuple[str, list[Generation]]]]
-) -> Iterator[str]:
-    """What the response set may come to hold, normalised."""
-    yield from _training_replies(examples_uri)
-    for of in samples.values():
-        yield from (normalised(sample.text) for _, found in of for sample in found)
-
-
-def _reason(sample: Generation, context: list[Message], sieve: list[tuple[str, Filter]]) -> str | None:
-    """Why a sample is dropped, whatever else there is; None where it is not."""
-    if sample.error is not None:
-        return "error"
-    return next((name for name, drops in sieve if drops(sample, context)), None)
+def _all_texts(examples_uri: str, samples: Samples) -> Iterator[str]:
+    """Yield the texts that the response set may come to hold, normalised."""
+    yield from _gold_responses(examples_uri)
+    for pairs in samples.values():
+        for _, generations in pairs:
+            for generation in generations:
+                yield normalised(generation.text)
 
 
 class _ResponseSet:
-    """Normalised texts, of which it knows the near-duplicates. It keeps only texts that have some."""
+    """Normalised texts, of which it keeps only those with near duplicates."""
 
     def __init__(self, near: NearTo) -> None:
         self._near = near
         self._added: set[int] = set()
 
     def add(self, text: str) -> None:
-        """Afterwards `text` is in the set."""
-        if (id := hash_64(text.encode())) in self._near:
+        """Add `text` to the set."""
+        id = hash_64(text.encode())
+        if id in self._near:
             self._added.add(id)
 
     def nearly_has(self, text: str) -> bool:
         """Whether a text of the set is similar to `text`, which is not itself in the set."""
         id = hash_64(text.encode())
         return id not in self._added and not self._added.isdisjoint(self._near.get(id, ()))
+
+
+class _Selection:
+    """The samples that are kept in one context, whichever teacher wrote them."""
+
+    def __init__(
+        self, example: dict[str, Any], chosen_filters: list[tuple[str, Filter]], response_set: _ResponseSet
+    ) -> None:
+        self._context: list[Message] = example["context"]
+        self._filters, self._response_set = chosen_filters, response_set
+        self._texts = {normalised(example["gold_response"])}
+
+    def add(self, generation: Generation) -> str | None:
+        """Keep a sample, or return the reason for which it is rejected."""
+        text = normalised(generation.text)
+        reason = self._reason(generation)
+        if reason is None and text in self._texts:
+            reason = "duplicate"
+        if reason is None and self._response_set.nearly_has(text):
+            reason = "near-duplicate"
+
+        if reason is None:
+            self._texts.add(text)
+            self._response_set.add(text)
+        return reason
+
+    def _reason(self, generation: Generation) -> str | None:
+        """Return the reason for rejecting a sample by itself; None where it passes."""
+        if generation.error is not None:
+            return "error"
+        return next((name for name, drops in self._filters if drops(generation, self._context)), None)

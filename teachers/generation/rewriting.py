@@ -1,4 +1,4 @@
-"""Teachers rewrite the question that ends a conversation, so that it stands alone (DiSCo §3)."""
+"""Rewrites by teachers of the question that ends a conversation, so that it stands alone (DiSCo §3)."""
 
 import re
 from collections import Counter
@@ -45,10 +45,10 @@ class RewritingPrompt:
 
 
 def read_prompt(config: RewritingConfig) -> RewritingPrompt:
-    """The request to the teachers.
+    """Return the request to the teachers.
 
     Raises:
-        ValueError: there is no such file, it is no list of messages, or has no place for the question.
+        ValueError: there is no such file, it is not a list of messages, or lacks a place for the question.
     """
     where = f"rewriting.prompt: {config.prompt}"
     try:
@@ -56,19 +56,23 @@ def read_prompt(config: RewritingConfig) -> RewritingPrompt:
     except OSError as error:
         raise ValueError(f"{where}: {error.strerror}") from None
     except (yaml.YAMLError, ValidationError):
-        raise ValueError(f"{where} is no list of messages, each a `role` and a `content`") from None
+        raise ValueError(f"{where}: expected a list of messages, each a `role` and a `content`") from None
+
     system_prompt = messages.pop(0).content.strip() if messages[0].role == "system" else ""
     turns = [{"role": message.role, "content": message.content.strip()} for message in messages]
     roles = [turn["role"] for turn in turns]
-    if roles != [("user", "assistant")[place % 2] for place in range(len(roles))] or len(roles) % 2 == 0:
-        raise ValueError(f"{where}: after the system's, messages are the user's and the assistant's in turn")
+    # Of an odd number of messages in turn, the user has the first and the last.
+    if len(roles) % 2 == 0 or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+        raise ValueError(
+            f"{where}: expected messages of user and assistant in turn after the system's, the user's last"
+        )
     if not any(place in turns[-1]["content"] for place in (_CONVERSATION, _QUESTION)):
-        raise ValueError(f"{where}: the last message has neither {_CONVERSATION} nor {_QUESTION}")
+        raise ValueError(f"{where}: expected {_CONVERSATION} or {_QUESTION} in the last message")
     return RewritingPrompt(system_prompt, turns)
 
 
 class Requests:
-    """What teachers are asked: rows of EXAMPLES without a reply, one for each of QUESTIONS, or of a split."""
+    """Requests to teachers: rows of EXAMPLES without a response, one for each of QUESTIONS, or of a split."""
 
     def __init__(self, questions_uri: str, prompt: RewritingPrompt, split: str | None = None) -> None:
         self._questions, self._prompt = Rows(questions_uri, split), prompt
@@ -90,7 +94,7 @@ def _filled(request: str, turns: list[Message]) -> str:
 
 
 def transcript(turns: list[Message]) -> str:
-    """Turns as lines of speaker and text."""
+    """Return turns as lines of speaker and text."""
     return "\n".join(f"{_SPEAKERS[turn['role']]}: {_one_line(turn)}" for turn in turns)
 
 
@@ -99,7 +103,7 @@ def _one_line(turn: Message) -> str:
 
 
 def as_generation(config: RewritingConfig) -> GenerateConfig:
-    """Rewrites are made and stored as responses to the requests are: one for each."""
+    """Return the settings of rewrites, made and stored as responses to the requests: one for each."""
     return GenerateConfig(
         samples=1,
         max_tokens=config.max_tokens,
@@ -112,9 +116,9 @@ def as_generation(config: RewritingConfig) -> GenerateConfig:
 def write_rewrites(
     questions_uri: str, samples: Iterable[tuple[str, list[Generation]]], output_uri: str
 ) -> Counter[str]:
-    """Writes REWRITES of a teacher's answers to the `Requests`, in their order.
+    """Write REWRITES of a teacher's responses to the `Requests`, in their order.
 
-    Where a teacher wrote nothing, or broke, the question as it was asked takes its place, and is counted.
+    Where a teacher wrote nothing, or failed, the original question takes its place, and is counted.
     """
     counts: Counter[str] = Counter()
 
@@ -131,7 +135,7 @@ def write_rewrites(
 
 
 def write_human_rewrites(questions_uri: str, output_uri: str) -> Counter[str]:
-    """Writes REWRITES of the questions that a person rewrote."""
+    """Write REWRITES of the questions that have a human rewrite."""
     rows = (
         {"question_id": row["question_id"], "query": row["rewrite"]}
         for row in Rows(questions_uri)
@@ -143,43 +147,39 @@ def write_human_rewrites(questions_uri: str, output_uri: str) -> Counter[str]:
 def write_rewrite_targets(
     questions_uri: str, rewrites: Mapping[str, str], output_uri: str, config: TargetsConfig
 ) -> Counter[str]:
-    """Writes TARGETS of the training questions whose candidates are the teachers' rewrites, by their weights.
+    """Write TARGETS of the training questions whose candidates are the teachers' rewrites, by their weights.
 
     For a student whose vector of the conversation is to equal the rewrites'. `rewrites` maps a teacher to its
     REWRITES.
 
     Raises:
-        ValueError: the weights are to be fitted, or those of all teachers are 0.
+        ValueError: the weights are to be fitted, or all are 0.
     """
     if not isinstance(config.weights, dict):
-        raise ValueError("targets.weights: of embeddings they cannot be fitted")
+        raise ValueError(
+            "targets.weights: expected a weight for each teacher; of embeddings they cannot be fitted"
+        )
     weights = {teacher: config.weights.get(teacher, 1.0) for teacher in rewrites}
     tables = {
         teacher: AlignedReader(uri, "question_id") for teacher, uri in rewrites.items() if weights[teacher]
     }
     if not tables:
-        raise ValueError(f"targets.weights = {config.weights}: all are 0")
+        raise ValueError(f"targets.weights = {config.weights}: expected a weight above 0, got only 0")
     counts: Counter[str] = Counter()
 
     def rows() -> Iterator[dict[str, Any]]:
         for row in Rows(questions_uri):
-            found = {teacher: table.row_for(row["question_id"]) for teacher, table in tables.items()}
-            own = {teacher: rewrite["query"] for teacher, rewrite in found.items() if rewrite}
+            queries: dict[str, str] = {}
+            for teacher, table in tables.items():
+                rewrite = table.row_for(row["question_id"])
+                if rewrite:
+                    queries[teacher] = rewrite["query"]
             if row["split"] != "train":
                 continue
-            counts["with targets" if own else "without targets"] += 1
-            total = sum(weights[teacher] for teacher in own)
-            if own:
-                yield {
-                    "example_id": row["question_id"],
-                    "split": "train",
-                    "context": row["context"],
-                    "candidates": [
-                        {"text": query, "source": "generated", "teacher": teacher}
-                        for teacher, query in own.items()
-                    ],
-                    "target_probs": [weights[teacher] / total for teacher in own],
-                }
+
+            counts["with targets" if queries else "without targets"] += 1
+            if queries:
+                yield _target_row(row, queries, weights)
 
     write_rows(output_uri, rows(), TARGETS)
     for table in tables.values():
@@ -187,7 +187,24 @@ def write_rewrite_targets(
     return counts
 
 
+def _target_row(
+    question: dict[str, Any], queries: Mapping[str, str], weights: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return the row of TARGETS of a question, whose candidates are the teachers' `queries`."""
+    total = sum(weights[teacher] for teacher in queries)
+    candidates = [
+        {"text": query, "source": "generated", "teacher": teacher} for teacher, query in queries.items()
+    ]
+    return {
+        "example_id": question["question_id"],
+        "split": "train",
+        "context": question["context"],
+        "candidates": candidates,
+        "target_probs": [weights[teacher] / total for teacher in queries],
+    }
+
+
 def query_of(text: str) -> str:
-    """A teacher's answer as a query: its first line, without the label and quotes that some put around it."""
+    """Return a teacher's response as a query: its first line, without label and quotes around it."""
     lines = (_LABEL.sub("", line.strip(_QUOTES)).strip(_QUOTES) for line in text.splitlines())
     return next((line for line in lines if line), "")

@@ -1,4 +1,4 @@
-"""Teachers write responses: what samples are wanted, and how a worker makes them."""
+"""Teachers write responses: the requests for samples, and the worker's task that makes them."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -15,7 +15,7 @@ from teachers.inference.work_files import write_work
 from teachers.inference.worker import Task
 from teachers.records import MESSAGE, SAMPLES
 
-WANTED_SAMPLES = pa.schema(
+SAMPLE_REQUESTS = pa.schema(
     [
         ("key", pa.string()),
         ("context", pa.list_(MESSAGE)),
@@ -28,43 +28,43 @@ WANTED_SAMPLES = pa.schema(
 def plan_samples(
     contexts: Iterable[Row], teacher: Writer, config: GenerateConfig, store_uri: str, work_uri: str
 ) -> Planned:
-    """Writes the work that makes the samples which `config` wants for `contexts` and the store has not.
+    """Write the work that makes the samples of `contexts` by `config` that the store lacks.
 
     `contexts` are rows of EXAMPLES, iterated more than once.
     """
-    with Asked(row["key"] for row in wanted_samples(contexts, teacher, config)) as asked:
-        wanted = zip(wanted_samples(contexts, teacher, config), asked.missing(store_uri), strict=True)
-        missing = (row for row, is_missing in wanted if is_missing)
-        write_work(work_uri, missing, WANTED_SAMPLES, samples_in_a_batch(config))
-        return asked.planned(store_uri)
+    with Asked(row["key"] for row in sample_requests(contexts, teacher, config)) as keys:
+        requests = zip(sample_requests(contexts, teacher, config), keys.missing(store_uri), strict=True)
+        missing = (row for row, is_missing in requests if is_missing)
+        write_work(work_uri, missing, SAMPLE_REQUESTS, samples_in_a_batch(config))
+        return keys.planned(store_uri)
 
 
 def samples_in_a_batch(config: GenerateConfig) -> int:
-    """As `config.batch_size` counts contexts."""
+    """Return the samples of a batch; `config.batch_size` counts contexts."""
     return config.batch_size * config.samples
 
 
-def wanted_samples(contexts: Iterable[Row], teacher: Writer, config: GenerateConfig) -> Iterator[Row]:
-    """`config.samples` rows of work for each of `contexts` (rows of EXAMPLES).
+def sample_requests(contexts: Iterable[Row], teacher: Writer, config: GenerateConfig) -> Iterator[Row]:
+    """Yield `config.samples` rows of work for each of `contexts` (rows of EXAMPLES).
 
-    Sample number i is the same whatever the number of samples, so that raising it asks for the new ones only.
+    Sample number i is the same whatever the number of samples, so that raising it requests the new ones only.
     """
     for example in contexts:
-        yield from _wanted_of(example["context"], teacher, config)
+        yield from _requests_for(example["context"], teacher, config)
 
 
-def _wanted_of(context: list[dict[str, str]], teacher: Writer, config: GenerateConfig) -> list[Row]:
+def _requests_for(context: list[dict[str, str]], teacher: Writer, config: GenerateConfig) -> list[Row]:
     system_prompts = [teacher.system_prompt, *teacher.prompt_variants]
     return [
-        wanted_sample(context, system_prompts[number % len(system_prompts)], number, config)
+        sample_request(context, system_prompts[number % len(system_prompts)], number, config)
         for number in range(config.samples)
     ]
 
 
-def wanted_sample(
+def sample_request(
     context: list[dict[str, str]], system_prompt: str, number: int | str, config: GenerateConfig
 ) -> Row:
-    """A row of work: the sample of that number, or name."""
+    """Return a row of work: the sample of that number, or name."""
     key = content_key(context, system_prompt, number)
     seed = int(content_key(config.seed, key)[:8], 16)
     return {"key": key, "context": context, "system_prompt": system_prompt, "seed": seed}
@@ -79,27 +79,28 @@ class StoredSamples:
         self._uri, self._contexts, self._teacher, self._config = samples_uri, contexts, teacher, config
 
     def __iter__(self) -> Iterator[tuple[str, list[Generation]]]:
-        wanted = wanted_samples(self._contexts, self._teacher, self._config)
-        with Asked(row["key"] for row in wanted) as asked:
-            rows = asked.rows(self._uri)
+        requests = sample_requests(self._contexts, self._teacher, self._config)
+        with Asked(row["key"] for row in requests) as keys:
+            rows = keys.rows(self._uri)
             for example in self._contexts:
                 samples = islice(rows, self._config.samples)
                 yield example["example_id"], [_generation(row) for row in samples]
 
 
 def sampling(config: GenerateConfig) -> Task:
-    """The work of making samples."""
-    return Task("writes", "samples", WANTED_SAMPLES, SAMPLES, partial(_sample, config=config), _set_aside)
+    """Return the task of making samples."""
+    return Task(
+        "writes", "samples", SAMPLE_REQUESTS, SAMPLES, partial(_sample, config=config), _rejected_rows
+    )
 
 
 def _sample(teacher: Teacher, rows: list[Row], config: GenerateConfig) -> list[Row]:
     prompts = [Prompt(row["context"], row["system_prompt"], row["seed"]) for row in rows]
-    return [
-        _row(row["key"], found) for row, found in zip(rows, teacher.generate(prompts, config), strict=True)
-    ]
+    generations = teacher.generate(prompts, config)
+    return [_row(row["key"], generation) for row, generation in zip(rows, generations, strict=True)]
 
 
-def _set_aside(row: Row, error: str) -> list[Row]:
+def _rejected_rows(row: Row, error: str) -> list[Row]:
     return [_row(row["key"], Generation("", truncated=False, error=error))]
 
 

@@ -1,4 +1,4 @@
-"""How well teachers and their ensemble find the gold reply, how sure they are, and whether they agree.
+"""Calibration of teachers and their ensemble: the rank of the gold response, entropy, agreement.
 
 T teachers, in the order of `scores_uris`; K candidates of one context, gold first.
 """
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
-from teachers.scoring.config import TargetsConfig
+from teachers.scoring.config import Normalisation, TargetsConfig
 from teachers.scoring.ensemble import Array, entropy, gold_cross_entropy, softmax
 from teachers.scoring.targets import Ensemble, comparable, fit_ensemble, read_scores, scores_of, scores_to_fit
 
@@ -17,25 +17,24 @@ from teachers.scoring.targets import Ensemble, comparable, fit_ensemble, read_sc
 def calibrate(
     candidates_uri: str, scores_uris: dict[str, str], config: TargetsConfig, split: str
 ) -> dict[str, Any]:
-    """Measures of each teacher, of `ensemble` and of each `ensemble without NAME`, on the rows of `split`.
+    """Return measures of each teacher, of `ensemble` and of each `ensemble without NAME`, on `split`.
 
-    Each has `hits@1/20` and `mrr` of the gold reply (a tie counts against it), `entropy` (mean, nats)
+    Each has `hits@1/20` and `mrr` of the gold response (a tie counts against it), `entropy` (mean, nats)
     and `cross_entropy` (mean −log p(gold), nats) of its softened distributions, and `contexts`
     (count); a teacher also has `spread`, the mean over contexts of the standard deviation of its scores
     before z-scoring. `kendall_tau` has the mean over contexts of Kendall's tau-b of each pair of
     teachers, as `NAME × NAME`. What has no context to be measured on is left out.
 
-    Temperatures and weights are those that `write_targets` gets; leaving a teacher out fits nothing
-    anew. With `targets.temperature` or `targets.weights` fitted on validation, the measures on
+    Temperatures and weights are those that `write_targets` gets; leaving a teacher out refits
+    nothing. With `targets.temperature` or `targets.weights` fitted on validation, the measures on
     validation are of the very contexts that were fitted to, and flatter.
 
     Raises:
         ValueError: see `fit_ensemble`.
     """
     teachers = list(scores_uris)
-    training, validation = (
-        scores_to_fit(candidates_uri, scores_uris, config, name) for name in ("train", "validation")
-    )
+    training = scores_to_fit(candidates_uri, scores_uris, config, "train")
+    validation = scores_to_fit(candidates_uri, scores_uris, config, "validation")
     ensemble = fit_ensemble(teachers, config, training, validation)
     raw = [scores for _, scores in read_scores(candidates_uri, scores_uris, config.normalisation, split)]
     contexts = [comparable(scores, config) for scores in raw]
@@ -44,14 +43,15 @@ def calibrate(
     for index, teacher in enumerate(teachers):
         if scored := scores_of(index, contexts, config):
             softened = [softmax(row, ensemble.temperatures[index]) for row in scored]
-            spread = np.mean([np.nanstd(found[index]) for found in raw if not np.isnan(found[index]).all()])
-            report[teacher] = {**_measures(scored, softened), "spread": float(spread)}
+            report[teacher] = {**_measures(scored, softened), "spread": _spread(raw, index)}
+
     if targets := _targets(ensemble, contexts):
         report["ensemble"] = _measures(targets, targets)
     for index, teacher in enumerate(teachers):
         others = [np.delete(row, index, axis=0) for row in contexts]
         if targets := _targets(_without(ensemble, index), others):
             report[f"ensemble without {teacher}"] = _measures(targets, targets)
+
     report["kendall_tau"] = _agreement(teachers, raw)
     return report
 
@@ -59,36 +59,43 @@ def calibrate(
 def compare_ensembles(
     candidates_uri: str, scores_uris: dict[str, str], split: str, configs: list[TargetsConfig]
 ) -> list[dict[str, float]]:
-    """`hits@1/20`, `mrr`, `entropy`, `cross_entropy` and `contexts` of each config's ensemble on `split`.
+    """Return `hits@1/20`, `mrr`, `entropy`, `cross_entropy` and `contexts` of each config on `split`.
 
     What a config fits is cross-fitted: on the even-numbered contexts for the odd-numbered ones, and the
-    other way round. So no context is measured with what was fitted to it.
+    other way round. So no context is measured with a fit to itself.
 
     Raises:
         ValueError: no teacher scored a context of `split`, or see `fit_ensemble`.
     """
-    normalised = {
-        normalisation: [
-            scores for _, scores in read_scores(candidates_uri, scores_uris, normalisation, split)
-        ]
-        for normalisation in {config.normalisation for config in configs}
-    }
+    normalised: dict[Normalisation, list[Array]] = {}
+    for normalisation in {config.normalisation for config in configs}:
+        scored = read_scores(candidates_uri, scores_uris, normalisation, split)
+        normalised[normalisation] = [scores for _, scores in scored]
+
     results = []
     for config in configs:
-        contexts = [comparable(found, config) for found in normalised[config.normalisation]]
+        contexts = [comparable(scores, config) for scores in normalised[config.normalisation]]
         halves = contexts[0::2], contexts[1::2]
-        targets = []
+        targets: list[Array] = []
         for fitted, measured in (halves, halves[::-1]):
             targets += _targets(fit_ensemble(list(scores_uris), config, fitted, fitted), measured)
+
         if not targets:
             raise ValueError(f"no teacher scored a context of the split {split}")
         results.append(_measures(targets, targets))
     return results
 
 
+def _spread(contexts: list[Array], index: int) -> float:
+    """Return the mean standard deviation of a teacher's scores over the contexts [T, K] that it scored."""
+    deviations = [np.nanstd(scores[index]) for scores in contexts if not np.isnan(scores[index]).all()]
+    return float(np.mean(deviations))
+
+
 def _targets(ensemble: Ensemble, contexts: list[Array]) -> list[Array]:
-    """Target distributions [K] of those `contexts` [T, K] that get one."""
-    return [probs for scores in contexts if (probs := ensemble.target_probs(scores)) is not None]
+    """Return the target distributions [K] of those `contexts` [T, K] that get one."""
+    distributions = map(ensemble.target_probs, contexts)
+    return [probs for probs in distributions if probs is not None]
 
 
 def _without(ensemble: Ensemble, index: int) -> Ensemble:
@@ -101,26 +108,26 @@ def _without(ensemble: Ensemble, index: int) -> Ensemble:
 
 
 def _measures(ranked_by: list[Array], distributions: list[Array]) -> dict[str, float]:
-    """Of C contexts: ranks by `ranked_by` [K], for a distribution may underflow to ties."""
-    ranks = np.array([_gold_rank(scores) for scores in ranked_by])
+    """Return the measures of C contexts, ranked by `ranked_by` [K]: distributions may underflow to ties."""
+    ranks = np.array(list(map(_gold_rank, ranked_by)))
     return {
         "hits@1/20": float((ranks == 1).mean()),
         "mrr": float((1 / ranks).mean()),
-        "entropy": float(np.mean([entropy(distribution) for distribution in distributions])),
+        "entropy": float(np.mean(list(map(entropy, distributions)))),
         "cross_entropy": gold_cross_entropy(distributions),
         "contexts": len(ranks),
     }
 
 
 def _gold_rank(scores: Array) -> int:
-    """Rank of candidate 0; candidates that tie share the mean of their ranks, rounded up."""
+    """Return the rank of candidate 0; candidates that tie share the mean of their ranks, rounded up."""
     higher = int((scores > scores[0]).sum())
     tied = int((scores == scores[0]).sum()) - 1
     return 1 + higher + (tied + 1) // 2
 
 
 def _agreement(teachers: list[str], contexts: list[Array]) -> dict[str, float]:
-    """Mean over contexts of Kendall's tau-b of every two teachers' scores [T, K]."""
+    """Return the mean over contexts of Kendall's tau-b of every two teachers' scores [T, K]."""
     agreement = {}
     for (first, name), (second, other) in combinations(enumerate(teachers), 2):
         taus = []
@@ -129,6 +136,7 @@ def _agreement(teachers: list[str], contexts: list[Array]) -> dict[str, float]:
             pair = pair[:, ~np.isnan(pair).any(axis=0)]
             if pair.shape[1] > 1:
                 taus.append(kendalltau(*pair).statistic)
+
         # NaN where a teacher's scores of a context are all equal: no order, no agreement.
         if not np.isnan(taus).all():
             agreement[f"{name} × {other}"] = float(np.nanmean(taus))

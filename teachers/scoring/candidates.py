@@ -1,4 +1,4 @@
-"""Candidates of each context: gold, generated, retrieved and random replies, in fixed proportions."""
+"""Candidates of each context: gold, generated, retrieved and random responses, in fixed proportions."""
 
 import random
 from collections import Counter
@@ -17,11 +17,11 @@ from teachers.scratch import insert, scratch_database
 from teachers.texts import text_key
 
 Candidate = dict[str, str | None]
-# Ranking the gold reply among 20 candidates is how G2R (§4) and its predecessors judge a retriever.
+# Ranking the gold response among 20 candidates is how G2R (§4) and its predecessors evaluate a retriever.
 RANKED_CANDIDATES = 20
 _SPARE_DRAWS = 32
-_REPLIES = pa.schema([("place", pa.int64()), ("reply", pa.string())])
-_REPLIES_AT_A_TIME = 65_536
+_GOLD_RESPONSES = pa.schema([("place", pa.int64()), ("response", pa.string())])
+_RESPONSES_AT_A_TIME = 65_536
 
 
 def write_candidates(
@@ -32,12 +32,14 @@ def write_candidates(
     output_uri: str,
     config: CandidatesConfig,
 ) -> Counter[str]:
-    """Writes CANDIDATES and returns counts by source. Teachers see the training contexts at `contexts_uri`;
-    `responses_uris` maps the name of one that wrote to its RESPONSES.
+    """Write CANDIDATES and return counts by source.
+
+    Teachers see the training contexts at `contexts_uri`. `responses_uris` maps a writing teacher to its
+    RESPONSES.
 
     Training contexts get gold + generated + retrieved + random; the first `evaluation_contexts` test
-    and `validation_contexts` validation contexts gold + 19 random replies of their split, on which teachers
-    are ranked.
+    and `validation_contexts` validation contexts gold + 19 random responses of their split, on which
+    teachers are ranked.
     """
     counts: Counter[str] = Counter()
 
@@ -61,18 +63,22 @@ def _candidate_rows(
 ) -> Iterator[dict[str, Any]]:
     seen, neighbours = AlignedReader(contexts_uri), AlignedReader(neighbours_uri)
     generated = {teacher: AlignedReader(uri) for teacher, uri in responses_uris.items()}
-    with replies_of(examples_uri) as replies:
+
+    with distinct_gold_responses(examples_uri) as gold_responses:
         for example in Rows(examples_uri, "train"):
             example_id = example["example_id"]
             candidates = _Candidates(example["gold_response"])
+
             for teacher, written in generated.items():
                 row = written.row_for(example_id)
                 responses = row["responses"] if row else []
                 candidates.add(responses[: config.generated_per_teacher], "generated", teacher)
+
             nearest = neighbours.row_for(example_id)
             candidates.add(nearest["responses"][: config.retrieved] if nearest else [], "retrieved")
-            candidates.add_random(replies, config.random, f"{config.seed} {example_id}")
+            candidates.add_random(gold_responses, config.random, f"{config.seed} {example_id}")
             yield _row(example, candidates, for_teachers=seen.row_for(example_id) is not None)
+
     for reader in (seen, neighbours, *generated.values()):
         reader.check_end()
     for split, limit in (("test", config.evaluation_contexts), ("validation", config.validation_contexts)):
@@ -80,24 +86,25 @@ def _candidate_rows(
 
 
 @contextmanager
-def replies_of(examples_uri: str) -> Iterator[Sequence[str]]:
-    """The distinct training replies in the order in which they first come, from a file and not in memory."""
-    with scratch_database() as database, TemporaryDirectory(prefix="rejoinder-replies-") as folder:
-        database.execute("create table replies (place bigint, reply varchar)")
-        replies = (row["gold_response"] for row in Rows(examples_uri, "train"))
-        insert(database, "replies", enumerate(replies), _REPLIES)
+def distinct_gold_responses(examples_uri: str) -> Iterator[Sequence[str]]:
+    """The distinct training responses in the order of their first occurrence, on disk and not in memory."""
+    with scratch_database() as database, TemporaryDirectory(prefix="rejoinder-responses-") as folder:
+        database.execute("create table responses (place bigint, response varchar)")
+        responses = (row["gold_response"] for row in Rows(examples_uri, "train"))
+        insert(database, "responses", enumerate(responses), _GOLD_RESPONSES)
         distinct = database.sql(
-            "select reply from (select min(place) as place, reply from replies group by reply) order by place"
+            "select response from (select min(place) as place, response from responses group by response) "
+            "order by place"
         )
-        file = f"{folder}/replies.arrow"
-        with pa.ipc.new_file(file, pa.schema([_REPLIES.field("reply")])) as writer:
-            for batch in distinct.to_arrow_reader(_REPLIES_AT_A_TIME):
+        file = f"{folder}/responses.arrow"
+        with pa.ipc.new_file(file, pa.schema([_GOLD_RESPONSES.field("response")])) as writer:
+            for batch in distinct.to_arrow_reader(_RESPONSES_AT_A_TIME):
                 writer.write_batch(batch)
-        yield _Texts(pa.ipc.open_file(pa.memory_map(file)).read_all()["reply"])
+        yield _Texts(pa.ipc.open_file(pa.memory_map(file)).read_all()["response"])
 
 
 class _Texts(Sequence[str]):
-    """A column as the texts that it holds."""
+    """The texts of a column."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         self._column = column
@@ -110,9 +117,9 @@ class _Texts(Sequence[str]):
 
 
 def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[str, Any]]:
-    """Rows of CANDIDATES with the gold reply and random replies of the same split."""
+    """Return rows of CANDIDATES with the gold response and random responses of the same split."""
     ranked = held_out[:limit]
-    # From the sample's own replies where they suffice: each prior is then computed once.
+    # From the ranked examples' responses where they suffice: each prior is then computed once.
     pool = [example["gold_response"] for example in (ranked if len(ranked) > RANKED_CANDIDATES else held_out)]
     rows = []
     for example in ranked:
@@ -131,7 +138,7 @@ class _Candidates:
         self.add([gold], "gold")
 
     def add(self, texts: list[str], source: str, teacher: str | None = None) -> int:
-        """How many of `texts` were new."""
+        """Add the texts that are new; return their number."""
         before = len(self.rows)
         for text in texts:
             if text_key(text) not in self._seen:
@@ -140,7 +147,7 @@ class _Candidates:
         return len(self.rows) - before
 
     def add_random(self, pool: Sequence[str], count: int, seed: str) -> None:
-        # A few more draws than asked for make up for repeated texts; a tiny pool may still give fewer. The
+        # A few more draws than `count` make up for repeated texts; a tiny pool may still give fewer. The
         # draws depend on nothing else, so that fewer candidates of another source need no new scores.
         for place in random.Random(seed).sample(range(len(pool)), min(len(pool), 2 * count + _SPARE_DRAWS)):
             if count == 0:

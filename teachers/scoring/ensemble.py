@@ -1,7 +1,7 @@
-"""From several teachers' raw scores to one target distribution: pure functions on arrays.
+"""Target distributions out of several teachers' raw scores: pure functions on arrays.
 
 T teachers, K candidates of one context, C contexts. A missing score is NaN. Candidate 0 is the gold
-reply; nothing but the fits to it and `gold_cross_entropy` relies on that.
+response; nothing but the fits to it and `gold_cross_entropy` relies on that.
 """
 
 from typing import Literal
@@ -18,7 +18,7 @@ from teachers.scoring.config import Combination, Normalisation
 Array = NDArray[np.float64]
 
 FITTED_TEMPERATURES = (0.01, 100.0)
-"""No fitted temperature is outside."""
+"""Bounds of fitted temperatures."""
 
 # Cormack et al. (2009) fixed 60 on one collection, and found that it hardly matters elsewhere.
 _RANK_OFFSET = 60
@@ -29,10 +29,10 @@ _LARGEST_LOGIT = 5.0
 def normalise(
     normalisation: Normalisation, log_likelihood: Array, prior: Array, tokens: Array, num_bytes: Array
 ) -> Array:
-    """One teacher's scores [K] from its raw log-likelihoods, priors (nats), token and byte counts, all [K].
+    """Return one teacher's scores [K] from its log-likelihoods, priors (nats), token and byte counts [K].
 
     `mean_log_likelihood` is G2R's choice (§3.2); `pointwise_mutual_information` its variant (§3.2,
-    "MI score"), which takes from a response what makes it likely after any context.
+    "MI score"), which discounts a response that is likely after any context.
     """
     if normalisation == "mean_log_likelihood":
         return log_likelihood / tokens
@@ -42,7 +42,7 @@ def normalise(
 
 
 def z_score(scores: Array) -> Array:
-    """`scores` [K] with mean 0 and standard deviation 1; equal scores become zeros, NaN stays NaN."""
+    """Return `scores` [K] with mean 0 and standard deviation 1; equal scores become zeros, NaN stays NaN."""
     if np.isnan(scores).all():
         return scores
     centred = scores - np.nanmean(scores)
@@ -54,16 +54,16 @@ def z_score(scores: Array) -> Array:
 def fill_missing(
     scores: Array, missing: Literal["neutral", "lowest", "leave_out"]
 ) -> tuple[Array, NDArray[np.bool_]]:
-    """`scores` [T, K] without NaN, of the teachers that stay [T', K], and which of the T those are [T].
+    """Return `scores` [T', K] without NaN, of the teachers that stay, and a mask [T] of these teachers.
 
     A teacher's missing score becomes its mean over the context (`neutral`) or its lowest (`lowest`), or
     the teacher goes (`leave_out`). A teacher without any score always goes.
     """
-    known = ~np.isnan(scores)
-    kept: NDArray[np.bool_] = (np.all if missing == "leave_out" else np.any)(known, axis=1)
+    is_scored = ~np.isnan(scores)
+    kept: NDArray[np.bool_] = (np.all if missing == "leave_out" else np.any)(is_scored, axis=1)
     staying = scores[kept]
     replacement = np.nanmin if missing == "lowest" else np.nanmean
-    return np.where(known[kept], staying, replacement(staying, axis=1, keepdims=True)), kept
+    return np.where(is_scored[kept], staying, replacement(staying, axis=1, keepdims=True)), kept
 
 
 def softmax(scores: Array, temperature: float | Array) -> Array:
@@ -103,6 +103,7 @@ def combine(scores: Array, temperatures: Array, weights: Array, combination: Com
     """
     shares = weights / weights.sum()
     scaled = scores / temperatures[:, None]
+
     if combination == "mean_of_distributions":
         mean: Array = shares @ softmax(scaled, 1.0)
         return mean
@@ -113,13 +114,14 @@ def combine(scores: Array, temperatures: Array, weights: Array, combination: Com
     if combination == "reciprocal_rank_fusion":
         ranks = rankdata(-scores, method="average", axis=-1)
         return softmax(z_score(shares @ (1 / (_RANK_OFFSET + ranks))), float(shares @ temperatures))
+
     largest = (shares[:, None] * softmax(scaled, 1.0)).max(axis=0)
     renormalised: Array = largest / largest.sum()
     return renormalised
 
 
 def fit_temperature_to_entropy(scores: list[Array], target_entropy: float) -> float:
-    """Temperature at which the softmaxes of C `scores` [K] have `target_entropy` nats in the mean.
+    """Return the temperature at which C `scores` [K] have a mean softmax entropy of `target_entropy` nats.
 
     The mean entropy rises with the temperature. Where even the lowest temperature gives more, since
     the best scores (nearly) tie, that is returned.
@@ -140,16 +142,17 @@ def fit_temperature_to_entropy(scores: list[Array], target_entropy: float) -> fl
             f"targets.entropy = {target_entropy} nats is out of reach: at temperature "
             f"{FITTED_TEMPERATURES[1]:g}, {len(scores)} contexts have {target_entropy + excess(highest):.3f}"
         )
+
     if excess(lowest) > 0:
         return FITTED_TEMPERATURES[0]
     return float(np.exp(brentq(excess, lowest, highest)))
 
 
 def fit_temperature_to_gold(scores: list[Array]) -> float:
-    """Temperature at which the softmaxes of C `scores` [K] have the least mean −log p(gold).
+    """Return the temperature at which the softmaxes of C `scores` [K] have the least mean −log p(gold).
 
     Temperature scaling (Guo et al. 2017, §4.2). It runs towards the lower end of `FITTED_TEMPERATURES` where
-    the gold reply always scores best, and to the upper where it does no better than chance.
+    the gold response always scores best, and to the upper where it does no better than chance.
     """
 
     padded = _padded(scores)
@@ -158,12 +161,12 @@ def fit_temperature_to_gold(scores: list[Array]) -> float:
         return float(-log_softmax(padded / np.exp(log_temperature), axis=-1)[:, 0].mean())
 
     # The loss is convex in 1 / temperature: a minimum here is the only one.
-    found = minimize_scalar(loss, bounds=np.log(FITTED_TEMPERATURES), method="bounded")
-    return float(np.exp(found.x))
+    minimum = minimize_scalar(loss, bounds=np.log(FITTED_TEMPERATURES), method="bounded")
+    return float(np.exp(minimum.x))
 
 
 def _padded(scores: list[Array]) -> Array:
-    """C `scores` [K] as one array [C, largest K]; −inf, where a context has none, gets no probability."""
+    """Return C `scores` [K] as one array [C, largest K], padded with −inf, which gets no probability."""
     padded = np.full((len(scores), max(map(len, scores))), -np.inf)
     for row, values in zip(padded, scores, strict=True):
         row[: len(values)] = values
@@ -171,11 +174,11 @@ def _padded(scores: list[Array]) -> Array:
 
 
 def fit_weights(scores: list[Array], temperatures: Array, combination: Combination) -> Array:
-    """Weights [T], which sum to one, at which `combine` gives the least mean −log p(gold).
+    """Return the weights [T], which sum to one, at which `combine` gives the least mean −log p(gold).
 
     `scores` are C arrays [T, K] without NaN. The minimum is the global one for `mean_of_distributions`,
     `mean_of_scores` and `product_of_experts`, whose loss is convex in the weights; for the others it
-    is the one that is found from equal weights.
+    is the one that a search from equal weights reaches.
     """
 
     def loss(logits: Array) -> float:
@@ -183,5 +186,5 @@ def fit_weights(scores: list[Array], temperatures: Array, combination: Combinati
         return gold_cross_entropy([combine(rows, temperatures, weights, combination) for rows in scores])
 
     equal = np.zeros(len(temperatures))
-    found = minimize(loss, equal, method="L-BFGS-B", bounds=Bounds(-_LARGEST_LOGIT, _LARGEST_LOGIT))
-    return softmax(found.x, 1.0)
+    minimum = minimize(loss, equal, method="L-BFGS-B", bounds=Bounds(-_LARGEST_LOGIT, _LARGEST_LOGIT))
+    return softmax(minimum.x, 1.0)

@@ -1,4 +1,4 @@
-"""Do teachers score a response as people rate it? Reads people's ratings, correlates scores with them.
+"""Correlations of teachers' scores with human ratings of responses.
 
 N rated responses, G contexts, each with several responses.
 """
@@ -30,7 +30,7 @@ Scores = dict[str, Array]
 
 @dataclass(frozen=True)
 class Rated:
-    """A response to a context, and what people thought of it."""
+    """A response to a context, and its human ratings."""
 
     id: str
     context_id: str
@@ -38,16 +38,16 @@ class Rated:
     """Oldest turn first, the last one the user's; cleaned as conversations are, but not cut."""
     response: str
     human_scores: dict[str, float]
-    """By quality; `overall` is always there."""
+    """Ratings by quality; `overall` is always there."""
 
     @property
     def overall(self) -> float:
-        """The rating of the response as a whole; of USR, the mean of three people's 1 to 5."""
+        """The rating of the response as a whole; of USR, the mean of three ratings from 1 to 5."""
         return self.human_scores[OVERALL]
 
 
 def read_ratings(uri: str) -> list[Rated]:
-    """Rated responses out of JSON Lines, also gzipped.
+    """Return rated responses out of JSON Lines, also gzipped.
 
     A row has `id`, `context_id`, `messages`, `response` and `human_scores`, which maps qualities to numbers,
     at least `overall`. Other keys are left out.
@@ -68,11 +68,11 @@ def read_ratings(uri: str) -> list[Rated]:
 def _rated(row: Any) -> Rated:
     messages = clean(row, sys.maxsize).messages
     if not messages or messages[-1]["role"] != "user":
-        raise ValueError("`messages` do not end with a turn of the user")
+        raise ValueError("expected `messages` that end with a turn of the user")
     strings = {key: row.get(key) for key in ("id", "context_id", "response")}
     for key, value in strings.items():
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"`{key}` is not a string with text")
+            raise ValueError(f"expected a string with text as `{key}`")
     return Rated(messages=messages, human_scores=_human_scores(row.get("human_scores")), **strings)
 
 
@@ -88,29 +88,30 @@ def _human_scores(scores: Any) -> dict[str, float]:
 
 
 def rated_candidates(rated: Sequence[Rated]) -> list[dict[str, Any]]:
-    """Rows of CANDIDATES for teachers to score: the distinct responses to each context."""
+    """Return rows of CANDIDATES for teachers to score: the distinct responses to each context."""
     by_context: dict[str, list[Rated]] = {}
-    for one in rated:
-        by_context.setdefault(one.context_id, []).append(one)
-    return [
-        {
-            "example_id": context_id,
-            "split": "test",
-            "context": of_context[0].messages,
-            "candidates": [
-                {"text": text, "source": "retrieved", "teacher": None}
-                for text in dict.fromkeys(one.response for one in of_context)
-            ],
-            "for_teachers": True,
-        }
-        for context_id, of_context in by_context.items()
-    ]
+    for response in rated:
+        by_context.setdefault(response.context_id, []).append(response)
+
+    rows: list[dict[str, Any]] = []
+    for context_id, responses in by_context.items():
+        texts = dict.fromkeys(response.response for response in responses)
+        rows.append(
+            {
+                "example_id": context_id,
+                "split": "test",
+                "context": responses[0].messages,
+                "candidates": [{"text": text, "source": "retrieved", "teacher": None} for text in texts],
+                "for_teachers": True,
+            }
+        )
+    return rows
 
 
 def rating_correlations(
     rated: Sequence[Rated], candidates_uri: str, scores_uris: dict[str, str], config: TargetsConfig
 ) -> dict[str, dict[str, Any]]:
-    """Scorer -> `rank_correlations` with the overall ratings: of each teacher, and of their ensemble.
+    """Return `rank_correlations` with the overall ratings by scorer: each teacher, and their ensemble.
 
     A generative teacher is there with its mutual information and its mean log-likelihood, the ensemble
     with the log of its target probabilities. CANDIDATES at `candidates_uri` are `rated_candidates`.
@@ -121,47 +122,62 @@ def rating_correlations(
     if isinstance(config.temperature, str) or not isinstance(config.weights, dict):
         raise ValueError("targets: an ensemble that is fitted cannot be held against ratings")
     rows = read_rows(candidates_uri)
-    found: dict[str, Scores] = {}
-    informed, likely = (
-        dict(read_scores(candidates_uri, scores_uris, normalisation, "test"))
-        for normalisation in ("pointwise_mutual_information", "mean_log_likelihood")
-    )
-    for number, teacher in enumerate(scores_uris):
-        found[teacher] = {example_id: scores[number] for example_id, scores in informed.items()}
-        mean = {example_id: scores[number] for example_id, scores in likely.items()}
-        if any(not np.array_equal(mean[key], found[teacher][key], equal_nan=True) for key in mean):
-            found[f"{teacher}, mean log-likelihood"] = mean
-    ensemble = fit_ensemble(list(scores_uris), config, [], [])
-    found["ensemble"] = {}
-    for example_id, scores in informed.items():
-        probs = ensemble.target_probs(comparable(scores, config))
-        found["ensemble"][example_id] = np.full(scores.shape[1], np.nan) if probs is None else np.log(probs)
+    texts: dict[str, list[str]] = {}
+    for row in rows:
+        texts[row["example_id"]] = [candidate["text"] for candidate in row["candidates"]]
+    ratings = np.array([response.overall for response in rated])
+    contexts = [response.context_id for response in rated]
 
-    texts = {row["example_id"]: [candidate["text"] for candidate in row["candidates"]] for row in rows}
-    ratings = np.array([one.overall for one in rated])
-    contexts = [one.context_id for one in rated]
-    return {
-        scorer: rank_correlations(_aligned(scores, texts, rated), ratings, contexts)
-        for scorer, scores in found.items()
-    }
+    correlations: dict[str, dict[str, Any]] = {}
+    for scorer, scores in _scores_by_scorer(candidates_uri, scores_uris, config).items():
+        correlations[scorer] = rank_correlations(_aligned(scores, texts, rated), ratings, contexts)
+    return correlations
+
+
+def _scores_by_scorer(
+    candidates_uri: str, scores_uris: dict[str, str], config: TargetsConfig
+) -> dict[str, Scores]:
+    """Return the scores of each teacher, by both normalisations where they differ, and of the ensemble."""
+    information = dict(read_scores(candidates_uri, scores_uris, "pointwise_mutual_information", "test"))
+    likelihood = dict(read_scores(candidates_uri, scores_uris, "mean_log_likelihood", "test"))
+
+    by_scorer: dict[str, Scores] = {}
+    for number, teacher in enumerate(scores_uris):
+        teacher_scores = {context: scores[number] for context, scores in information.items()}
+        mean_scores = {context: scores[number] for context, scores in likelihood.items()}
+        by_scorer[teacher] = teacher_scores
+        if any(
+            not np.array_equal(scores, teacher_scores[context], equal_nan=True)
+            for context, scores in mean_scores.items()
+        ):
+            by_scorer[f"{teacher}, mean log-likelihood"] = mean_scores
+
+    ensemble = fit_ensemble(list(scores_uris), config, [], [])
+    by_scorer["ensemble"] = {}
+    for context, scores in information.items():
+        probs = ensemble.target_probs(comparable(scores, config))
+        log_probs = np.full(scores.shape[1], np.nan) if probs is None else np.log(probs)
+        by_scorer["ensemble"][context] = log_probs
+    return by_scorer
 
 
 def _aligned(scores: Scores, texts: dict[str, list[str]], rated: Sequence[Rated]) -> Array:
-    """Scores [N] of the rated responses out of those of each context's distinct ones."""
-    return np.array(
-        [
-            scores[one.context_id][texts[one.context_id].index(one.response)]
-            if one.context_id in scores
-            else math.nan
-            for one in rated
-        ]
-    )
+    """Return the scores [N] of the rated responses out of those of each context's distinct ones."""
+    aligned: list[float] = []
+    for response in rated:
+        context_scores = scores.get(response.context_id)
+        if context_scores is None:
+            aligned.append(math.nan)
+        else:
+            place = texts[response.context_id].index(response.response)
+            aligned.append(float(context_scores[place]))
+    return np.array(aligned)
 
 
 def rank_correlations(
     scores: Array, ratings: Array, contexts: Sequence[str], resamples: int = 2000, seed: int = 0
 ) -> dict[str, Any]:
-    """Spearman's and Kendall's (tau-b) rank correlations of `scores` [N] with `ratings` [N].
+    """Return Spearman's and Kendall's (tau-b) rank correlations of `scores` [N] with `ratings` [N].
 
     `spearman` and `kendall_tau` are over all responses; `… within contexts` is the mean over contexts of
     the correlation among a context's responses, where both scores and ratings vary. Each has `mean`, its
@@ -175,7 +191,8 @@ def rank_correlations(
     scored = np.flatnonzero(~np.isnan(scores))
     names = np.asarray(contexts)[scored]
     groups = [scored[names == name] for name in dict.fromkeys(names.tolist())]
-    found: dict[str, Any] = {
+
+    correlations: dict[str, Any] = {
         "scored": len(scored),
         "unscored": len(scores) - len(scored),
         "contexts": len(groups),
@@ -184,17 +201,20 @@ def rank_correlations(
         correlate = partial(_correlation, measure, scores, ratings)
         within = np.array([correlate(rows) for rows in groups])
         varied = within[~np.isnan(within)]
-        found["varied contexts"] = len(varied)
+        correlations["varied contexts"] = len(varied)
+
         measured = {
             key: _interval(partial(_pooled, correlate, groups), len(groups), resamples, seed),
             f"{key} within contexts": _interval(partial(_mean, varied), len(varied), resamples, seed),
         }
-        found |= {name: values for name, values in measured.items() if values is not None}
-    return found
+        for name, values in measured.items():
+            if values is not None:
+                correlations[name] = values
+    return correlations
 
 
 def _correlation(measure: Callable[..., Any], scores: Array, ratings: Array, rows: Rows) -> float:
-    """NaN where the scores or the ratings of the `rows` are all alike."""
+    """Return the correlation of some `rows`; NaN where their scores or ratings are all equal."""
     drawn, rated = scores[rows], ratings[rows]
     if np.ptp(drawn) == 0 or np.ptp(rated) == 0:
         return math.nan
@@ -212,13 +232,14 @@ def _mean(values: Array, drawn: Rows) -> float:
 def _interval(
     statistic: Callable[[Rows], float], size: int, resamples: int, seed: int
 ) -> dict[str, float] | None:
-    """A statistic of the numbers of `size` contexts, and its interval; None where it is undefined."""
+    """Return a statistic of the numbers of `size` contexts, and its interval; None where it is undefined."""
     every = np.arange(size)
     mean = statistic(every) if size else math.nan
     if math.isnan(mean):
         return None
     if size == 1:
         return {"mean": mean, "low": mean, "high": mean}
+
     with warnings.catch_warnings():
         # A resample of contexts in which nothing varies has no correlation and is left out below.
         warnings.simplefilter("ignore", DegenerateDataWarning)

@@ -1,4 +1,4 @@
-"""Target distributions out of the teachers' scores: reads SCORES, fits what is to be fitted, writes TARGETS.
+"""Target distributions: SCORES in, TARGETS out, by an ensemble of teachers that may be fitted.
 
 T teachers, in the order of `scores_uris`; K candidates of one context.
 """
@@ -25,16 +25,16 @@ from teachers.scoring.ensemble import (
     z_score,
 )
 
-# A target of which the largest probability exceeds this teaches one reply, not a distribution.
+# A target of which the largest probability exceeds this teaches one response, not a distribution.
 _ONE_HOT = 0.999
-# A fit to so many is one to all of them: the error of a mean has fallen to a hundredth of the deviation.
+# With so many contexts the error of a mean is a hundredth of the deviation: more change nothing.
 _FITTED_CONTEXTS = 10_000
 
 
 def write_targets(
     candidates_uri: str, scores_uris: dict[str, str], output_uri: str, config: TargetsConfig
 ) -> dict[str, Any]:
-    """Writes TARGETS for every row of CANDIDATES; `scores_uris` maps a teacher to its SCORES.
+    """Write TARGETS for every row of CANDIDATES; `scores_uris` maps a teacher to its SCORES.
 
     Returns `with targets` and `without targets` (rows), `temperatures` and `weights` (by teacher), and
     `warning`, a line, where more than half of the training targets are all but one-hot.
@@ -42,19 +42,18 @@ def write_targets(
     Raises:
         ValueError: see `fit_ensemble`.
     """
-    training, validation = (
-        scores_to_fit(candidates_uri, scores_uris, config, split) for split in ("train", "validation")
-    )
+    training = scores_to_fit(candidates_uri, scores_uris, config, "train")
+    validation = scores_to_fit(candidates_uri, scores_uris, config, "validation")
     ensemble = fit_ensemble(list(scores_uris), config, training, validation)
     counts = {"with targets": 0, "without targets": 0}
 
-    def taught() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[dict[str, Any]]:
         for row, scores in scored_rows(candidates_uri, scores_uris, config.normalisation):
             probs = None if scores is None else ensemble.target_probs(comparable(scores, config))
             counts["without targets" if probs is None else "with targets"] += 1
             yield {**row, "target_probs": probs}
 
-    write_rows(output_uri, taught(), TARGETS)
+    write_rows(output_uri, rows(), TARGETS)
     warning = _one_hot_warning(ensemble, training)
     return {
         **counts,
@@ -67,7 +66,7 @@ def write_targets(
 def scored_rows(
     candidates_uri: str, scores_uris: dict[str, str], normalisation: Normalisation
 ) -> Iterator[tuple[dict[str, Any], Array | None]]:
-    """Each row of CANDIDATES with its normalised scores [T, K], None where no teacher scored it.
+    """Yield each row of CANDIDATES with its normalised scores [T, K], None where no teacher scored it.
 
     A score that a teacher did not give, or that is not finite, is NaN.
 
@@ -76,12 +75,15 @@ def scored_rows(
     """
     tables = [AlignedReader(uri) for uri in scores_uris.values()]
     for row in Rows(candidates_uri):
-        found = np.full((len(tables), len(row["candidates"])), np.nan)
+        scores = np.full((len(tables), len(row["candidates"])), np.nan)
         for teacher, table in enumerate(tables):
-            if (scored := table.row_for(row["example_id"])) is not None:
-                found[teacher] = _normalised(scored, normalisation)
-        is_finite = np.isfinite(found)
-        yield row, np.where(is_finite, found, np.nan) if is_finite.any() else None
+            scored = table.row_for(row["example_id"])
+            if scored is not None:
+                scores[teacher] = _normalised(scored, normalisation)
+
+        is_finite = np.isfinite(scores)
+        yield row, np.where(is_finite, scores, np.nan) if is_finite.any() else None
+
     for table in tables:
         table.check_end()
 
@@ -89,7 +91,7 @@ def scored_rows(
 def read_scores(
     candidates_uri: str, scores_uris: dict[str, str], normalisation: Normalisation, split: str
 ) -> Iterator[tuple[str, Array]]:
-    """(example_id, normalised scores [T, K]) of the rows of `split` that a teacher scored."""
+    """Yield (example_id, normalised scores [T, K]) of the rows of `split` that a teacher scored."""
     for row, scores in scored_rows(candidates_uri, scores_uris, normalisation):
         if scores is not None and row["split"] == split:
             yield row["example_id"], scores
@@ -98,27 +100,28 @@ def read_scores(
 def scores_to_fit(
     candidates_uri: str, scores_uris: dict[str, str], config: TargetsConfig, split: str
 ) -> list[Array]:
-    """Comparable scores [T, K] of the first contexts of `split`: as many as temperatures and weights need."""
-    found = read_scores(candidates_uri, scores_uris, config.normalisation, split)
-    return [comparable(scores, config) for _, scores in islice(found, _FITTED_CONTEXTS)]
+    """Return comparable scores [T, K] of the first contexts of `split`, as many as a fit needs."""
+    scored = read_scores(candidates_uri, scores_uris, config.normalisation, split)
+    return [comparable(scores, config) for _, scores in islice(scored, _FITTED_CONTEXTS)]
 
 
 def _normalised(row: dict[str, Any], normalisation: Normalisation) -> Array:
-    """One teacher's scores [K] from a row of SCORES."""
+    """Return one teacher's scores [K] from a row of SCORES."""
     if all(value is None for value in row["log_likelihood"]):
         return np.array(row["similarity"], dtype=np.float64)
-    raw = (np.array(row[key], dtype=np.float64) for key in ("log_likelihood", "prior", "tokens", "bytes"))
+    columns = ("log_likelihood", "prior", "tokens", "bytes")
+    raw = [np.array(row[column], dtype=np.float64) for column in columns]
     return normalise(normalisation, *raw)
 
 
 def comparable(scores: Array, config: TargetsConfig) -> Array:
-    """Normalised scores [T, K] as the softmax gets them: z-scored per teacher, where that is wanted."""
+    """Return normalised scores [T, K] as the softmax gets them: z-scored per teacher, if configured."""
     return np.stack([z_score(row) for row in scores]) if config.z_score else scores
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Teachers with a temperature [T] and a weight [T] each, and how they become one distribution."""
+    """Teachers with a temperature [T] and a weight [T] each, combined into one distribution."""
 
     teachers: list[str]
     temperatures: Array
@@ -126,7 +129,7 @@ class Ensemble:
     config: TargetsConfig
 
     def target_probs(self, scores: Array) -> Array | None:
-        """Distribution [K] out of comparable scores [T, K]; None where no teacher with a weight has any."""
+        """Return the distribution [K] out of comparable scores [T, K]; None without any weighted teacher."""
         filled, kept = fill_missing(scores, self.config.missing)
         weights = self.weights[kept]
         if not weights.any():
@@ -137,7 +140,7 @@ class Ensemble:
 def fit_ensemble(
     teachers: list[str], config: TargetsConfig, training: list[Array], validation: list[Array]
 ) -> Ensemble:
-    """The ensemble of `config`, its temperatures and weights fitted where it says so.
+    """Return the ensemble of `config`, with temperatures and weights fitted where it asks for that.
 
     `training` and `validation` are the comparable scores [T, K] of the two splits' scored contexts. A
     temperature is fitted to the contexts that its teacher scored, weights to those that all scored.
@@ -146,25 +149,28 @@ def fit_ensemble(
         ValueError: there are no such contexts, `targets.entropy` is out of reach, or a weight is negative.
     """
     contexts = training if config.temperature == "entropy" else validation
-    temperatures = np.array(
-        [
-            _temperature(name, config, scores_of(index, contexts, config))
-            for index, name in enumerate(teachers)
-        ]
-    )
+    fitted: list[float] = []
+    for index, name in enumerate(teachers):
+        fitted.append(_temperature(name, config, scores_of(index, contexts, config)))
+    temperatures = np.array(fitted)
+
     if isinstance(config.weights, dict):
         weights = np.array([config.weights.get(teacher, 1.0) for teacher in teachers])
         if (weights < 0).any():
             raise ValueError(f"targets.weights = {config.weights}: a weight is negative")
     else:
-        filled = [fill_missing(scores, config.missing)[0] for scores in validation]
-        complete = [scores for scores in filled if len(scores) == len(teachers)]
+        complete: list[Array] = []
+        for scores in validation:
+            filled, _ = fill_missing(scores, config.missing)
+            if len(filled) == len(teachers):
+                complete.append(filled)
         if not complete:
             raise ValueError(
                 "targets.weights = validation: there is no validation context that every teacher scored; "
                 "candidates.validation_contexts says how many they score"
             )
         weights = fit_weights(complete, temperatures, config.combination)
+
     return Ensemble(teachers, temperatures, weights, config)
 
 
@@ -184,29 +190,34 @@ def _temperature(teacher: str, config: TargetsConfig, scores: list[Array]) -> fl
 
 
 def scores_of(teacher: int, contexts: list[Array], config: TargetsConfig) -> list[Array]:
-    """One teacher's scores [K], missing ones filled, in those of the `contexts` [T, K] that it scored."""
-    return [row for scores in contexts for row in fill_missing(scores[[teacher]], config.missing)[0]]
+    """Return one teacher's scores [K], missing ones filled, of those `contexts` [T, K] that it scored."""
+    filled: list[Array] = []
+    for scores in contexts:
+        filled.extend(fill_missing(scores[[teacher]], config.missing)[0])
+    return filled
 
 
 def _one_hot_warning(ensemble: Ensemble, contexts: list[Array]) -> str | None:
-    """A line where more than half of the targets [K] out of `contexts` [T, K] are all but one-hot.
+    """Return a line where more than half of the targets [K] out of `contexts` [T, K] are all but one-hot.
 
     Likewise where the teachers' softmaxes are and the combination mixes those: a mixture of one-hot
-    teachers that disagree is not one-hot, but knows no more.
+    teachers that disagree is not one-hot, but carries no more information.
     """
-    targets = [probs for scores in contexts if (probs := ensemble.target_probs(scores)) is not None]
     config = ensemble.config
-    softmaxes, gaps = [], []
+    targets = [ensemble.target_probs(scores) for scores in contexts]
+    softmaxes: list[Array] = []
+    gaps: list[str] = []
     for index, teacher in enumerate(ensemble.teachers):
         temperature = ensemble.temperatures[index]
         # A lone candidate's probability is 1 at any temperature.
-        if scored := [row for row in scores_of(index, contexts, config) if len(row) > 1]:
+        scored = [row for row in scores_of(index, contexts, config) if len(row) > 1]
+        if scored:
             softmaxes += [softmax(row, temperature) for row in scored]
             gap = np.median([np.ptp(np.sort(row)[-2:]) for row in scored])
             gaps.append(f"{teacher} {gap:.2f} at temperature {temperature:.3g}")
 
     mixes = config.combination in ("mean_of_distributions", "max")
-    target_share = _one_hot_share([probs for probs in targets if len(probs) > 1])
+    target_share = _one_hot_share([probs for probs in targets if probs is not None and len(probs) > 1])
     softmax_share = _one_hot_share(softmaxes)
     if target_share <= 0.5 and not (mixes and softmax_share > 0.5):
         return None

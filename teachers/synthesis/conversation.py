@@ -1,4 +1,4 @@
-"""A planned conversation and how far it has come: turns said, given up, or set aside (CoDi)."""
+"""Progress of a planned conversation: its written turns, its failures, its rejection (CoDi)."""
 
 from dataclasses import dataclass, field
 
@@ -9,32 +9,33 @@ from teachers.synthesis.turn_checks import Draft
 
 @dataclass
 class Conversation:
-    """A plan and how far it has come."""
+    """A plan, and the turns of it that are written."""
 
     plan: Row
     messages: list[Message] = field(default_factory=list)
     turns: list[Row] = field(default_factory=list)
-    """Of SYNTHESISED, one for each of `messages`."""
+    """Turns of SYNTHESISED, one for each of `messages`."""
     failures: list[str] = field(default_factory=list)
     attempt: int = 0
-    """At the next turn, from 0."""
+    """Number of the attempt at the next turn, from 0."""
     rewinds: int = 0
-    """Turns that were given up because what follows them would not come."""
-    set_aside: str | None = None
+    """Turns that were dropped because every attempt at the next one failed."""
+    rejection: str | None = None
+    """The turn and the reason for which the conversation is rejected."""
 
     @property
-    def goes_on(self) -> bool:
-        """Whether a turn is left to write, and it was not set aside."""
-        return self.set_aside is None and len(self.messages) < len(self.plan["turns"])
+    def is_unfinished(self) -> bool:
+        """Whether turns remain to be written, and the conversation is not rejected."""
+        return self.rejection is None and len(self.messages) < len(self.plan["turns"])
 
     @property
     def num_settled(self) -> int:
-        """Turns of the plan that are written, or will not be."""
-        return len(self.messages) if self.goes_on else len(self.plan["turns"])
+        """Number of the plan's turns that are written, or never will be."""
+        return len(self.messages) if self.is_unfinished else len(self.plan["turns"])
 
     @property
     def turn(self) -> Row:
-        """The next one of the plan."""
+        """The next turn of the plan."""
         turn: Row = self.plan["turns"][len(self.messages)]
         return turn
 
@@ -45,8 +46,8 @@ class Conversation:
         passage: str = self.plan["passages"][turn["passage"]]
         return passage[turn["start"] : turn["end"]]
 
-    def say(self, draft: Draft) -> None:
-        """The next turn is written."""
+    def add(self, draft: Draft) -> None:
+        """Add the next turn."""
         turn = self.turn
         kept = {name: turn[name] for name in ("vertex", "phenomenon", "passage", "teacher")}
         is_grounded = draft.vertex.grounded
@@ -58,31 +59,35 @@ class Conversation:
                 "end": turn["end"] if is_grounded else None,
             }
         )
-        self.messages.append({"role": turn["speaker"], "content": draft.said.text})
+        self.messages.append({"role": turn["speaker"], "content": draft.turn.text})
         self.attempt = 0
 
     def fail(self, reason: str, attempts: int, rewinds: int) -> None:
-        """The next turn is to be written anew; after so many `attempts` the one before it, too, for which a
-        conversation has `rewinds`."""
+        """Count a failed attempt at the next turn.
+
+        After `attempts` of them the turn before is dropped, too, at most `rewinds` times in a conversation;
+        then the conversation is rejected.
+        """
         vertex = self.turn["vertex"]
         self.failures.append(f"{vertex}: {reason}")
         self.attempt += 1
         if self.attempt < attempts:
             return
+
         if self.messages and self.rewinds < rewinds:
             self.messages.pop()
             self.turns.pop()
             self.attempt, self.rewinds = 0, self.rewinds + 1
         else:
-            self.set_aside = f"turn {len(self.messages) + 1} ({vertex}): {reason}"
+            self.rejection = f"turn {len(self.messages) + 1} ({vertex}): {reason}"
 
     def row(self) -> Row:
-        """Of SYNTHESISED."""
+        """Return the row of SYNTHESISED."""
         kept = {name: self.plan[name] for name in ("conversation_id", "doc_id", "axes", "passages")}
         return {
             **kept,
             "messages": self.messages,
             "turns": self.turns,
             "failures": self.failures,
-            "set_aside": self.set_aside,
+            "set_aside": self.rejection,
         }

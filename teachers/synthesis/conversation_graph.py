@@ -1,6 +1,6 @@
 """The conversation graph (CoDi, Huber et al. 2024): kinds of turn, what may follow what, and how often.
 
-A file of YAML, checked as a whole before anything is written by it; whatever is wrong has its line.
+The graph is a YAML file, checked as a whole before any conversation is written. An error names its line.
 """
 
 import math
@@ -17,10 +17,10 @@ from teachers.config import Section
 from teachers.synthesis.phenomena import PHENOMENA
 
 END = "end"
-"""What follows the last turn."""
+"""The end of a conversation, after its last turn."""
 PASSAGE, EVIDENCE, PHENOMENON = "passage", "evidence", "phenomenon"
 CONVERSATION, LAST_TURN = "conversation", "last_turn"
-_OF_A_TURN = (PASSAGE, EVIDENCE, PHENOMENON, CONVERSATION, LAST_TURN)
+_TURN_VARIABLES = (PASSAGE, EVIDENCE, PHENOMENON, CONVERSATION, LAST_TURN)
 Speaker = Literal["user", "assistant"]
 _Path = tuple[str, ...]
 
@@ -32,9 +32,9 @@ class Example(Section):
     evidence: str = ""
     conversation: str = ""
     phenomenon: str | None = None
-    """That it shows. It is an example of turns that are to show it, one without of all others."""
+    """The phenomenon that it shows, an example of turns that are to show it; without one, of all others."""
     axes: dict[str, str] = Field(default_factory=dict)
-    """Values of axes: it is an example of conversations with these, one without of all."""
+    """Values of axes: an example of conversations with these; without any, of all."""
     turn: str = Field(min_length=1)
 
 
@@ -43,13 +43,13 @@ class Vertex(Section):
 
     speaker: Speaker
     prompt: str = Field(min_length=1)
-    """The request to the teacher; names in braces stand for the passage, the evidence (the part of it that
+    """The request to the teacher. Names in braces stand for the passage, the evidence (the part of it that
     this turn is about), the conversation so far and its last turn, what the turn's phenomenon asks for, and
     the axes."""
     examples: list[Example] = Field(default_factory=list)
     """Each is the same request, about another passage after another conversation, and its turn."""
     grounded: bool = False
-    """Whether what it says has to be in the evidence."""
+    """Whether its content has to be in the evidence."""
     phenomena: dict[str, float] = Field(default_factory=dict)
     """Share of these turns that is to show each; the rest is free."""
     next: dict[str, float]
@@ -61,20 +61,19 @@ class Vertex(Section):
         return self.speaker == "user" and EVIDENCE in variables(self.prompt)
 
     def examples_of(self, phenomenon: str | None, axes: Mapping[str, str]) -> list[Example]:
-        """Those of conversations with these axes that show it, or else that show nothing in particular."""
+        """Return those of conversations with these axes that show it, or else those without a phenomenon."""
         fitting = [example for example in self.examples if example.axes.items() <= axes.items()]
-        return [example for example in fitting if example.phenomenon == phenomenon] or [
-            example for example in fitting if example.phenomenon is None
-        ]
+        showing = [example for example in fitting if example.phenomenon == phenomenon]
+        return showing or [example for example in fitting if example.phenomenon is None]
 
 
 class Value(Section):
     """One value of an axis."""
 
     share: float = Field(gt=0, le=1)
-    """Of the conversations."""
+    """Share of the conversations."""
     text: str
-    """What stands in a prompt for the axis."""
+    """Text of a prompt in place of the axis."""
 
 
 class Graph(Section):
@@ -87,20 +86,20 @@ class Graph(Section):
     start: dict[str, float]
     vertices: dict[str, Vertex] = Field(min_length=1)
     phenomena: dict[str, str] = Field(default_factory=dict)
-    """What the teacher is asked for, by the names of `teachers.synthesis.phenomena`."""
+    """Request to the teacher, by the names of `teachers.synthesis.phenomena`."""
     axes: dict[str, dict[str, Value]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Problem:
-    """Something wrong at a place of the file."""
+    """An error at a place of the file."""
 
     at: _Path
     message: str
 
 
 def read_graph(file: str) -> Graph:
-    """The graph of a file.
+    """Return the graph of a file.
 
     Raises:
         ValueError: it cannot be used; the message is one line that names file, line and key.
@@ -110,7 +109,8 @@ def read_graph(file: str) -> Graph:
     except OSError as error:
         raise ValueError(f"graph: {file}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"graph: {file}: {error.reason} at byte {error.start}, wanted is UTF-8") from None
+        raise ValueError(f"graph: {file}: {error.reason} at byte {error.start}, expected UTF-8") from None
+
     try:
         root, content = yaml.compose(text), yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
@@ -118,6 +118,7 @@ def read_graph(file: str) -> Graph:
         raise ValueError(f"{file}:{line}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ValueError(f"graph: {file}: {' '.join(str(error).split())}") from None
+
     try:
         graph = Graph.model_validate(content)
     except ValidationError as error:
@@ -133,10 +134,10 @@ def read_graph(file: str) -> Graph:
 
 
 def steered(graph: Graph, shares: Mapping[str, Mapping[str, float]]) -> Graph:
-    """The graph with other shares of some axes' values; a value without one is drawn no more.
+    """Return the graph with other shares of some axes' values; a value without a share is never drawn.
 
     Raises:
-        ValueError: a name is none of the graph's, or an axis's shares do not sum to 1.
+        ValueError: a name is unknown, or an axis's shares do not sum to 1.
     """
     axes = dict(graph.axes)
     for axis, values in shares.items():
@@ -145,18 +146,18 @@ def steered(graph: Graph, shares: Mapping[str, Mapping[str, float]]) -> Graph:
                 raise ValueError(f"synthesis.shares.{axis}.{value}: the graph has no such axis or value")
             if share < 0:
                 raise ValueError(f"synthesis.shares.{axis}.{value}: {share:g} is below 0")
+
         if not math.isclose(sum(values.values()), 1, abs_tol=1e-6):
             raise ValueError(f"synthesis.shares.{axis}: they sum to {sum(values.values()):g}, not 1")
-        axes[axis] = {
-            value: Value(share=share, text=graph.axes[axis][value].text)
-            for value, share in values.items()
-            if share
-        }
+        axes[axis] = {}
+        for value, share in values.items():
+            if share:
+                axes[axis][value] = Value(share=share, text=graph.axes[axis][value].text)
     return graph.model_copy(update={"axes": axes})
 
 
 def _line_of(node: Any, at: _Path) -> int:
-    """The line of the key `at`, or of the last part of it that is there."""
+    """Return the line of the key `at`, or of the last part of it that is there."""
     line = node.start_mark.line + 1 if node is not None else 1
     for part in at:
         if not isinstance(node, yaml.MappingNode):
@@ -171,65 +172,67 @@ def _line_of(node: Any, at: _Path) -> int:
 
 
 def _problems(graph: Graph) -> Iterator[_Problem]:
-    """What keeps the graph from being used, the first thing first."""
+    """Yield the errors of the graph, the most general first."""
     if END in graph.vertices:
-        yield _Problem(("vertices", END), "is what follows the last turn, and no vertex")
-    yield from _of_probabilities(("start",), graph.start, graph)
+        yield _Problem(("vertices", END), "expected the name of a vertex, got the end of a conversation")
+
+    yield from _probability_problems(("start",), graph.start, graph)
     for name, vertex in graph.vertices.items():
-        yield from _of_probabilities(("vertices", name, "next"), vertex.next, graph)
+        yield from _probability_problems(("vertices", name, "next"), vertex.next, graph)
+
     for axis, values in graph.axes.items():
-        if axis in _OF_A_TURN:
-            yield _Problem(("axes", axis), "is the name of something else in prompts")
+        if axis in _TURN_VARIABLES:
+            yield _Problem(("axes", axis), "is the name of another variable of prompts")
         total = sum(value.share for value in values.values())
         if not math.isclose(total, 1, abs_tol=1e-6):
             yield _Problem(("axes", axis), f"shares sum to {total:g}, not 1")
-    yield from _of_phenomena(graph)
-    yield from _of_speakers(graph)
+
+    yield from _phenomenon_problems(graph)
+    yield from _speaker_problems(graph)
     for name, vertex in graph.vertices.items():
-        yield from _of_template(("vertices", name, "prompt"), vertex, graph)
-    yield from _of_paths(graph)
+        yield from _template_problems(("vertices", name, "prompt"), vertex, graph)
+    yield from _path_problems(graph)
 
 
-def _of_probabilities(at: _Path, probabilities: Mapping[str, float], graph: Graph) -> Iterator[_Problem]:
+def _probability_problems(at: _Path, probabilities: Mapping[str, float], graph: Graph) -> Iterator[_Problem]:
     for name, probability in probabilities.items():
         if name not in graph.vertices and (name != END or at == ("start",)):
-            yield _Problem((*at, name), "is no vertex")
+            yield _Problem((*at, name), "is an unknown vertex")
         if not 0 < probability <= 1:
-            yield _Problem((*at, name), f"{probability:g} is no probability above 0")
+            yield _Problem((*at, name), f"expected a probability above 0, got {probability:g}")
     total = sum(probabilities.values())
     if not math.isclose(total, 1, abs_tol=1e-6):
         yield _Problem(at, f"probabilities sum to {total:g}, not 1")
 
 
-def _of_phenomena(graph: Graph) -> Iterator[_Problem]:
+def _phenomenon_problems(graph: Graph) -> Iterator[_Problem]:
     for name in graph.phenomena:
         if name not in PHENOMENA:
-            yield _Problem(("phenomena", name), f"is none of {', '.join(PHENOMENA)}")
+            yield _Problem(("phenomena", name), f"unknown; expected one of {', '.join(PHENOMENA)}")
     for vertex_name, vertex in graph.vertices.items():
-        at = ("vertices", vertex_name, "phenomena")
+        at, examples_at = ("vertices", vertex_name, "phenomena"), ("vertices", vertex_name, "examples")
         for name, share in vertex.phenomena.items():
             if name not in graph.phenomena:
-                yield _Problem((*at, name), "`phenomena` does not say what the teacher is asked for")
+                yield _Problem((*at, name), "missing in `phenomena`, which has the request to the teacher")
             if not 0 < share <= 1:
-                yield _Problem((*at, name), f"{share:g} is no share above 0")
+                yield _Problem((*at, name), f"expected a share above 0, got {share:g}")
+
         for example in vertex.examples:
             if example.phenomenon is not None and example.phenomenon not in vertex.phenomena:
-                yield _Problem(
-                    ("vertices", vertex_name, "examples"), f"{example.phenomenon} is none of its phenomena"
-                )
+                yield _Problem(examples_at, f"{example.phenomenon} is missing in its phenomena")
             for axis, value in example.axes.items():
                 if value not in graph.axes.get(axis, ()):
-                    yield _Problem(
-                        ("vertices", vertex_name, "examples"), f"{axis}: {value} is none of `axes`"
-                    )
-        if sum(vertex.phenomena.values()) > 1 + 1e-6:
-            yield _Problem(at, f"shares sum to {sum(vertex.phenomena.values()):g}, more than 1")
+                    yield _Problem(examples_at, f"{axis}: {value} is missing in `axes`")
+
+        total = sum(vertex.phenomena.values())
+        if total > 1 + 1e-6:
+            yield _Problem(at, f"shares sum to {total:g}, more than 1")
 
 
-def _of_speakers(graph: Graph) -> Iterator[_Problem]:
+def _speaker_problems(graph: Graph) -> Iterator[_Problem]:
     for name in graph.start:
         if graph.vertices[name].speaker != "user":
-            yield _Problem(("start", name), "the user begins, and this is a turn of the assistant")
+            yield _Problem(("start", name), "expected a turn of the user, got one of the assistant")
     for name, vertex in graph.vertices.items():
         for follower in vertex.next:
             if follower != END and graph.vertices[follower].speaker == vertex.speaker:
@@ -238,27 +241,29 @@ def _of_speakers(graph: Graph) -> Iterator[_Problem]:
                 )
 
 
-def _of_template(at: _Path, vertex: Vertex, graph: Graph) -> Iterator[_Problem]:
+def _template_problems(at: _Path, vertex: Vertex, graph: Graph) -> Iterator[_Problem]:
     try:
         names = variables(vertex.prompt)
     except ValueError as error:
         yield _Problem(at, str(error))
         return
-    known = {*_OF_A_TURN, *graph.axes}
-    for name in sorted(names - known):
-        yield _Problem(at, f"{{{name}}} is none of {', '.join(sorted(known))}")
+
+    allowed = {*_TURN_VARIABLES, *graph.axes}
+    for name in sorted(names - allowed):
+        yield _Problem(at, f"unknown variable {{{name}}}; expected one of {', '.join(sorted(allowed))}")
     if vertex.grounded and EVIDENCE not in names:
         yield _Problem(at, f"misses {{{EVIDENCE}}}, and the turn is grounded")
     if vertex.phenomena and PHENOMENON not in names:
         yield _Problem(at, f"misses {{{PHENOMENON}}}, and the turn has phenomena")
 
 
-def _of_paths(graph: Graph) -> Iterator[_Problem]:
+def _path_problems(graph: Graph) -> Iterator[_Problem]:
     following = {name: set(vertex.next) for name, vertex in graph.vertices.items()}
     reached = _closure(set(graph.start), following)
     for name in graph.vertices:
         if name not in reached:
             yield _Problem(("vertices", name), "cannot be reached from `start`")
+
     before: dict[str, set[str]] = {END: set()}
     for name, followers in following.items():
         for follower in followers:
@@ -270,34 +275,40 @@ def _of_paths(graph: Graph) -> Iterator[_Problem]:
 
 
 def _closure(names: set[str], steps: Mapping[str, set[str]]) -> set[str]:
-    """The names and all that steps lead to from them."""
-    found, new = set(names), set(names)
+    """Return the names and all that steps lead to from them."""
+    reached, new = set(names), set(names)
     while new:
-        new = {step for name in new for step in steps.get(name, ())} - found
-        found |= new
-    return found
+        followers: set[str] = set()
+        for name in new:
+            followers |= steps.get(name, set())
+        new = followers - reached
+        reached |= new
+    return reached
 
 
 def variables(prompt: str) -> set[str]:
-    """The names in braces.
+    """Return the names in braces.
 
     Raises:
-        ValueError: a brace has no other, or what is in braces is no name.
+        ValueError: a brace has no other, or the text in braces is not a name.
     """
     try:
-        found = {name for _, name, _, _ in string.Formatter().parse(prompt) if name is not None}
+        fields = list(string.Formatter().parse(prompt))
     except ValueError as error:
-        raise ValueError(f"{error} (a brace is written twice)") from None
-    for name in found:
+        raise ValueError(f"{error} (write a literal brace twice)") from None
+
+    names = {name for _, name, _, _ in fields if name is not None}
+    for name in names:
         if not name.isidentifier():
-            raise ValueError(f"{{{name}}} is no name (a brace is written twice)")
-    return found
+            raise ValueError(f"{{{name}}} is not a name (write a literal brace twice)")
+    return names
 
 
 def expected_shares(graph: Graph) -> dict[str, float]:
-    """Of all turns, the share that each kind of turn has, if conversations go by the graph."""
+    """Return the share of turns that each kind of turn has, if conversations go by the graph."""
     visits = dict.fromkeys(graph.vertices, 0.0)
     now = dict(graph.start)
+
     for _ in range(graph.max_turns):
         following: dict[str, float] = {}
         for name, probability in now.items():
@@ -306,5 +317,6 @@ def expected_shares(graph: Graph) -> dict[str, float]:
                 following[follower] = following.get(follower, 0) + probability * step
         following.pop(END, None)
         now = following
+
     total = sum(visits.values())
     return {name: value / total for name, value in visits.items()}

@@ -1,4 +1,4 @@
-"""Does a text follow from another? A cross-encoder for natural language inference says how likely."""
+"""Entailment: the probability that a text follows from another, by a cross-encoder."""
 
 from teachers.engines.weights import check_model, model_folder
 from teachers.synthesis.turn_checks import Entails
@@ -11,16 +11,17 @@ def check_entailment(model: str) -> None:
     check_model(model)
     labels = AutoConfig.from_pretrained(model_folder(model)).id2label
     if "entailment" not in map(str.lower, labels.values()):
-        raise ValueError(f"{model} has the labels {', '.join(labels.values())}, no entailment")
+        raise ValueError(f"{model}: expected a label `entailment`, got {', '.join(labels.values())}")
 
 
 def entailment(model: str | None) -> Entails | None:
-    """The judgement of a sentence-transformers cross-encoder, a folder or a cached id; None without one.
+    """Return the probabilities by a sentence-transformers cross-encoder; None without a model.
 
-    It has passed `check_entailment`.
+    `model` is a folder or a cached id that has passed `check_entailment`.
     """
     if model is None:
         return None
+
     from sentence_transformers import CrossEncoder
 
     encoder = CrossEncoder(model_folder(model))

@@ -1,6 +1,6 @@
 """Linguistic phenomena of conversations, and rules by which a turn shows one (English).
 
-A rule errs on the side of saying no: a turn that is not seen to show what it should is written anew.
+A rule errs on the side of saying no: a turn that does not clearly show its phenomenon is rewritten.
 """
 
 import re
@@ -41,7 +41,7 @@ _DISFLUENT = re.compile(
     r"\b(u+h+|u+m+|e+r+m?|h+m+|you know|i mean|let me think)\b|\b(\w+)[,.…-]* \2\b|^(well|so|like|oh),",
     re.IGNORECASE,
 )
-# Words of talk, beside those of grammar: they say nothing of what a text is about.
+# Words of talk, beside those of grammar: they tell nothing of the topic.
 _COMMON = frozenset(STOPWORDS_EN_PLUS) | _listed(
     "also always another anyone anything ask away back called come could either else enough even ever every "
     "example explain find first get give go good got great help however instead interesting kind know let "
@@ -54,25 +54,25 @@ _COMMON = frozenset(STOPWORDS_EN_PLUS) | _listed(
 
 
 @dataclass(frozen=True)
-class Said:
-    """A turn and what it was written after."""
+class TurnInContext:
+    """A turn, the turns before it and their passages."""
 
     text: str
     earlier: Sequence[str]
     """The turns before it, oldest first."""
     passage: str
-    """That it is about."""
+    """The passage that the turn is about."""
     earlier_passages: Sequence[str]
-    """That the turns before it were about, one for each of them."""
+    """The passages that the turns before it were about, one for each of them."""
 
 
 def words(text: str) -> list[str]:
-    """In lower case, without punctuation."""
+    """Return the words in lower case, without punctuation."""
     return _WORD.findall(text.lower().replace("’", "'"))
 
 
 def content_words(text: str) -> set[str]:
-    """Words that say what a text is about; a plural counts as its singular."""
+    """Return the words that tell a text's topic; a plural counts as its singular."""
     return {_stem(word) for word in words(text) if word not in _COMMON and len(word) > 1}
 
 
@@ -84,54 +84,54 @@ def _stem(word: str) -> str:
     return word
 
 
-def _co_reference(said: Said) -> bool:
-    """A pronoun before which the turn names nothing that the passage or the conversation is about."""
-    known = content_words(said.passage).union(*map(content_words, said.earlier))
-    for word in words(said.text):
+def _co_reference(turn: TurnInContext) -> bool:
+    """Whether a pronoun comes before all words that the passage or the conversation is about."""
+    context_words = content_words(turn.passage).union(*map(content_words, turn.earlier))
+
+    for word in words(turn.text):
         if word in _PRONOUNS:
-            return bool(said.earlier)
-        if _stem(word) in known:
+            return bool(turn.earlier)
+        if _stem(word) in context_words:
             return False
     return False
 
 
-def _ellipsis(said: Said) -> bool:
-    """A short fragment without subject and auxiliary, after something that it leans on."""
-    found = words(said.text)
+def _ellipsis(turn: TurnInContext) -> bool:
+    """Whether it is a short fragment without subject and auxiliary, after something that it leans on."""
+    turn_words = words(turn.text)
     return (
-        bool(said.earlier)
-        and 0 < len(found) <= _MAX_FRAGMENT_WORDS
-        and (found[0] in _FRAGMENT_STARTS or said.text.rstrip().endswith("?"))
-        and not any(word in _AUXILIARIES or word in _SUBJECTS for word in found)
+        bool(turn.earlier)
+        and 0 < len(turn_words) <= _MAX_FRAGMENT_WORDS
+        and (turn_words[0] in _FRAGMENT_STARTS or turn.text.rstrip().endswith("?"))
+        and not any(word in _AUXILIARIES or word in _SUBJECTS for word in turn_words)
     )
 
 
-def _topic_shift(said: Said) -> bool:
-    """It names something of its passage that neither the last passage nor the conversation has."""
-    if not said.earlier_passages or said.passage == said.earlier_passages[-1]:
+def _topic_shift(turn: TurnInContext) -> bool:
+    """Whether it names something of its passage that neither the last passage nor the conversation has."""
+    if not turn.earlier_passages or turn.passage == turn.earlier_passages[-1]:
         return False
-    known = content_words(said.earlier_passages[-1]).union(*map(content_words, said.earlier))
-    return bool(content_words(said.text) & content_words(said.passage) - known)
+    earlier_words = content_words(turn.earlier_passages[-1]).union(*map(content_words, turn.earlier))
+    return bool(content_words(turn.text) & content_words(turn.passage) - earlier_words)
 
 
-def _topic_return(said: Said) -> bool:
-    """It names something of an earlier passage that the last one has not."""
-    if said.passage not in said.earlier_passages[:-1] or said.passage == said.earlier_passages[-1]:
+def _topic_return(turn: TurnInContext) -> bool:
+    """Whether it names something of an earlier passage that the last one lacks."""
+    if turn.passage not in turn.earlier_passages[:-1] or turn.passage == turn.earlier_passages[-1]:
         return False
-    return bool(
-        content_words(said.text) & content_words(said.passage) - content_words(said.earlier_passages[-1])
-    )
+    last_words = content_words(turn.earlier_passages[-1])
+    return bool(content_words(turn.text) & content_words(turn.passage) - last_words)
 
 
-def _vague_reference(said: Said) -> bool:
-    return bool(said.earlier) and _VAGUE.search(said.text) is not None
+def _vague_reference(turn: TurnInContext) -> bool:
+    return bool(turn.earlier) and _VAGUE.search(turn.text) is not None
 
 
-def _disfluency(said: Said) -> bool:
-    return _DISFLUENT.search(said.text.strip()) is not None
+def _disfluency(turn: TurnInContext) -> bool:
+    return _DISFLUENT.search(turn.text.strip()) is not None
 
 
-PHENOMENA: dict[str, Callable[[Said], bool]] = {
+PHENOMENA: dict[str, Callable[[TurnInContext], bool]] = {
     "co-reference": _co_reference,
     "ellipsis": _ellipsis,
     "topic_shift": _topic_shift,
@@ -139,7 +139,9 @@ PHENOMENA: dict[str, Callable[[Said], bool]] = {
     "vague_reference": _vague_reference,
     "disfluency": _disfluency,
 }
-"""Whether a turn shows each. `topic_shift` also moves a plan on to another passage, `topic_return` back."""
+"""Rules for whether a turn shows a phenomenon.
+
+`topic_shift` also moves a plan on to another passage, `topic_return` back."""
 
 LEANING = frozenset({"co-reference", "ellipsis", "vague_reference"})
 """Phenomena of turns that name less than they mean."""

@@ -10,9 +10,12 @@ from teachers.records import PLANS
 from teachers.synthesis.config import SynthesisConfig
 from teachers.synthesis.conversation_graph import END, Graph, Speaker, read_graph, steered
 
+_Evidence = tuple[int, tuple[int, int]]
+"""A passage and the span of its part that a turn is about."""
+
 
 def graph_of(config: SynthesisConfig) -> Graph:
-    """The graph by which conversations are planned.
+    """Return the graph by which conversations are planned.
 
     Raises:
         ValueError: the file cannot be used, or the shares do not fit it.
@@ -23,9 +26,9 @@ def graph_of(config: SynthesisConfig) -> Graph:
 def write_plans(
     documents_uri: str, graph: Graph, writers: list[str], config: SynthesisConfig, output_uri: str
 ) -> dict[str, int]:
-    """Writes PLANS, `config.conversations` of them, spread evenly over DOCUMENTS; how many, and their turns.
+    """Write PLANS, `config.conversations` of them, spread evenly over DOCUMENTS; return counts.
 
-    `writers` are the teachers that write.
+    `writers` are the teachers that write. The counts are of conversations and of their turns.
     """
     num_documents, num_turns = sum(1 for _ in Rows(documents_uri)), 0
 
@@ -45,61 +48,81 @@ def write_plans(
 def plan(
     number: int, document: Mapping[str, str], graph: Graph, writers: list[str], config: SynthesisConfig
 ) -> dict[str, Any]:
-    """A row of PLANS, the one of this number about the document, however many others there are."""
+    """Return the row of PLANS of this number about the document, however many others there are."""
     generator = random.Random(f"{config.seed} {number} {document['doc_id']}")
-    parts = passages(document["text"], config.passage_words)
-    values = {
-        axis: drawn({name: value.share for name, value in of.items()}, generator)
-        for axis, of in graph.axes.items()
-    }
-    equally = dict.fromkeys(writers, 1.0)
+    document_passages = passages(document["text"], config.passage_words)
+
+    axes: list[tuple[str, str]] = []
+    for axis, values in graph.axes.items():
+        shares = {name: value.share for name, value in values.items()}
+        axes.append((axis, draw(shares, generator)))
+
+    teachers: dict[Speaker, str] = {}
     speakers: tuple[Speaker, ...] = ("user", "assistant")
-    by = {speaker: drawn(config.writers.get(speaker) or equally, generator) for speaker in speakers}
-    turns: list[dict[str, Any]] = []
-    seen = [generator.randrange(len(parts))]
-    evidence: list[tuple[int, tuple[int, int]]] = []
-    vertex = drawn(graph.start, generator)
-    while vertex != END and len(turns) < graph.max_turns:
-        of = graph.vertices[vertex]
-        phenomenon = _phenomenon(of.phenomena, len(turns), seen, len(parts), generator)
-        seen.append(_passage(phenomenon, seen, len(parts), generator))
-        if of.asks or not evidence or evidence[-1][0] != seen[-1]:
-            evidence.append((seen[-1], _span(parts[seen[-1]], seen[-1], evidence, generator)))
-        start, end = evidence[-1][1]
-        turns.append(
-            {
-                "vertex": vertex,
-                "speaker": of.speaker,
-                "phenomenon": phenomenon,
-                "passage": seen[-1],
-                "start": start,
-                "end": end,
-                "teacher": by[of.speaker],
-            }
-        )
-        vertex = drawn(of.next, generator)
+    for speaker in speakers:
+        weights = config.writers.get(speaker) or dict.fromkeys(writers, 1.0)
+        teachers[speaker] = draw(weights, generator)
+
     return {
         "conversation_id": f"{document['doc_id']}-{number}",
         "doc_id": document["doc_id"],
-        "passages": parts,
-        "axes": list(values.items()),
-        "turns": turns,
+        "passages": document_passages,
+        "axes": axes,
+        "turns": _plan_turns(graph, document_passages, teachers, generator),
     }
+
+
+def _plan_turns(
+    graph: Graph, document_passages: list[str], teachers: Mapping[Speaker, str], generator: random.Random
+) -> list[dict[str, Any]]:
+    """Return the turns of a path through the graph, each about a part of a passage."""
+    num_passages = len(document_passages)
+    turns: list[dict[str, Any]] = []
+    seen = [generator.randrange(num_passages)]
+    evidence: list[_Evidence] = []
+    name = draw(graph.start, generator)
+
+    while name != END and len(turns) < graph.max_turns:
+        vertex = graph.vertices[name]
+        phenomenon = _phenomenon(vertex.phenomena, len(turns), seen, num_passages, generator)
+        passage = _passage(phenomenon, seen, num_passages, generator)
+        seen.append(passage)
+
+        if vertex.asks or not evidence or evidence[-1][0] != passage:
+            span = _span(document_passages[passage], passage, evidence, generator)
+            evidence.append((passage, span))
+        start, end = evidence[-1][1]
+
+        turns.append(
+            {
+                "vertex": name,
+                "speaker": vertex.speaker,
+                "phenomenon": phenomenon,
+                "passage": passage,
+                "start": start,
+                "end": end,
+                "teacher": teachers[vertex.speaker],
+            }
+        )
+        name = draw(vertex.next, generator)
+    return turns
 
 
 def _phenomenon(
     shares: Mapping[str, float], turn: int, seen: list[int], num_passages: int, generator: random.Random
 ) -> str | None:
-    """What the turn is to show; nothing that it cannot: the first turn leans on nothing, a short document has
-    no other passage to move to."""
-    found = drawn({**shares, "": max(0.0, 1 - sum(shares.values()))}, generator)
+    """Draw the phenomenon of a turn; None where the turn cannot show it.
+
+    The first turn leans on nothing, and a short document has no other passage to move to.
+    """
+    name = draw({**shares, "": max(0.0, 1 - sum(shares.values()))}, generator)
     possible = {
         "": True,
         "disfluency": True,
         "topic_shift": turn > 0 and len(set(seen)) < num_passages,
         "topic_return": len(set(seen)) > 1,
     }
-    return found if found and possible.get(found, turn > 0) else None
+    return name if name and possible.get(name, turn > 0) else None
 
 
 def _passage(phenomenon: str | None, seen: list[int], num_passages: int, generator: random.Random) -> int:
@@ -110,15 +133,13 @@ def _passage(phenomenon: str | None, seen: list[int], num_passages: int, generat
     return seen[-1]
 
 
-def _span(
-    passage: str, place: int, seen: list[tuple[int, tuple[int, int]]], generator: random.Random
-) -> tuple[int, int]:
-    """A part of the passage that no earlier turn is about; if there is none, any but the last one's."""
-    every = spans(passage)
-    new = [span for span in every if (place, span) not in seen]
-    return generator.choice(new or [span for span in every if (place, span) != seen[-1]] or every)
+def _span(text: str, passage: int, seen: list[_Evidence], generator: random.Random) -> tuple[int, int]:
+    """Draw a part of the passage that no earlier turn is about; if there is none, any but the last one's."""
+    every = spans(text)
+    new = [span for span in every if (passage, span) not in seen]
+    return generator.choice(new or [span for span in every if (passage, span) != seen[-1]] or every)
 
 
-def drawn(shares: Mapping[str, float], generator: random.Random) -> str:
-    """One of the names, each with its share."""
+def draw(shares: Mapping[str, float], generator: random.Random) -> str:
+    """Draw one of the names, each with its share."""
     return generator.choices(list(shares), weights=list(shares.values()))[0]

@@ -1,8 +1,8 @@
 """Teachers write conversations along plans, turn by turn, each turn checked before the next (CoDi).
 
-Ray Data passes batches of plans to actors that fill in prompts and check what comes back; the teachers are
-actors that stay, so that an engine starts once and has the turns of many conversations at a time. A turn is
-kept in the store like any sample: after a fault the same plans find the turns that were written.
+Ray Data passes batches of plans to actors that fill in prompts and check the samples. The teachers are actors
+that stay, so that an engine starts once and has the turns of many conversations at a time. A turn is kept in
+the store like any sample: after a fault the same plans reuse the turns that were written.
 """
 
 import re
@@ -20,7 +20,7 @@ from teachers.dataset import Rows
 from teachers.engines.protocol import Generation
 from teachers.generation.config import FiltersConfig
 from teachers.generation.rewriting import transcript
-from teachers.generation.sampling import wanted_sample
+from teachers.generation.sampling import sample_request
 from teachers.inference.resident_teachers import StandingTeachers
 from teachers.inference.store import Row
 from teachers.inference.work_files import work_files
@@ -40,7 +40,7 @@ from teachers.synthesis.conversation_graph import (
     Vertex,
 )
 from teachers.synthesis.entailment import entailment
-from teachers.synthesis.phenomena import Said
+from teachers.synthesis.phenomena import TurnInContext
 from teachers.synthesis.turn_checks import Draft, failure, turn_checks
 
 _NOTHING_YET = "(nothing yet)"
@@ -51,7 +51,7 @@ _QUOTES = {'"': '"', "“": "”", "«": "»"}
 
 @dataclass(frozen=True)
 class Writing:
-    """What conversations become, and what their turns have to pass."""
+    """Settings of the written conversations, and the checks of their turns."""
 
     graph: Graph
     config: SynthesisConfig
@@ -70,62 +70,70 @@ class ConversationWriter:
         self._checks = turn_checks(writing.filters, writing.checks, entails)
 
     def __call__(self, files: pa.Table) -> pa.Table:
-        rows = [row for file in files["file"].to_pylist() for row in self.write(list(Rows(file)))]
+        rows: list[Row] = []
+        for file in files["file"].to_pylist():
+            rows += self.write(list(Rows(file)))
         return pa.Table.from_pylist(rows, schema=SYNTHESISED)
 
     def write(self, plans: Sequence[Row]) -> list[Row]:
-        """Rows of SYNTHESISED of the plans, in their order.
+        """Return the rows of SYNTHESISED of the plans, in their order.
 
-        So many conversations as make a batch go on together: in each round all ask for their next turn, or
-        again for one that failed, and where one has ended another begins.
+        `batch_size` conversations are active at a time. In each round all request their next turn, or again
+        one that failed; a conversation that ends makes room for another.
         """
         conversations = [Conversation(plan) for plan in plans]
         waiting = iter(conversations)
-        going: list[Conversation] = []
+        active: list[Conversation] = []
+
         while True:
-            going = [conversation for conversation in going if conversation.goes_on]
-            going += islice(waiting, self._config.batch_size - len(going))
-            if not going:
+            active = [conversation for conversation in active if conversation.is_unfinished]
+            active += islice(waiting, self._config.batch_size - len(active))
+            if not active:
                 break
-            self._round(going)
-            settled = sum(conversation.num_settled for conversation in conversations)
-            self._notes.write(self._name, self._settled + settled)
+            self._write_round(active)
+            num_settled = sum(conversation.num_settled for conversation in conversations)
+            self._notes.write(self._name, self._settled + num_settled)
+
         self._settled += sum(conversation.num_settled for conversation in conversations)
         return [conversation.row() for conversation in conversations]
 
-    def _round(self, conversations: Sequence[Conversation]) -> None:
-        """Each has one more turn, or one more failure."""
-        wanted: dict[str, list[Row]] = {}
+    def _write_round(self, conversations: Sequence[Conversation]) -> None:
+        """Add one turn, or one failure, to each conversation."""
+        requests: dict[str, list[Row]] = {}
         for conversation in conversations:
-            wanted.setdefault(conversation.turn["teacher"], []).append(self._request(conversation))
-        made = {teacher: iter(rows) for teacher, rows in self._teachers.make(wanted).items()}
+            request = self._request(conversation)
+            requests.setdefault(conversation.turn["teacher"], []).append(request)
+
+        samples = {teacher: iter(rows) for teacher, rows in self._teachers.make(requests).items()}
         for conversation in conversations:
-            self._take(conversation, next(made[conversation.turn["teacher"]]))
+            self._add_sample(conversation, next(samples[conversation.turn["teacher"]]))
 
     def _request(self, conversation: Conversation) -> Row:
-        """What the next turn's teacher is asked: a sample of its own for each turn and attempt."""
+        """Return the request for the next turn: a sample of its own for each turn and attempt."""
         place = len(conversation.messages)
         name = f"{conversation.plan['conversation_id']} {place} {len(conversation.failures)}"
+
         messages: list[Message] = []
         for example in self._examples(conversation):
-            shown = {
+            example_values = {
                 PASSAGE: example.passage,
                 EVIDENCE: example.evidence,
                 CONVERSATION: example.conversation,
                 LAST_TURN: example.conversation.rpartition("\n")[-1],
             }
             messages += [
-                {"role": "user", "content": self._filled(conversation, shown)},
+                {"role": "user", "content": self._fill_prompt(conversation, example_values)},
                 {"role": "assistant", "content": example.turn},
             ]
-        own = {
+
+        turn_values = {
             PASSAGE: conversation.plan["passages"][conversation.turn["passage"]],
             EVIDENCE: conversation.evidence,
             CONVERSATION: transcript(conversation.messages),
             LAST_TURN: transcript(conversation.messages[-1:]),
         }
-        messages.append({"role": "user", "content": self._filled(conversation, own)})
-        return wanted_sample(messages, self._graph.system_prompt, name, self._sampling)
+        messages.append({"role": "user", "content": self._fill_prompt(conversation, turn_values)})
+        return sample_request(messages, self._graph.system_prompt, name, self._sampling)
 
     def _vertex(self, conversation: Conversation) -> Vertex:
         return self._graph.vertices[conversation.turn["vertex"]]
@@ -134,65 +142,70 @@ class ConversationWriter:
         axes = dict(conversation.plan["axes"])
         return self._vertex(conversation).examples_of(conversation.turn["phenomenon"], axes)
 
-    def _filled(self, conversation: Conversation, about: Mapping[str, str]) -> str:
-        """The request for the next turn, `about` a passage, evidence and turns."""
+    def _fill_prompt(self, conversation: Conversation, turn_values: Mapping[str, str]) -> str:
+        """Fill in the prompt for the next turn with a passage, evidence and turns."""
         phenomenon = conversation.turn["phenomenon"]
         values = {
-            **about,
-            CONVERSATION: about[CONVERSATION] or _NOTHING_YET,
-            LAST_TURN: about[LAST_TURN] or _NOTHING_YET,
+            **turn_values,
+            CONVERSATION: turn_values[CONVERSATION] or _NOTHING_YET,
+            LAST_TURN: turn_values[LAST_TURN] or _NOTHING_YET,
             PHENOMENON: self._graph.phenomena[phenomenon] if phenomenon else "",
-            **{axis: self._graph.axes[axis][value].text for axis, value in conversation.plan["axes"]},
         }
+        for axis, value in conversation.plan["axes"]:
+            values[axis] = self._graph.axes[axis][value].text
         return self._vertex(conversation).prompt.strip().format_map(values)
 
-    def _not_to_be_said(self, conversation: Conversation) -> str:
-        """What is in the prompt beside this conversation and its passage: the request, and examples."""
-        nothing = dict.fromkeys((PASSAGE, EVIDENCE, CONVERSATION, LAST_TURN), "")
-        shown = [self._graph.system_prompt, self._filled(conversation, nothing)]
+    def _instructions(self, conversation: Conversation) -> str:
+        """Return the prompt without this conversation and its passage: the request, and examples."""
+        empty = dict.fromkeys((PASSAGE, EVIDENCE, CONVERSATION, LAST_TURN), "")
+        parts = [self._graph.system_prompt, self._fill_prompt(conversation, empty)]
         for example in self._examples(conversation):
-            shown += [example.passage, example.evidence, example.conversation, example.turn]
-        return "\n".join(shown)
+            parts += [example.passage, example.evidence, example.conversation, example.turn]
+        return "\n".join(parts)
 
-    def _take(self, conversation: Conversation, made: Row) -> None:
-        """What a teacher made is the next turn, or fails."""
-        turn, plan = conversation.turn, conversation.plan
-        passages = [plan["passages"][of["passage"]] for of in plan["turns"][: len(conversation.messages) + 1]]
-        generation = spoken(made)
+    def _add_sample(self, conversation: Conversation, sample: Row) -> None:
+        """Add a teacher's sample as the next turn, or as a failure."""
+        plan = conversation.plan
+        plan_turns = plan["turns"][: len(conversation.messages) + 1]
+        passages = [plan["passages"][turn["passage"]] for turn in plan_turns]
+        generation = clean_turn(sample)
+        turn = TurnInContext(
+            generation.text,
+            earlier=[message["content"] for message in conversation.messages],
+            passage=passages[-1],
+            earlier_passages=passages[:-1],
+        )
+
         draft = Draft(
             generation,
-            Said(
-                generation.text,
-                [message["content"] for message in conversation.messages],
-                passages[-1],
-                passages[:-1],
-            ),
+            turn,
             conversation.evidence,
             conversation.messages,
             self._vertex(conversation),
-            turn["phenomenon"],
-            self._not_to_be_said(conversation),
+            conversation.turn["phenomenon"],
+            self._instructions(conversation),
         )
         reason = failure(draft, self._checks)
         if reason is None:
-            conversation.say(draft)
+            conversation.add(draft)
         else:
             conversation.fail(reason, self._config.attempts, self._config.rewinds)
 
 
-def spoken(made: Row) -> Generation:
-    """A row of SAMPLES as a turn: its first line, without the label and quotes that some put around it."""
-    text = (made["text"] or "").strip()
+def clean_turn(sample: Row) -> Generation:
+    """Return a row of SAMPLES as a turn: its first line, without label and quotes around it."""
+    text = (sample["text"] or "").strip()
     line, _, rest = text.partition("\n")
     line = _unquoted(_LABEL.sub("", _unquoted(line)))
-    return Generation(line, truncated=bool(made["truncated"]) and not rest, error=made["error"])
+    return Generation(line, truncated=bool(sample["truncated"]) and not rest, error=sample["error"])
 
 
 def _unquoted(line: str) -> str:
-    """The line without quotes around all of it, or a lone one at one of its ends."""
+    """Return the line without quotes around all of it, or a lone one at one of its ends."""
     line = line.strip()
     last = len(line) - 1
     marks = [place for place, letter in enumerate(line) if letter in {*_QUOTES, *_QUOTES.values()}]
+
     if marks == [0, last] and line[last] == _QUOTES.get(line[0]):
         return line[1:last].strip()
     if marks == [0]:
@@ -201,17 +214,18 @@ def _unquoted(line: str) -> str:
 
 
 def synthesise(work_uri: str, writing: Writing, teachers: StandingTeachers, notes_uri: str) -> Iterator[Row]:
-    """Rows of SYNTHESISED of the PLANS at `work_uri` in their order, as they are finished.
+    """Yield the rows of SYNTHESISED of the PLANS at `work_uri` in their order, as they are finished.
 
-    How far they have come is noted at `notes_uri`, see `turns_settled`.
+    Progress is noted at `notes_uri`, see `turns_settled`.
 
     Raises:
-        TeacherError: a teacher can't work, and why.
+        TeacherError: a teacher cannot work; the message says why.
     """
     # A block for each file.
     files = [pa.table({"file": [file]}) for file in work_files(absolute(work_uri))]
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
+
     with ray.data.DataContext.current(context), teachers.of_failure():
         written = ray.data.from_arrow(files).map_batches(
             ConversationWriter,
@@ -227,5 +241,5 @@ def synthesise(work_uri: str, writing: Writing, teachers: StandingTeachers, note
 
 
 def turns_settled(notes_uri: str) -> int:
-    """Turns that are written, or will not be, since the notes were cleared."""
+    """Return the number of turns that are written, or never will be, since the notes were cleared."""
     return sum(Notes(notes_uri).read_all())

@@ -10,7 +10,7 @@ CONTEXT = [{"role": "user", "content": "Do you like music?"}, {"role": "assistan
 
 
 def reason(text: str, config: FiltersConfig | None = None, truncated: bool = False) -> str | None:
-    """Why the first filter that drops the text does so; None where all keep it."""
+    """The reason of the first filter that drops the text; None where all keep it."""
     chosen = filters(config or FiltersConfig())
     return next((name for name, drops in chosen if drops(Generation(text, truncated), CONTEXT)), None)
 
@@ -73,7 +73,7 @@ def test_the_numbers_of_words_that_are_allowed_include_both_ends() -> None:
         "我也很喜欢音乐，你呢？",
     ],
 )
-def test_only_the_languages_asked_for_are_kept(text: str) -> None:
+def test_only_the_configured_languages_are_kept(text: str) -> None:
     assert reason(text) is None
     assert reason(text, FiltersConfig(languages=["en", "fr"])) == "wrong language"
     assert reason(text, FiltersConfig(languages=["en", "de", "es", "ru", "zh"])) is None
@@ -87,7 +87,7 @@ def test_a_text_with_too_few_letters_to_tell_its_language_is_kept(text: str) -> 
 
 
 def test_an_unknown_language_is_the_users_mistake() -> None:
-    with pytest.raises(ValueError, match=r"^filters\.languages: 'english' is no ISO 639-1 code"):
+    with pytest.raises(ValueError, match=r"^filters\.languages: unknown language 'english'"):
         filters(FiltersConfig(languages=["en", "english"]))
 
 
@@ -112,9 +112,9 @@ def test_a_blocklist_may_be_a_uri(tmp_path: Path) -> None:
 
 def test_a_blocklist_that_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> None:
     (tmp_path / "latin-1.txt").write_bytes("früh".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"^filters\.blocklist: '.*absent\.txt' is no file$"):
+    with pytest.raises(ValueError, match=r"^filters\.blocklist: no file '.*absent\.txt'$"):
         filters(FiltersConfig(blocklist=str(tmp_path / "absent.txt")))
-    with pytest.raises(ValueError, match=r"^filters\.blocklist: '.*' is no file$"):
+    with pytest.raises(ValueError, match=r"^filters\.blocklist: no file '.*'$"):
         filters(FiltersConfig(blocklist=str(tmp_path)))
-    with pytest.raises(ValueError, match=r"^filters\.blocklist: '.*latin-1\.txt' is not UTF-8$"):
+    with pytest.raises(ValueError, match=r"^filters\.blocklist: expected UTF-8, .* in '.*latin-1\.txt'$"):
         filters(FiltersConfig(blocklist=str(tmp_path / "latin-1.txt")))

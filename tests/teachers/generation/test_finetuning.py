@@ -1,4 +1,4 @@
-"""Sequences as the teacher reads them, and what of them is learned."""
+"""Sequences in the teacher's format, and their learned tokens."""
 
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from teachers.generation.finetuning import LearnedRows, write_sequences
 from tests.tiny_models import make_teacher
 
 
-def _example(split: str, said: str, reply: str) -> dict[str, Any]:
-    return {"split": split, "context": [{"role": "user", "content": said}], "gold_response": reply}
+def _example(split: str, question: str, response: str) -> dict[str, Any]:
+    return {"split": split, "context": [{"role": "user", "content": question}], "gold_response": response}
 
 
 EXAMPLES = [
@@ -26,7 +26,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_a_sequence_is_context_reply_and_end_of_turn(chat: bool, tmp_path: Path) -> None:
+def test_a_sequence_is_context_response_and_end_of_turn(chat: bool, tmp_path: Path) -> None:
     teacher = VllmTeacher(model=str(make_teacher(tmp_path / "teacher", chat=chat, seed=1)))
     write_rows(str(tmp_path / "examples"), EXAMPLES, records.EXAMPLES)
     examples = LearnedRows(str(tmp_path / "examples"))
@@ -38,12 +38,12 @@ def test_a_sequence_is_context_reply_and_end_of_turn(chat: bool, tmp_path: Path)
     tokenizer = AutoTokenizer.from_pretrained(teacher.model)
     text = tokenizer.decode(rows[0]["tokens"])
     assert text.index("hello") < text.index("hi you")
-    known = [row["tokens"][: row["num_known"]] for row in rows]
-    assert known[0] == known[1]
+    prefixes = [row["tokens"][: row["num_known"]] for row in rows]
+    assert prefixes[0] == prefixes[1]
     assert rows[0]["tokens"][row_end(rows)] != rows[1]["tokens"][row_end(rows)]
-    if chat:  # the system prompt is known, what was said is not
-        assert teacher.system_prompt.split()[0] in tokenizer.decode(known[0])
-        assert "hello" not in tokenizer.decode(known[0])
+    if chat:  # the system prompt is not learned, the turns are
+        assert teacher.system_prompt.split()[0] in tokenizer.decode(prefixes[0])
+        assert "hello" not in tokenizer.decode(prefixes[0])
 
 
 def row_end(rows: list[dict[str, Any]]) -> int:
@@ -52,7 +52,7 @@ def row_end(rows: list[dict[str, Any]]) -> int:
     return end
 
 
-def test_what_does_not_fit_is_counted_and_nothing_left_is_an_error(tmp_path: Path) -> None:
+def test_examples_that_do_not_fit_are_counted_and_none_that_fits_is_an_error(tmp_path: Path) -> None:
     teacher = VllmTeacher(model=str(make_teacher(tmp_path / "teacher", chat=False, seed=1)))
     long = _example("train", "hello there", "word " * 200)
     earlier = [{"role": "user", "content": "word " * 40}, {"role": "assistant", "content": "word"}]

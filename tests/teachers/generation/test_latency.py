@@ -1,4 +1,4 @@
-"""What counts as a teacher's time for one answer."""
+"""Latencies that count as a teacher's."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from teachers.generation.latency import latencies_ms
 TIMED = pa.schema([("latency_ms", pa.float64()), ("complete", pa.bool_()), ("error", pa.string())])
 
 
-def test_the_first_the_unfinished_and_the_failed_answers_are_left_out(tmp_path: Path) -> None:
+def test_the_first_the_unfinished_and_the_failed_responses_are_left_out(tmp_path: Path) -> None:
     rows = [
         (900.0, True, None),
         (80.0, True, None),

@@ -73,13 +73,19 @@ def test_the_shipped_prompts_can_be_used(name: str) -> None:
     ("content", "line"),
     [
         (None, "No such file"),
-        ("Rewrite it.", "is no list of messages"),
-        ("[{role: robot, content: hi}]", "is no list of messages"),
-        ("[", "is no list of messages"),
-        ("[{role: user, content: Rewrite it.}]", "has neither {conversation} nor {question}"),
-        ("[{role: user, content: hi}, {role: assistant, content: hi}]", "messages are the user's and"),
-        ("[{role: user, content: hi}, {role: system, content: hi}]", "messages are the user's and"),
-        ("[{role: system, content: hi}]", "messages are the user's and"),
+        ("Rewrite it.", "expected a list of messages"),
+        ("[{role: robot, content: hi}]", "expected a list of messages"),
+        ("[", "expected a list of messages"),
+        ("[{role: user, content: Rewrite it.}]", "expected {conversation} or {question}"),
+        (
+            "[{role: user, content: hi}, {role: assistant, content: hi}]",
+            "expected messages of user and assistant",
+        ),
+        (
+            "[{role: user, content: hi}, {role: system, content: hi}]",
+            "expected messages of user and assistant",
+        ),
+        ("[{role: system, content: hi}]", "expected messages of user and assistant"),
     ],
 )
 def test_a_prompt_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, line: str) -> None:
@@ -92,7 +98,7 @@ def test_a_prompt_that_cannot_be_used_is_named(tmp_path: Path, content: str | No
 
 
 @pytest.mark.parametrize(
-    ("said", "query"),
+    ("response", "query"),
     [
         ("What do owls eat?", "What do owls eat?"),
         ("\n The last question, rewritten: What do owls eat?\nThey eat voles.", "What do owls eat?"),
@@ -102,11 +108,11 @@ def test_a_prompt_that_cannot_be_used_is_named(tmp_path: Path, content: str | No
         (" \n", ""),
     ],
 )
-def test_a_query_is_the_first_line_without_label_and_quotes(said: str, query: str) -> None:
-    assert query_of(said) == query
+def test_a_query_is_the_first_line_without_label_and_quotes(response: str, query: str) -> None:
+    assert query_of(response) == query
 
 
-def test_where_a_teacher_says_nothing_the_question_stays_as_it_was(questions: str, tmp_path: Path) -> None:
+def test_the_original_question_replaces_an_empty_rewrite(questions: str, tmp_path: Path) -> None:
     samples = [
         ("q0", [Generation("What do owls eat?", truncated=False)]),
         ("q1", [Generation("", truncated=False, error="broke")]),
@@ -121,7 +127,7 @@ def test_where_a_teacher_says_nothing_the_question_stays_as_it_was(questions: st
     assert counts == {"rewritten": 2, "left as they were": 1, "cut": 1}
 
 
-def test_people_rewrote_some(questions: str, tmp_path: Path) -> None:
+def test_human_rewrites_are_of_the_questions_that_have_one(questions: str, tmp_path: Path) -> None:
     assert write_human_rewrites(questions, str(tmp_path / "human")) == {"rewritten": 1}
     assert read_rows(str(tmp_path / "human")) == [{"question_id": "q0", "query": "What do owls eat?"}]
 
@@ -138,16 +144,16 @@ def test_a_student_of_embeddings_gets_the_rewrites_by_the_teachers_weights(
     questions: str, tmp_path: Path, weights: dict[str, float], shares: dict[str, dict[str, float]]
 ) -> None:
     write_human_rewrites(questions, str(tmp_path / "human"))  # of q0 alone
-    said = [(f"q{number}", [Generation(f"Query {number}", truncated=False)]) for number in range(3)]
-    write_rewrites(questions, said, str(tmp_path / "chat"))
+    samples = [(f"q{number}", [Generation(f"Query {number}", truncated=False)]) for number in range(3)]
+    write_rewrites(questions, samples, str(tmp_path / "chat"))
     texts = {"human": "What do owls eat?"}
     rewrites = {name: str(tmp_path / name) for name in ("human", "chat")}
     config = TargetsConfig(weights=weights)
     counts = write_rewrite_targets(questions, rewrites, str(tmp_path / "targets"), config)
     assert (counts["with targets"], counts["without targets"]) == (len(shares), 3 - len(shares))
-    found = {row["example_id"]: row for row in read_rows(str(tmp_path / "targets"))}
-    assert list(found) == list(shares)
-    for question_id, row in found.items():
+    rows = {row["example_id"]: row for row in read_rows(str(tmp_path / "targets"))}
+    assert list(rows) == list(shares)
+    for question_id, row in rows.items():
         teachers = [candidate["teacher"] for candidate in row["candidates"]]
         assert dict(zip(teachers, row["target_probs"], strict=True)) == shares[question_id]
         for candidate in row["candidates"]:
@@ -156,7 +162,10 @@ def test_a_student_of_embeddings_gets_the_rewrites_by_the_teachers_weights(
 
 @pytest.mark.parametrize(
     ("weights", "line"),
-    [({"human": 0}, r"targets\.weights = .*: all are 0"), ("validation", r"targets\.weights: of embeddings")],
+    [
+        ({"human": 0}, r"targets\.weights = .*: expected a weight above 0"),
+        ("validation", r"targets\.weights: expected a weight for each"),
+    ],
 )
 def test_weights_that_leave_nothing_to_embed_are_refused(
     questions: str, tmp_path: Path, weights: Any, line: str

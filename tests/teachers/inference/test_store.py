@@ -9,7 +9,7 @@ import pytest
 from teachers.config import EndpointTeacher, VllmTeacher
 from teachers.dataset import read_rows, write_rows
 from teachers.generation.config import GenerateConfig
-from teachers.generation.sampling import wanted_samples
+from teachers.generation.sampling import sample_requests
 from teachers.inference.store import pairs_uri, samples_uri
 from teachers.records import CANDIDATES, PAIR_SCORES
 from teachers.scoring.pair_scores import plan_scores
@@ -86,7 +86,7 @@ def test_an_endpoint_is_known_by_its_address_and_name() -> None:
 def test_a_sample_is_the_same_however_many_are_wanted_and_variants_take_turns() -> None:
     teacher = VllmTeacher(model="none", system_prompt="one", prompt_variants=["two"])
     few, many = (
-        list(wanted_samples([{"context": CONTEXT}], teacher, GenerateConfig(samples=samples)))
+        list(sample_requests([{"context": CONTEXT}], teacher, GenerateConfig(samples=samples)))
         for samples in (2, 5)
     )
     assert many[:2] == few

@@ -21,41 +21,41 @@ def calibrated(
 def test_gold_is_ranked_among_its_candidates_and_a_tie_counts_against_it(tmp_path: Path) -> None:
     # Ranks 1, 3, 2 (mean 1.5, rounded up) and 2 (mean of 1, 2 and 3).
     scores: list[list[float | None] | None] = [[3, 2, 1], [1, 2, 3], [3, 3, 1], [2, 2, 2]]
-    found = calibrated(tmp_path, {"a": scores})["a"]
-    assert found["hits@1/20"] == pytest.approx(1 / 4)
-    assert found["mrr"] == pytest.approx((1 + 1 / 3 + 1 / 2 + 1 / 2) / 4)
-    assert found["contexts"] == 4
+    report = calibrated(tmp_path, {"a": scores})["a"]
+    assert report["hits@1/20"] == pytest.approx(1 / 4)
+    assert report["mrr"] == pytest.approx((1 + 1 / 3 + 1 / 2 + 1 / 2) / 4)
+    assert report["contexts"] == 4
 
 
 def test_a_rank_does_not_depend_on_a_temperature_at_which_probabilities_underflow(tmp_path: Path) -> None:
-    found = calibrated(tmp_path, {"a": [[500, 1000, 0]]}, z_score=False, temperature=0.1)["a"]
-    assert found["mrr"] == 1 / 2
+    report = calibrated(tmp_path, {"a": [[500, 1000, 0]]}, z_score=False, temperature=0.1)["a"]
+    assert report["mrr"] == 1 / 2
 
 
 def test_entropy_and_cross_entropy_by_hand(tmp_path: Path) -> None:
     # [0.9, 0.1] and [0.1, 0.9]: entropy 0.325083, and -ln 0.9 and -ln 0.1 are 0.105361 and 2.302585.
-    found = calibrated(tmp_path, {"a": [GOLD_BEST, GOLD_WORST]}, temperature=NINE_TO_ONE)
-    assert found["a"]["entropy"] == pytest.approx(0.325083, abs=1e-6)
-    assert found["a"]["cross_entropy"] == pytest.approx((0.105361 + 2.302585) / 2, abs=1e-6)
-    assert "ensemble without a" not in found
-    del found["a"]["spread"]
-    assert found["ensemble"] == pytest.approx(found["a"])
+    report = calibrated(tmp_path, {"a": [GOLD_BEST, GOLD_WORST]}, temperature=NINE_TO_ONE)
+    assert report["a"]["entropy"] == pytest.approx(0.325083, abs=1e-6)
+    assert report["a"]["cross_entropy"] == pytest.approx((0.105361 + 2.302585) / 2, abs=1e-6)
+    assert "ensemble without a" not in report
+    del report["a"]["spread"]
+    assert report["ensemble"] == pytest.approx(report["a"])
 
 
 @pytest.mark.parametrize("z_score", [True, False])
 def test_spread_is_of_the_given_scores_before_z_scoring(tmp_path: Path, z_score: bool) -> None:
     # Deviations 1 and 2: the missing score is not filled in.
-    found = calibrated(tmp_path, {"a": [[0.0, 2.0, None], [4.0, 0.0]]}, z_score=z_score)
-    assert found["a"]["spread"] == pytest.approx(1.5)
+    report = calibrated(tmp_path, {"a": [[0.0, 2.0, None], [4.0, 0.0]]}, z_score=z_score)
+    assert report["a"]["spread"] == pytest.approx(1.5)
 
 
 def test_without_one_of_two_teachers_the_ensemble_is_the_other(tmp_path: Path) -> None:
     scored: Scored = {"a": [GOLD_BEST, None, GOLD_WORST], "b": [GOLD_WORST, GOLD_BEST, None]}
-    found = calibrated(tmp_path, scored)
-    assert found["ensemble"]["contexts"] == 3
+    report = calibrated(tmp_path, scored)
+    assert report["ensemble"]["contexts"] == 3
     for left_out, other in (("a", "b"), ("b", "a")):
-        del found[other]["spread"]
-        assert found[f"ensemble without {left_out}"] == pytest.approx(found[other])
+        del report[other]["spread"]
+        assert report[f"ensemble without {left_out}"] == pytest.approx(report[other])
 
 
 def test_agreement_is_the_mean_kendall_tau_of_every_pair(tmp_path: Path) -> None:
@@ -72,10 +72,10 @@ def test_agreement_is_the_mean_kendall_tau_of_every_pair(tmp_path: Path) -> None
 
 def test_only_rows_of_the_split_are_measured_and_what_none_scored_is_left_out(tmp_path: Path) -> None:
     scored: Scored = {"a": [GOLD_WORST, GOLD_BEST], "b": [GOLD_BEST, None]}
-    found = calibrated(tmp_path, scored, ["train", "test"])
-    assert set(found) == {"a", "ensemble", "ensemble without b", "kendall_tau"}
-    assert found["a"]["hits@1/20"] == found["a"]["contexts"] == 1
-    assert found["kendall_tau"] == {}
+    report = calibrated(tmp_path, scored, ["train", "test"])
+    assert set(report) == {"a", "ensemble", "ensemble without b", "kendall_tau"}
+    assert report["a"]["hits@1/20"] == report["a"]["contexts"] == 1
+    assert report["kendall_tau"] == {}
 
 
 def test_an_ensemble_that_fits_nothing_compares_as_it_calibrates(tmp_path: Path) -> None:

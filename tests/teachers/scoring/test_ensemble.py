@@ -78,8 +78,8 @@ def test_missing_scores_become_the_mean_or_the_lowest_or_leave_the_teacher_out()
     lowest, kept = fill_missing(scores, "lowest")
     assert lowest.tolist() == [[1.0, 1.0, 3.0], [4.0, 5.0, 6.0]]
     assert kept.tolist() == [True, False, True]
-    left, kept = fill_missing(scores, "leave_out")
-    assert left.tolist() == [[4.0, 5.0, 6.0]]
+    staying, kept = fill_missing(scores, "leave_out")
+    assert staying.tolist() == [[4.0, 5.0, 6.0]]
     assert kept.tolist() == [False, False, True]
 
 
@@ -88,12 +88,14 @@ def test_missing_scores_become_the_mean_or_the_lowest_or_leave_the_teacher_out()
 def test_filling_keeps_known_scores_and_leaves_none_missing(
     ensemble: tuple[Array, Array, Array], missing: Any, data: st.DataObject
 ) -> None:
-    known = data.draw(arrays(np.bool_, ensemble[0].shape))
-    scores = np.where(known, ensemble[0], np.nan)
+    is_scored = data.draw(arrays(np.bool_, ensemble[0].shape))
+    scores = np.where(is_scored, ensemble[0], np.nan)
     filled, kept = fill_missing(scores, missing)
-    assert kept.tolist() == (known.all(axis=1) if missing == "leave_out" else known.any(axis=1)).tolist()
+    assert (
+        kept.tolist() == (is_scored.all(axis=1) if missing == "leave_out" else is_scored.any(axis=1)).tolist()
+    )
     assert np.isfinite(filled).all()
-    assert (filled[known[kept]] == scores[kept][known[kept]]).all()
+    assert (filled[is_scored[kept]] == scores[kept][is_scored[kept]]).all()
 
 
 # Distributions
@@ -243,8 +245,8 @@ def test_only_the_ratios_of_weights_count_outside_a_product(
 def test_the_fit_to_entropy_finds_the_planted_temperature(planted: float) -> None:
     # At the planted temperature [0.9, 0.1] and [0.5, 0.25, 0.25]: 0.325083 and 1.5 ln 2 nats.
     scores = [planted * np.log([9.0, 1.0]), planted * np.log([2.0, 1.0, 1.0])]
-    found = fit_temperature_to_entropy(scores, (0.325083 + 1.5 * np.log(2)) / 2)
-    assert found == pytest.approx(planted, rel=1e-4)
+    fitted = fit_temperature_to_entropy(scores, (0.325083 + 1.5 * np.log(2)) / 2)
+    assert fitted == pytest.approx(planted, rel=1e-4)
 
 
 def test_an_entropy_that_no_temperature_gives_is_refused() -> None:

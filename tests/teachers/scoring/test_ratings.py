@@ -92,60 +92,60 @@ def test_usr_has_six_responses_to_each_of_sixty_contexts() -> None:
 def test_the_same_order_correlates_as_one_and_its_reverse_as_minus_one(sign: int, expected: float) -> None:
     # Only the order matters: the scores are the ratings' cubes.
     ratings = [1.0, 2.0, 3.0, 1.5, 2.5, 4.0, 5.0, 4.5, 3.5]
-    found = correlated([sign * rating**3 for rating in ratings], ratings, "aaabbbccc")
+    correlations = correlated([sign * rating**3 for rating in ratings], ratings, "aaabbbccc")
     for key in ("spearman", "kendall_tau", "spearman within contexts", "kendall_tau within contexts"):
-        assert found[key] == pytest.approx({"mean": expected, "low": expected, "high": expected})
+        assert correlations[key] == pytest.approx({"mean": expected, "low": expected, "high": expected})
 
 
 def test_correlations_with_ties_by_hand() -> None:
     # Ranks 1, 2.5, 2.5, 4 and 1, 2, 3, 4: covariance 4.5, variances 4.5 and 5. Five pairs agree and
     # one is tied in the scores: 5 / sqrt(5 · 6).
-    found = correlated([1.0, 2.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0], "aaaa")
-    assert found["spearman"]["mean"] == pytest.approx(4.5 / np.sqrt(4.5 * 5))
-    assert found["kendall_tau"]["mean"] == pytest.approx(5 / np.sqrt(30))
+    correlations = correlated([1.0, 2.0, 2.0, 3.0], [1.0, 2.0, 3.0, 4.0], "aaaa")
+    assert correlations["spearman"]["mean"] == pytest.approx(4.5 / np.sqrt(4.5 * 5))
+    assert correlations["kendall_tau"]["mean"] == pytest.approx(5 / np.sqrt(30))
 
 
 def test_within_contexts_their_levels_do_not_count_and_overall_they_do() -> None:
     # Each context is reversed, b's scores and ratings are the higher: of six pairs, two disagree.
-    found = correlated([2.0, 1.0, 4.0, 3.0], [1.0, 2.0, 3.0, 4.0], "aabb")
-    assert found["kendall_tau"]["mean"] == pytest.approx((4 - 2) / 6)
+    correlations = correlated([2.0, 1.0, 4.0, 3.0], [1.0, 2.0, 3.0, 4.0], "aabb")
+    assert correlations["kendall_tau"]["mean"] == pytest.approx((4 - 2) / 6)
     # Differences of ranks are all 1: 1 - 6 · 4 / (4 · 15).
-    assert found["spearman"]["mean"] == pytest.approx(0.6)
+    assert correlations["spearman"]["mean"] == pytest.approx(0.6)
     for key in ("spearman within contexts", "kendall_tau within contexts"):
-        assert found[key] == pytest.approx({"mean": -1.0, "low": -1.0, "high": -1.0})
+        assert correlations[key] == pytest.approx({"mean": -1.0, "low": -1.0, "high": -1.0})
 
 
 def test_within_is_the_mean_over_the_contexts_in_which_both_vary() -> None:
     # a agrees; b disagrees in one of three pairs; c's ratings and d's scores are constant; e has one row.
-    found = correlated(
+    correlations = correlated(
         [1.0, 2.0, 1.0, 2.0, 3.0, 1.0, 2.0, 7.0, 7.0, 1.0],
         [1.0, 2.0, 2.0, 1.0, 3.0, 4.0, 4.0, 1.0, 2.0, 5.0],
         "aabbbccdde",
     )
-    assert (found["contexts"], found["varied contexts"]) == (5, 2)
-    within = found["kendall_tau within contexts"]
+    assert (correlations["contexts"], correlations["varied contexts"]) == (5, 2)
+    within = correlations["kendall_tau within contexts"]
     assert within["mean"] == pytest.approx((1 + 1 / 3) / 2)
     # A quarter of the resamples has a alone, a quarter b alone.
     assert (within["low"], within["high"]) == pytest.approx((1 / 3, 1.0))
     # Squared differences of b's ranks: 1, 1 and 0; 1 - 6 · 2 / (3 · 8).
-    assert found["spearman within contexts"]["mean"] == pytest.approx((1 + 0.5) / 2)
+    assert correlations["spearman within contexts"]["mean"] == pytest.approx((1 + 0.5) / 2)
 
 
 def test_whole_contexts_are_resampled() -> None:
     # a's and b's responses agree among themselves, and reversed between them: a drawn twice, as one
     # resample of four is, correlates as 1, and a and b together disagree in four of six pairs.
-    found = correlated([3.0, 4.0, 1.0, 2.0], [1.0, 2.0, 3.0, 4.0], "aabb")["kendall_tau"]
-    assert found == pytest.approx({"mean": -1 / 3, "low": -1 / 3, "high": 1.0})
+    correlations = correlated([3.0, 4.0, 1.0, 2.0], [1.0, 2.0, 3.0, 4.0], "aabb")["kendall_tau"]
+    assert correlations == pytest.approx({"mean": -1 / 3, "low": -1 / 3, "high": 1.0})
 
 
 def test_responses_without_a_score_are_left_out_and_counted() -> None:
     nan = float("nan")
     scores, ratings = [1.0, nan, 2.0, nan, 3.0, 1.0], [1.0, 9.0, 2.0, 0.0, 4.0, 3.0]
-    found = correlated(scores, ratings, "aaabcc")
+    correlations = correlated(scores, ratings, "aaabcc")
     counts = {"scored": 4, "unscored": 2, "contexts": 2, "varied contexts": 2}
-    assert {key: found[key] for key in counts} == counts
+    assert {key: correlations[key] for key in counts} == counts
     kept = correlated([1.0, 2.0, 3.0, 1.0], [1.0, 2.0, 4.0, 3.0], "aacc")
-    assert found == {**kept, "unscored": 2}
+    assert correlations == {**kept, "unscored": 2}
 
 
 @pytest.mark.filterwarnings("error")
@@ -156,13 +156,13 @@ def test_what_does_not_vary_has_no_correlation() -> None:
     unscored = {"scored": 0, "unscored": 2, "contexts": 0, "varied contexts": 0}
     assert correlated([nan, nan], [1.0, 2.0], "ab") == unscored
     # Between contexts it varies: resamples of one context alone are left out.
-    found = correlated([1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 5.0, 5.0], "aabb")
-    assert found["kendall_tau"] == pytest.approx({"mean": 1.0, "low": 1.0, "high": 1.0})
-    assert "kendall_tau within contexts" not in found
+    correlations = correlated([1.0, 1.0, 2.0, 2.0], [3.0, 3.0, 5.0, 5.0], "aabb")
+    assert correlations["kendall_tau"] == pytest.approx({"mean": 1.0, "low": 1.0, "high": 1.0})
+    assert "kendall_tau within contexts" not in correlations
 
 
 @pytest.mark.filterwarnings("error")
 def test_a_single_context_has_no_interval_but_its_correlation() -> None:
-    found = correlated([1.0, 3.0, 2.0], [1.0, 2.0, 3.0], "aaa")
+    correlations = correlated([1.0, 3.0, 2.0], [1.0, 2.0, 3.0], "aaa")
     third = pytest.approx({"mean": 1 / 3, "low": 1 / 3, "high": 1 / 3})
-    assert found["kendall_tau"] == found["kendall_tau within contexts"] == third
+    assert correlations["kendall_tau"] == correlations["kendall_tau within contexts"] == third

@@ -51,29 +51,37 @@ def written(tmp_path: Path, content: str) -> str:
     [
         ("hello: 0.25}", "hello: 0.2}", "graph.yaml:2: start: probabilities sum to 0.95, not 1"),
         ("end: 0.4", "end: 0.3", "graph.yaml:23: vertices.answer.next: probabilities sum to 0.9, not 1"),
-        ("end: 0.4", "goodbye: 0.4", "graph.yaml:23: vertices.answer.next.goodbye: is no vertex"),
+        ("end: 0.4", "goodbye: 0.4", "graph.yaml:23: vertices.answer.next.goodbye: is an unknown vertex"),
         ("end: 0.4", "answer: 0.4", "graph.yaml:23: vertices.answer.next.answer: two turns of the assistant"),
         ("0.75, hello: 0.25", "1.0", "graph.yaml:15: vertices.hello: cannot be reached from `start`"),
         ("question: 0.6, end: 0.4", "question: 1", "vertices.question: no way leads from it to the end"),
-        ("{question: 0.75, hello: 0.25}", "{answer: 1}", "start.answer: the user begins"),
+        ("{question: 0.75, hello: 0.25}", "{answer: 1}", "start.answer: expected a turn of the user"),
         ("Answer by {evidence}.", "Answer.", "graph.yaml:22: vertices.answer.prompt: misses {evidence}"),
         ("{phenomenon}", "", "graph.yaml:12: vertices.question.prompt: misses {phenomenon}"),
-        ("{mood}", "{mode}", "graph.yaml:12: vertices.question.prompt: {mode} is none of"),
+        (
+            "{mood}",
+            "{mode}",
+            "graph.yaml:12: vertices.question.prompt: unknown variable {mode}",
+        ),
         ("{mood}", "{", "graph.yaml:12: vertices.question.prompt:"),
         (
             "{question: 0.6, end: 0.4}",
             "{question: 0.6, end: 0.4}\n    examples: [{turn: Yes., axes: {mood: sad}}]",
-            "graph.yaml:24: vertices.answer.examples: mood: sad is none of `axes`",
+            "graph.yaml:24: vertices.answer.examples: mood: sad is missing in `axes`",
         ),
         (
             "{question: 0.6, end: 0.4}",
             "{question: 0.6, end: 0.4}\n    examples: [{turn: Yes., phenomenon: ellipsis}]",
-            "graph.yaml:24: vertices.answer.examples: ellipsis is none of its phenomena",
+            "graph.yaml:24: vertices.answer.examples: ellipsis is missing in its phenomena",
         ),
         ("share: 0.3", "share: 0.2", "graph.yaml:4: axes.mood: shares sum to 0.9, not 1"),
-        ("co-reference: Say it.", "rhyme: Rhyme.", "graph.yaml:8: phenomena.rhyme: is none of"),
+        ("co-reference: Say it.", "rhyme: Rhyme.", "graph.yaml:8: phenomena.rhyme: unknown; expected one of"),
         ("{co-reference: 0.5}", "{ellipsis: 0.5}", "graph.yaml:13: vertices.question.phenomena.ellipsis:"),
-        ("{co-reference: 0.5}", "{co-reference: 1.5}", "phenomena.co-reference: 1.5 is no share"),
+        (
+            "{co-reference: 0.5}",
+            "{co-reference: 1.5}",
+            "phenomena.co-reference: expected a share above 0",
+        ),
         ("speaker: assistant", "speaker: robot", "graph.yaml:20: vertices.answer.speaker:"),
         (
             "grounded: true",
@@ -82,7 +90,7 @@ def written(tmp_path: Path, content: str) -> str:
         ),
         ("max_turns: 6", "max_turns: [", "graph.yaml:3: "),
         ("max_turns: 6", "max_turns: 5", "graph.yaml:1: max_turns: Input should be a multiple of 2"),
-        ("\n  question:", "\n  end:", "vertices.end: is what follows the last turn"),
+        ("\n  question:", "\n  end:", "vertices.end: expected the name of a vertex"),
         ("Say it.", "Say \x07.", "graph.yaml: unacceptable character"),
     ],
 )
@@ -99,7 +107,7 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"graph\.yaml:1: "):
         read_graph(written(tmp_path, ""))
     (tmp_path / "latin.yaml").write_bytes("vertices: é".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"latin\.yaml: .* at byte 10, wanted is UTF-8$"):
+    with pytest.raises(ValueError, match=r"latin\.yaml: .* at byte 10, expected UTF-8$"):
         read_graph(str(tmp_path / "latin.yaml"))
 
 
@@ -113,7 +121,7 @@ def test_braces_that_are_written_twice_are_no_variable() -> None:
     assert variables("{{a}} {b} {b}") == {"b"}
 
 
-def test_plans_go_by_the_graph(tmp_path: Path) -> None:
+def test_plans_have_the_shares_of_the_graph(tmp_path: Path) -> None:
     """Shares of kinds, phenomena and axes of 4,000 plans are those of the file, within four deviations."""
     graph = read_graph(written(tmp_path, GRAPH))
     document = {"doc_id": "d", "text": "Owls eat voles. " * 30}
@@ -148,8 +156,8 @@ def test_a_plan_is_the_same_whatever_else_is_planned(tmp_path: Path) -> None:
     config = SynthesisConfig()
 
     def planned(conversations: int) -> dict[str, dict[str, Any]]:
-        output, of = str(tmp_path / "plans"), SynthesisConfig(conversations=conversations)
-        write_plans(documents, graph, ["one"], of, output)
+        output = str(tmp_path / "plans")
+        write_plans(documents, graph, ["one"], SynthesisConfig(conversations=conversations), output)
         return {row["conversation_id"]: row for row in read_rows(output)}
 
     few, many = planned(20), planned(500)
@@ -176,7 +184,7 @@ def test_steering_one_axis_moves_that_axis_and_nothing_else(tmp_path: Path) -> N
     assert shares == pytest.approx([0.3, 0.8], abs=0.05)
 
 
-def test_a_value_without_a_share_is_drawn_no_more(tmp_path: Path) -> None:
+def test_a_value_without_a_share_is_removed(tmp_path: Path) -> None:
     graph = steered(read_graph(written(tmp_path, GRAPH)), {"mood": {"angry": 1}})
     assert {name: value.text for name, value in graph.axes["mood"].items()} == {"angry": "They are angry."}
 

@@ -25,7 +25,7 @@ def test_it_is_the_probability_of_the_label_entailment(tmp_path: Path) -> None:
 
 def test_a_model_without_that_label_is_refused(tmp_path: Path) -> None:
     model = str(make_cross_encoder(tmp_path / "judge", WORDS, ["good", "bad"]))
-    with pytest.raises(ValueError, match=r"has the labels good, bad, no entailment$"):
+    with pytest.raises(ValueError, match=r"expected a label `entailment`, got good, bad$"):
         check_entailment(model)
 
 

@@ -71,8 +71,8 @@ def test_a_question_moves_on_to_other_evidence_and_the_answer_stays_with_it() ->
 
 def test_a_document_of_one_passage_has_no_other_topic() -> None:
     for number in range(50):
-        found = plan(number, {"doc_id": "d", "text": "Short."}, GRAPH, ["one"], SynthesisConfig())
-        assert {(turn["passage"], turn["phenomenon"]) for turn in found["turns"]} == {(0, None)}
+        row = plan(number, {"doc_id": "d", "text": "Short."}, GRAPH, ["one"], SynthesisConfig())
+        assert {(turn["passage"], turn["phenomenon"]) for turn in row["turns"]} == {(0, None)}
 
 
 def test_conversations_are_spread_evenly_over_documents(tmp_path: Path) -> None:
@@ -89,10 +89,10 @@ def test_conversations_are_spread_evenly_over_documents(tmp_path: Path) -> None:
 
 @given(st.text(alphabet="ab .!?\n", max_size=200), st.integers(1, 12))
 def test_passages_have_all_words_in_order_and_are_short(text: str, max_words: int) -> None:
-    found = passages(text, max_words)
-    assert all(0 < len(passage.split()) <= max_words for passage in found)
+    cut = passages(text, max_words)
+    assert all(0 < len(passage.split()) <= max_words for passage in cut)
     if all(len(text[start:end].split()) <= max_words for start, end in sentences(text)):
-        assert " ".join(found).split() == text.split()
+        assert " ".join(cut).split() == text.split()
 
 
 def test_a_short_sentence_joins_the_next_one() -> None:

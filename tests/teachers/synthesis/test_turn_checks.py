@@ -8,7 +8,7 @@ from teachers.engines.protocol import Generation
 from teachers.generation.config import FiltersConfig
 from teachers.synthesis.config import ChecksConfig
 from teachers.synthesis.conversation_graph import Vertex
-from teachers.synthesis.phenomena import Said
+from teachers.synthesis.phenomena import TurnInContext
 from teachers.synthesis.turn_checks import Draft, failure, turn_checks
 
 EVIDENCE = "Barn owls hunt at night. They eat voles and other small mammals."
@@ -21,7 +21,7 @@ def draft(text: str, **changes: Any) -> Draft:
     phenomenon = changes.get("phenomenon")
     return Draft(
         Generation(text, changes.get("truncated", False), changes.get("error")),
-        Said(text, changes.get("earlier", [QUESTION]), PASSAGE, [PASSAGE]),
+        TurnInContext(text, changes.get("earlier", [QUESTION]), PASSAGE, [PASSAGE]),
         EVIDENCE,
         [{"role": "user", "content": QUESTION}],
         Vertex.model_validate(

@@ -1,4 +1,4 @@
-"""Conversations written along plans: what teachers are asked, and what becomes of turns that fail."""
+"""Conversations written along plans: the requests to teachers, and turns that fail."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from teachers.inference.store import Row
 from teachers.records import SYNTHESISED
 from teachers.synthesis.config import ChecksConfig, SynthesisConfig
 from teachers.synthesis.conversation_graph import Graph
-from teachers.synthesis.writer import ConversationWriter, Writing, spoken, turns_settled
+from teachers.synthesis.writer import ConversationWriter, Writing, clean_turn, turns_settled
 
 GRAPH = Graph.model_validate(
     {
@@ -73,17 +73,17 @@ PLAN = planned(0, list(PLAN_KINDS))
 
 
 class Teachers:
-    """Say what `say` says to a request, and note what they were asked."""
+    """Respond with `say` to a request, and note the requests."""
 
     def __init__(self, say: Callable[[Row], str | None]) -> None:
         self._say = say
         self.rounds: list[dict[str, list[Row]]] = []
 
-    def make(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-        self.rounds.append(dict(wanted))
-        return {name: [self._made(row) for row in rows] for name, rows in wanted.items()}
+    def make(self, requests: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+        self.rounds.append(dict(requests))
+        return {name: [self._sample(row) for row in rows] for name, rows in requests.items()}
 
-    def _made(self, row: Row) -> Row:
+    def _sample(self, row: Row) -> Row:
         text = self._say(row)
         error = "broke" if text is None else None
         return {"key": row["key"], "text": text, "truncated": False, "error": error}
@@ -97,14 +97,14 @@ def line(row: Row) -> str:
 
 
 def written(teachers: Any, plans: list[Row], **settings: Any) -> list[Row]:
-    """What becomes of the plans; all of their turns are settled then."""
+    """Return the conversations of the plans; all of their turns are settled then."""
     config = SynthesisConfig(**{"attempts": 3, "rewinds": 0, **settings})
     with tempfile.TemporaryDirectory() as notes:
         writer = ConversationWriter(Writing(GRAPH, config, FiltersConfig(), ChecksConfig()), teachers, notes)
-        found = writer.write(plans)
+        rows = writer.write(plans)
         assert turns_settled(notes) == sum(len(plan["turns"]) for plan in plans)
-    pa.Table.from_pylist(found, schema=SYNTHESISED)
-    return found
+    pa.Table.from_pylist(rows, schema=SYNTHESISED)
+    return rows
 
 
 def test_turns_are_written_in_order_each_by_its_teacher_and_after_the_ones_before() -> None:
@@ -119,7 +119,7 @@ def test_turns_are_written_in_order_each_by_its_teacher_and_after_the_ones_befor
     assert [message["role"] for message in row["messages"]] == ["user", "assistant"] * 2
     assert (row["set_aside"], row["failures"]) == (None, [])
     assert [turn["evidence"] for turn in row["turns"]] == [None, PASSAGES[0], None, PASSAGES[0]]
-    assert [list(asked) for asked in teachers.rounds] == [["one"], ["two"], ["one"], ["two"]]
+    assert [list(requests) for requests in teachers.rounds] == [["one"], ["two"], ["one"], ["two"]]
     [[third]] = teachers.rounds[2].values()
     assert third["system_prompt"] == "You write."
     assert [message["content"] for message in third["context"]] == [
@@ -133,7 +133,7 @@ def test_turns_are_written_in_order_each_by_its_teacher_and_after_the_ones_befor
     assert second["context"][0]["content"] == f"By {PASSAGES[0]} answer\nUser: What do barn owls eat?"
 
 
-def test_a_turn_that_fails_is_asked_for_again_with_another_seed_and_the_others_go_on() -> None:
+def test_a_turn_that_fails_is_requested_again_with_another_seed_and_the_others_are_kept() -> None:
     bad = iter(["Penguins swim far.", "What do barn owls eat?"])
 
     def say(row: Row) -> str | None:
@@ -145,14 +145,14 @@ def test_a_turn_that_fails_is_asked_for_again_with_another_seed_and_the_others_g
     [row] = written(teachers, [PLAN])
     assert row["failures"] == ["answer: not grounded", "answer: echoed"]
     assert row["set_aside"] is None and len(row["messages"]) == 4
-    answers = [asked["two"][0] for asked in teachers.rounds if "two" in asked]
+    answers = [requests["two"][0] for requests in teachers.rounds if "two" in requests]
     assert (
         len({answer["key"] for answer in answers[:3]}) == len({answer["seed"] for answer in answers[:3]}) == 3
     )
     assert answers[0]["context"] == answers[1]["context"] == answers[2]["context"]
 
 
-def test_a_conversation_whose_turn_fails_to_the_end_is_set_aside_and_the_others_are_not() -> None:
+def test_a_conversation_whose_turn_fails_to_the_end_is_rejected_and_the_others_are_not() -> None:
     def say(row: Row) -> str | None:
         return None if row["key"] in refused else line(row)
 
@@ -167,15 +167,15 @@ def test_a_conversation_whose_turn_fails_to_the_end_is_set_aside_and_the_others_
     assert [row["conversation_id"] for row in rows] == ["d-0", "d-1", "d-2"]
 
 
-def test_a_turn_that_nothing_follows_is_given_up_too() -> None:
-    said = iter(
+def test_a_turn_is_dropped_where_every_next_one_fails() -> None:
+    texts = iter(
         ["What do barn owls eat?", *["Penguins swim far."] * 2, "When do barn owls hunt?", "At night."]
     )
-    [row] = written(Teachers(lambda _: next(said)), [planned(0, ["ask", "answer"])], attempts=2, rewinds=1)
+    [row] = written(Teachers(lambda _: next(texts)), [planned(0, ["ask", "answer"])], attempts=2, rewinds=1)
     assert [message["content"] for message in row["messages"]] == ["When do barn owls hunt?", "At night."]
     assert row["failures"] == ["answer: not grounded"] * 2 and row["set_aside"] is None
-    said = iter(["What do barn owls eat?", *["Penguins swim far."] * 2] * 2)
-    [row] = written(Teachers(lambda _: next(said)), [planned(0, ["ask", "answer"])], attempts=2, rewinds=1)
+    texts = iter(["What do barn owls eat?", *["Penguins swim far."] * 2] * 2)
+    [row] = written(Teachers(lambda _: next(texts)), [planned(0, ["ask", "answer"])], attempts=2, rewinds=1)
     assert row["set_aside"] == "turn 2 (answer): not grounded" and len(row["messages"]) == 1
 
 
@@ -184,14 +184,14 @@ def test_where_a_conversation_ends_another_begins() -> None:
     teachers = Teachers(line)
     rows = written(teachers, plans, batch_size=2)
     assert [row["conversation_id"] for row in rows] == ["d-0", "d-1", "d-2", "d-3"]
-    assert [sum(map(len, asked.values())) for asked in teachers.rounds] == [2, 2, 2, 2, 2, 2, 1, 1]
+    assert [sum(map(len, requests.values())) for requests in teachers.rounds] == [2, 2, 2, 2, 2, 2, 1, 1]
 
 
-def test_conversations_go_on_together_and_each_has_samples_of_its_own() -> None:
+def test_conversations_of_a_batch_advance_together_with_samples_of_their_own() -> None:
     plans = [planned(number, ["ask", "answer"]) for number in range(5)]
     teachers = Teachers(line)
     written(teachers, plans)
-    assert [{name: len(rows) for name, rows in asked.items()} for asked in teachers.rounds] == [
+    assert [{name: len(rows) for name, rows in requests.items()} for requests in teachers.rounds] == [
         {"one": 5},
         {"two": 5},
     ]
@@ -199,7 +199,7 @@ def test_conversations_go_on_together_and_each_has_samples_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "turn"),
     [
         (" Owls eat voles.\nUser: And bats?", "Owls eat voles."),
         ("Assistant: Owls eat voles.", "Owls eat voles."),
@@ -215,10 +215,10 @@ def test_conversations_go_on_together_and_each_has_samples_of_its_own() -> None:
         (None, ""),
     ],
 )
-def test_a_turn_is_the_first_line_without_label_and_quotes(text: str | None, said: str) -> None:
-    assert spoken({"text": text, "truncated": False, "error": None}).text == said
+def test_a_turn_is_the_first_line_without_label_and_quotes(text: str | None, turn: str) -> None:
+    assert clean_turn({"text": text, "truncated": False, "error": None}).text == turn
 
 
 def test_only_what_follows_a_whole_line_was_truncated() -> None:
-    assert not spoken({"text": "Owls eat.\nAnd", "truncated": True, "error": None}).truncated
-    assert spoken({"text": "Owls eat", "truncated": True, "error": None}).truncated
+    assert not clean_turn({"text": "Owls eat.\nAnd", "truncated": True, "error": None}).truncated
+    assert clean_turn({"text": "Owls eat", "truncated": True, "error": None}).truncated
