@@ -19,11 +19,11 @@ _ROWS_AT_A_TIME = 512
 class Rows:
     """The rows of a Parquet dataset in the order in which they were written; an absent one has none.
 
-    They are read anew, a few at a time, whenever they are iterated: none is kept.
+    Each iteration reads them again, a few at a time: none is kept in memory.
     """
 
     def __init__(self, uri: str, split: str | None = None) -> None:
-        """Of one `split` only, if it is named."""
+        """Read one `split` only, if it is named."""
         self.uri = uri
         self._split = split
 
@@ -32,7 +32,7 @@ class Rows:
             yield from batch.to_pylist()
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows, or some columns of them, as Arrow has them, some hundreds at a time."""
+        """Yield the rows, or some of their columns, as Arrow batches of some hundred rows."""
         filesystem, path = open_uri(self.uri)
         for file in _parquet_files(filesystem, path):
             with filesystem.open_input_file(file) as stream:
@@ -71,21 +71,21 @@ class AlignedReader:
 
 
 def _parquet_files(filesystem: pyarrow.fs.FileSystem, path: str) -> list[str]:
-    found = filesystem.get_file_info(path)
-    if found.type == pyarrow.fs.FileType.File:
+    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.File:
         return [path]
+
     selector = pyarrow.fs.FileSelector(path, allow_not_found=True)
     files = [info.path for info in filesystem.get_file_info(selector) if info.extension == "parquet"]
     return sorted(file for file in files if not file.rpartition("/")[2].startswith("."))
 
 
 def read_rows(uri: str, split: str | None = None) -> list[dict[str, Any]]:
-    """All rows of a Parquet dataset, or those of one split; an absent one has none."""
+    """Return all rows of a Parquet dataset, or those of one split; an absent dataset has none."""
     return list(Rows(uri, split))
 
 
 def write_rows(uri: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Writes one Parquet dataset of a single file, replacing what was there; the number of its rows."""
+    """Replace a dataset by one Parquet file with the rows; return their number."""
     with rows_to(uri, schema) as writer:
         for row in rows:
             writer.write(row)
@@ -94,7 +94,7 @@ def write_rows(uri: str, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> i
 
 @contextmanager
 def rows_to(uri: str, schema: pa.Schema) -> Iterator["RowWriter"]:
-    """Takes the rows of such a dataset one by one; it is there once the body has ended well."""
+    """Yield a writer of the dataset's rows; the dataset is replaced once the body ends without an error."""
     with write_atomically(f"{uri}/part-0.parquet") as stream, pq.ParquetWriter(stream, schema) as file:
         writer = RowWriter(file, schema)
         yield writer
@@ -102,7 +102,7 @@ def rows_to(uri: str, schema: pa.Schema) -> Iterator["RowWriter"]:
 
 
 class RowWriter:
-    """Rows on their way into a Parquet file, a row group at a time."""
+    """Writer of rows into a Parquet file, a row group at a time."""
 
     def __init__(self, file: pq.ParquetWriter, schema: pa.Schema) -> None:
         self.num_rows = 0
@@ -116,7 +116,7 @@ class RowWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Writes what waits."""
+        """Write the rows that wait as a row group."""
         if self._waiting:
             self._file.write_table(pa.Table.from_pylist(self._waiting, schema=self._schema))
             self._waiting = []

@@ -1,6 +1,6 @@
-"""Questions that people asked in chitchat-dataset, and their answers as the documents to be found.
+"""Questions of chitchat-dataset, and their answers as the documents to search.
 
-So a search can be tried with what is packaged: most such questions lean on the turns before them.
+They try a conversational search with packaged data: most of the questions depend on the turns before them.
 """
 
 from collections.abc import Iterator
@@ -9,38 +9,41 @@ from typing import Any, NamedTuple
 from teachers.corpora.conversations import CHITCHAT, Message, clean, read
 
 _MAX_CHARACTERS = 400
-_TURNS = 6  # of a conversation so far
-# Shorter ones ask, or say, too little to be found by.
-_QUESTION_WORDS, _ANSWER_WORDS = 3, 8
+_CONTEXT_TURNS = 6
+# Shorter questions and answers have too few words to search with, or to be retrieved by.
+_MIN_QUESTION_WORDS, _MIN_ANSWER_WORDS = 3, 8
 _SWAPPED = {"user": "assistant", "assistant": "user"}
 
 
-class _Asked(NamedTuple):
+class _QuestionTurn(NamedTuple):
     conversation_id: str
-    turn: int
-    """Of the question."""
+    place: int
+    """Index of the question in `turns`; the answer is the next turn."""
     turns: list[Message]
-    """Of the whole conversation."""
+    """All turns of the conversation."""
 
 
 def documents() -> Iterator[tuple[str, Any]]:
-    """(name, row of a corpus) of each answer."""
-    for asked in _asked():
-        name = f"{asked.conversation_id}-{asked.turn}"
-        yield name, {"doc_id": name, "text": asked.turns[asked.turn + 1]["content"]}
+    """Yield (name, row of a corpus) of each answer."""
+    for conversation_id, place, turns in _question_turns():
+        name = f"{conversation_id}-{place}"
+        yield name, {"doc_id": name, "text": turns[place + 1]["content"]}
 
 
 def questions() -> Iterator[tuple[str, Any]]:
-    """(name, row of questions); answers to earlier ones, which the conversation itself has, are ignored."""
+    """Yield (name, row of questions); answers to the conversation's earlier questions are ignored."""
     earlier: list[str] = []
-    of = ""
-    for conversation_id, turn, turns in _asked():
-        if conversation_id != of:
-            earlier, of = [], conversation_id
-        name = f"{conversation_id}-{turn}"
-        context = turns[max(0, turn + 1 - _TURNS) : turn + 1]
-        if context[-1]["role"] == "assistant":  # whoever asks is the user
+    current_id = ""
+
+    for conversation_id, place, turns in _question_turns():
+        if conversation_id != current_id:
+            earlier, current_id = [], conversation_id
+
+        name = f"{conversation_id}-{place}"
+        context = turns[max(0, place + 1 - _CONTEXT_TURNS) : place + 1]
+        if context[-1]["role"] == "assistant":  # the speaker of the question becomes the user
             context = [{**message, "role": _SWAPPED[message["role"]]} for message in context]
+
         yield (
             name,
             {
@@ -54,17 +57,18 @@ def questions() -> Iterator[tuple[str, Any]]:
         earlier.append(name)
 
 
-def _asked() -> Iterator[_Asked]:
+def _question_turns() -> Iterator[_QuestionTurn]:
     for conversation_id, row in read(CHITCHAT):
         try:
             turns = clean(row, _MAX_CHARACTERS).messages
-        except ValueError:  # of more than two people
+        except ValueError:  # more than two speakers
             continue
-        for turn in range(len(turns) - 1):
-            question, answer = turns[turn]["content"], turns[turn + 1]["content"]
+
+        for place in range(len(turns) - 1):
+            question, answer = turns[place]["content"], turns[place + 1]["content"]
             if (
                 question.endswith("?")
-                and len(question.split()) >= _QUESTION_WORDS
-                and len(answer.split()) >= _ANSWER_WORDS
+                and len(question.split()) >= _MIN_QUESTION_WORDS
+                and len(answer.split()) >= _MIN_ANSWER_WORDS
             ):
-                yield _Asked(conversation_id, turn, turns)
+                yield _QuestionTurn(conversation_id, place, turns)

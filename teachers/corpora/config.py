@@ -8,7 +8,7 @@ from teachers.config import Section
 
 
 class ExamplesConfig(Section):
-    """Conversations in, (context, reply) examples out."""
+    """Conversations in, (context, response) examples out."""
 
     conversations: str = "chitchat-dataset"
     """`chitchat-dataset`, or JSON Lines or Parquet with a `messages` column (path, s3:// or gs://)."""
@@ -21,7 +21,7 @@ class ExamplesConfig(Section):
     min_response_words: int = Field(2, ge=1)
     """Shorter responses are no examples; their turns still stand in contexts."""
     max_train: int = Field(2000, ge=1)
-    """Training examples drawn from all that the training conversations give."""
+    """Training examples drawn from all those of the training conversations."""
     max_validation: int = Field(200, ge=1)
     """Validation examples, drawn likewise."""
     max_test: int = Field(600, ge=1)

@@ -1,7 +1,8 @@
-"""Documents to search: read from a corpus, one row for each id, what is wrong set aside."""
+"""Documents to search: read from a corpus, one row for each id; wrong rows are rejected."""
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -20,13 +21,13 @@ _FIRST = "place = min(place) over (partition by doc_id)"
 
 
 def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConfig) -> Counter[str]:
-    """Writes DOCUMENTS in the corpus's order, and REJECTED; returns what was kept and what was not.
+    """Write DOCUMENTS in the corpus's order, and REJECTED; return the counts of rows by outcome.
 
     A row of the corpus has `doc_id`, `text` and, where there is one, a `title`, which goes before the text.
-    Of rows with one id the first is kept.
+    The first row with an id is kept.
 
     Raises:
-        ValueError: there is no such corpus, or no document in it.
+        ValueError: the corpus does not exist, or has no document.
     """
     for corpus in config.corpus:
         check_corpus(corpus)
@@ -34,21 +35,23 @@ def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConf
     with scratch_database() as database, rows_to(rejected_uri, REJECTED) as rejected:
         database.execute("create table read (place bigint, origin varchar, doc_id varchar, text varchar)")
         insert(database, "read", _read(config, rejected, counts), _READ)
-        for origin, doc_id in query_rows(
-            database, f"select origin, doc_id from read qualify not {_FIRST} order by place"
-        ):
+
+        repeated = f"select origin, doc_id from read qualify not {_FIRST} order by place"
+        for origin, doc_id in query_rows(database, repeated):
             counts["documents rejected"] += 1
             rejected.write({"origin": origin, "row": doc_id, "reason": "`doc_id` was there before"})
+
         kept = query_rows(database, f"select doc_id, text from read qualify {_FIRST} order by place")
         rows = ({"doc_id": doc_id, "text": text} for doc_id, text in kept)
         counts["documents"] = write_rows(documents_uri, rows, DOCUMENTS)
+
     if not counts["documents"]:
         raise ValueError(f"documents.corpus: {', '.join(config.corpus)} has no document")
     return counts
 
 
 def as_response_set(documents_uri: str) -> pa.Table:
-    """DOCUMENTS as RESPONSE_SET, in their order: an index is made of one."""
+    """Return DOCUMENTS as a RESPONSE_SET for an index, in the same order."""
     rows = (
         {"response_id": row["doc_id"], "text": row["text"], "source": "gold", "teacher": None}
         for row in Rows(documents_uri)
@@ -57,21 +60,23 @@ def as_response_set(documents_uri: str) -> pa.Table:
 
 
 def check_corpus(corpus: str) -> None:
-    """Raises ValueError where it cannot be read, before anything is started."""
+    """Raise ValueError where the corpus cannot be read, before anything is started."""
     if corpus != PYTHON_TOPICS:
         check_source(corpus)
 
 
 def _read(config: DocumentsConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
-    """Rows of the table `read`."""
-    rows = (row for corpus in config.corpus for row in _rows_of(corpus))
+    """Yield the rows of the table `read`."""
+    rows = chain.from_iterable(_rows_of(corpus) for corpus in config.corpus)
+
     for place, (origin, row) in enumerate(rows):
         try:
-            doc_id, text = _checked(row)
+            doc_id, text = _id_and_text(row)
         except ValueError as error:
             counts["documents rejected"] += 1
             rejected.write({"origin": origin, "row": as_text(row), "reason": str(error)})
             continue
+
         cut = cut_at_word(text, config.max_characters)
         counts["documents cut"] += cut != text
         yield place, origin, doc_id, cut
@@ -83,21 +88,23 @@ def _rows_of(corpus: str) -> Iterator[tuple[str, Any]]:
     return python_topics.documents() if corpus == PYTHON_TOPICS else read_files(corpus, "text")
 
 
-def _checked(row: Any) -> tuple[str, str]:
-    """Id and text of a document.
+def _id_and_text(row: Any) -> tuple[str, str]:
+    """Return id and text of a document.
 
     Raises:
-        ValueError: the row is none; the message says why.
+        ValueError: the row is not a document; the message says why.
     """
     if isinstance(row, Exception):
         raise ValueError(f"not JSON: {row}")
     if not isinstance(row, dict):
         raise ValueError("not an object")
+
     for key in ("doc_id", "text"):
         if not isinstance(row.get(key), str) or not row[key].strip():
             raise ValueError(f"`{key}` is not a string with text")
     if any(character.isspace() for character in row["doc_id"]):
         raise ValueError("`doc_id` has a space in it, which TREC's files cannot have")
+
     title = row.get("title")
     if title is not None and not isinstance(title, str):
         raise ValueError("`title` is not a string")

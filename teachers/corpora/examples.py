@@ -1,4 +1,4 @@
-"""Examples (context, reply) out of conversations, split by conversation and, where wanted, by sender."""
+"""Examples (context, response) of conversations, split by conversation and optionally by sender."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from teachers.texts import text_key
 Row = dict[str, Any]
 _POOL = (
     "place bigint, split integer, example_id varchar, conversation_id varchar, "
-    "context struct(role varchar, content varchar)[], reply varchar, same_reply bigint"
+    "context struct(role varchar, content varchar)[], response varchar, response_hash bigint"
 )
 _POOL_SCHEMA = pa.schema(
     [
@@ -30,36 +30,39 @@ _POOL_SCHEMA = pa.schema(
         ("conversation_id", pa.string()),
         ("context", pa.list_(MESSAGE)),
         ("gold_response", pa.string()),
-        ("same_reply", pa.int64()),  # equal for replies that differ in case only
+        ("response_hash", pa.int64()),  # equal for responses that differ in case only
     ]
 )
-_DRAWN = pa.schema([("number", pa.int64()), ("rank", pa.int64())])
+_DRAW_SCHEMA = pa.schema([("number", pa.int64()), ("rank", pa.int64())])
 _SWAPPED = {"user": "assistant", "assistant": "user"}
 
 
 def write_examples(examples_uri: str, rejected_uri: str, config: ExamplesConfig) -> Counter[str]:
-    """Writes EXAMPLES and REJECTED; returns what was kept and what was dropped, by reason.
+    """Write EXAMPLES and REJECTED; return the counts of what was kept, and of what was dropped by reason.
 
     Raises:
-        ValueError: no usable row at all.
+        ValueError: there is no training example, or no test example.
     """
     counts: Counter[str] = Counter()
+
     with scratch_database() as database, rows_to(rejected_uri, REJECTED) as rejected:
         database.execute(f"create table pool ({_POOL})")
         insert(database, "pool", _pool(config, rejected, counts), _POOL_SCHEMA)
         _choose(database, config, counts)
+
         if not counts["train examples"] or not counts["test examples"]:
             raise ValueError(
                 f"examples.conversations: {config.conversations!r} gives {counts['train examples']} training "
                 f"and {counts['test examples']} test examples; {counts['conversations rejected']} of "
                 f"{counts['conversations']} rows were rejected"
             )
+
         write_rows(examples_uri, _chosen(database), EXAMPLES)
     return counts
 
 
 def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
-    """Rows of the table `pool`: every example that the conversations give."""
+    """Yield the rows of the table `pool`: all examples of the conversations."""
     place = 0
     for name, raw in read(config.conversations):
         counts["conversations"] += 1
@@ -69,6 +72,7 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
             counts["conversations rejected"] += 1
             rejected.write({"origin": name, "row": as_text(raw), "reason": str(error)})
             continue
+
         counts.update(cleaned.dropped)
         if len(cleaned.messages) < 2:
             counts["conversations without a reply"] += 1
@@ -77,8 +81,9 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
         if split is None:
             counts["conversations with a held-out sender"] += 1
             continue
+
         for row in cut(name, split, cleaned.messages, config):
-            same_reply = hash_64(text_key(row["gold_response"]).encode())
+            response_hash = hash_64(text_key(row["gold_response"]).encode())
             yield (
                 place,
                 SPLITS.index(split),
@@ -86,15 +91,15 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
                 name,
                 row["context"],
                 row["gold_response"],
-                same_reply,
+                response_hash,
             )
             place += 1
 
 
 def split_of(conversation_id: str, senders: Collection[str], config: ExamplesConfig) -> str | None:
-    """One of SPLITS, by hashes: a conversation stays where it is when others are added.
+    """Return one of SPLITS, by hashes: a conversation stays in its split when others are added.
 
-    None where only some of its senders are held out: it can be in no split.
+    None where only some of its senders are held out: it belongs to no split.
     """
     held_out = [position_of(f"{config.seed}:sender:{name}") < config.held_out_senders for name in senders]
     if any(held_out):
@@ -105,82 +110,88 @@ def split_of(conversation_id: str, senders: Collection[str], config: ExamplesCon
 
 
 def split_at(position: float, validation_share: float, test_share: float) -> str:
-    """`train`, `validation` or `test`."""
+    """Return `train`, `validation` or `test`."""
     if position < test_share:
         return "test"
     return "validation" if position < test_share + validation_share else "train"
 
 
 def position_of(name: str) -> float:
-    """A number from 0 to 1 that looks random and is always the same for a name."""
+    """Return a pseudo-random number from 0 to 1 that depends on the name alone."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
 
 
 def cut(conversation_id: str, split: str, messages: list[Message], config: ExamplesConfig) -> Iterator[Row]:
-    """Every turn with a turn before it, as a reply to up to `context_turns` turns."""
+    """Yield each turn but the first as the response to a context of up to `context_turns` turns."""
     for turn in range(1, len(messages)):
-        reply = messages[turn]
-        if config.responses_from == "assistant" and reply["role"] != "assistant":
+        response = messages[turn]
+        if config.responses_from == "assistant" and response["role"] != "assistant":
             continue
-        if len(reply["content"].split()) < config.min_response_words:
+        if len(response["content"].split()) < config.min_response_words:
             continue
+
         context = messages[max(0, turn - config.context_turns) : turn]
-        if reply["role"] == "user":
+        if response["role"] == "user":
             context = [{**message, "role": _SWAPPED[message["role"]]} for message in context]
+
         yield {
             "example_id": f"{conversation_id}-{turn}",
             "conversation_id": conversation_id,
             "split": split,
             "context": context,
-            "gold_response": reply["content"],
+            "gold_response": response["content"],
         }
 
 
 def _choose(database: duckdb.DuckDBPyConnection, config: ExamplesConfig, counts: Counter[str]) -> None:
-    """Makes the table `chosen` (place, split, rank): a seeded draw per split.
+    """Make the table `chosen` (place, split, rank): a seeded draw per split.
 
-    A held-out reply that is also a training reply would be in the index: it is not drawn.
+    A held-out response that is also a training response would be in the index: it is not drawn.
     """
     database.execute("create table chosen (place bigint, split integer, rank bigint)")
-    trained = "select same_reply from pool join chosen using (place) where chosen.split = 0"
+    trained = "select response_hash from pool join chosen using (place) where chosen.split = 0"
     generator = random.Random(config.seed)
     limits = (config.max_train, config.max_validation, config.max_test, config.max_test)
+
     for number, (split, limit) in enumerate(zip(SPLITS, limits, strict=True)):
         if split == "test_by_sender" and not config.held_out_senders:
             continue
+
         eligible = f"select place from pool where split = {number}"
         if number:
-            eligible += f" and same_reply not in ({trained})"
+            eligible += f" and response_hash not in ({trained})"
         [(in_pool,)] = query_rows(database, f"select count(*) from pool where split = {number}")
         [(num_eligible,)] = query_rows(database, f"select count(*) from ({eligible})")
+
         drawn = generator.sample(range(num_eligible), min(limit, num_eligible))
         database.execute("create or replace table drawn (number bigint, rank bigint)")
-        insert(database, "drawn", ((place, rank) for rank, place in enumerate(drawn)), _DRAWN)
+        insert(database, "drawn", ((place, rank) for rank, place in enumerate(drawn)), _DRAW_SCHEMA)
         numbered = f"select place, row_number() over (order by place) - 1 as number from ({eligible})"
         database.execute(
             f"insert into chosen select place, {number}, rank from drawn join ({numbered}) using (number)"
         )
+
         if number:
             counts[f"{split} replies also in training"] = in_pool - num_eligible
         counts[f"{split} examples"] = len(drawn)
 
 
 def _chosen(database: duckdb.DuckDBPyConnection) -> Iterator[Row]:
-    """Rows of EXAMPLES: the splits in their order, each as it was drawn."""
+    """Yield the rows of EXAMPLES: the splits in their order, each in the order of its draw."""
     query = (
-        "select example_id, conversation_id, pool.split, context, reply "
+        "select example_id, conversation_id, pool.split, context, response "
         "from pool join chosen using (place) order by pool.split, rank"
     )
-    for example_id, conversation_id, split, context, reply in query_rows(database, query):
+    for example_id, conversation_id, split, context, response in query_rows(database, query):
         yield {
             "example_id": example_id,
             "conversation_id": conversation_id,
             "split": SPLITS[split],
             "context": context,
-            "gold_response": reply,
+            "gold_response": response,
         }
 
 
 def as_text(raw: object) -> str:
-    """A row that was rejected, as REJECTED keeps it."""
+    """Return a rejected row as REJECTED keeps it."""
     return json.dumps(raw, default=str, ensure_ascii=True)[:2000]

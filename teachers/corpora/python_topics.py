@@ -17,7 +17,7 @@ _MARKUP = re.compile(r"\*\*|``|\[\d+\]|\(see [^()]*\)|\*(?=\w)|(?<=\w)\*")
 
 
 def documents() -> Iterator[tuple[str, Any]]:
-    """(name, row of a corpus) of each topic that has enough prose."""
+    """Yield (name, row of a corpus) of each topic that has enough prose."""
     for name, text in sorted(topics.items()):
         prose = " ".join(_prose(text))
         if len(prose.split()) >= _MIN_WORDS:
@@ -25,14 +25,16 @@ def documents() -> Iterator[tuple[str, Any]]:
 
 
 def _prose(text: str) -> Iterator[str]:
-    """The paragraphs, without headings, code, grammar and lists of references."""
+    """Yield the paragraphs, without headings, code, grammar and lists of references."""
     for paragraph in re.split(r"\n\s*\n", text):
         lines = paragraph.splitlines()
+
         is_heading = len(lines) > 1 and _UNDERLINE.match(lines[1])
         is_prose = (
             not lines[0].startswith(" ")
             and re.search(r"[.?!)]$", paragraph.rstrip())
             and len(_PLAIN_WORD.findall(paragraph)) >= _MIN_PLAIN * len(paragraph.split())
         )
+
         if is_prose and not is_heading and "::=" not in paragraph:
             yield " ".join(_MARKUP.sub("", paragraph).split())

@@ -23,22 +23,24 @@ TOPICS = (".tsv", ".tsv.gz")
 def write_questions(
     documents_uri: str, questions_uri: str, rejected_uri: str, config: QuestionsConfig
 ) -> Counter[str]:
-    """Writes QUESTIONS and REJECTED; returns what was kept and what was not.
+    """Write QUESTIONS and REJECTED; return the counts of questions by outcome.
 
-    A conversation of whose questions one is given for each turn is known by `conversation_id`, or else by its
-    first turn. A test or validation question without a relevant document could not be measured: it is set
-    aside; in training, teachers do without.
+    Questions of one conversation have its `conversation_id`, or else its first turn, in common. A test or
+    validation question without a relevant document could not be measured, and is rejected; training needs
+    none.
 
     Raises:
-        ValueError: there is no such file, it has no question, or a line of the judgements is malformed.
+        ValueError: a file does not exist, no row is a question, or a line of the judgements is malformed.
     """
     for source in (*config.conversations, *config.test_conversations):
         check_source(source)
+
     counts: Counter[str] = Counter()
-    known, judged = _hashes(documents_uri), _judged(config.qrels)
+    doc_id_hashes, judged = _doc_id_hashes(documents_uri), _judged(config.qrels)
     with rows_to(rejected_uri, REJECTED) as rejected:
-        rows = _questions(config, known, judged, rejected, counts)
+        rows = _questions(config, doc_id_hashes, judged, rejected, counts)
         counts["questions"] = write_rows(questions_uri, rows, QUESTIONS)
+
     if not counts["questions"]:
         raise ValueError(
             f"questions.conversations: {', '.join(config.conversations)} has no question, and "
@@ -48,9 +50,14 @@ def write_questions(
 
 
 def write_validation_examples(questions_uri: str, documents_uri: str, examples_uri: str) -> int:
-    """Writes EXAMPLES of the validation questions, the reply being the first relevant document; how many."""
-    wanted = {row["positives"][0] for row in Rows(questions_uri, "validation")}
-    texts = {row["doc_id"]: row["text"] for row in Rows(documents_uri) if row["doc_id"] in wanted}
+    """Write EXAMPLES of the validation questions, with the first relevant document as the response.
+
+    Returns:
+        Number of examples.
+    """
+    doc_ids = {row["positives"][0] for row in Rows(questions_uri, "validation")}
+    texts = {row["doc_id"]: row["text"] for row in Rows(documents_uri) if row["doc_id"] in doc_ids}
+
     rows = (
         {
             "example_id": row["question_id"],
@@ -64,30 +71,31 @@ def write_validation_examples(questions_uri: str, documents_uri: str, examples_u
     return write_rows(examples_uri, rows, EXAMPLES)
 
 
-def _hashes(documents_uri: str) -> NDArray[np.int64]:
-    """Of the documents' ids, sorted: eight bytes for each, where the ids would be a hundred."""
+def _doc_id_hashes(documents_uri: str) -> NDArray[np.int64]:
+    """Return the sorted hashes of the documents' ids: 8 bytes each, where an id takes some 100."""
     ids = (hash_64(row["doc_id"].encode()) for row in Rows(documents_uri))
     return np.sort(np.fromiter(ids, np.int64))
 
 
 def _judged(qrels: str | None) -> dict[str, list[str]]:
-    """Question -> its relevant documents, by TREC's judgements."""
-    found: dict[str, list[str]] = defaultdict(list)
+    """Return question -> its relevant documents, by TREC's judgements."""
+    relevant: dict[str, list[str]] = defaultdict(list)
     for query_id, doc_id, relevance in read_qrels(qrels) if qrels else ():
         if relevance > 0:
-            found[query_id].append(doc_id)
-    return found
+            relevant[query_id].append(doc_id)
+    return relevant
 
 
 def _questions(
     config: QuestionsConfig,
-    known: NDArray[np.int64],
+    doc_id_hashes: NDArray[np.int64],
     judged: dict[str, list[str]],
     rejected: RowWriter,
     counts: Counter[str],
 ) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     tested: set[str] = set()  # conversations of `test_conversations`
+
     for origin, row, for_test in _rows(config):
         try:
             question = _question(row, origin, config)
@@ -100,10 +108,13 @@ def _questions(
                 continue
             if question["question_id"] in seen:
                 raise ValueError("`id` was there before")
+
             relevant = [*question["positives"], *judged.get(question["question_id"], ())]
-            question["positives"] = _in_corpus(relevant, known, counts, "positives that are no document")
+            question["positives"] = _in_corpus(
+                relevant, doc_id_hashes, counts, "positives that are no document"
+            )
             question["ignored"] = _in_corpus(
-                question["ignored"], known, counts, "ignored that are no document"
+                question["ignored"], doc_id_hashes, counts, "ignored that are no document"
             )
             if question["split"] != "train" and not question["positives"]:
                 raise ValueError(f"a {question['split']} question without a relevant document")
@@ -111,46 +122,50 @@ def _questions(
             counts["questions rejected"] += 1
             rejected.write({"origin": origin, "row": as_text(row), "reason": str(error)})
             continue
+
         seen.add(question["question_id"])
         counts[f"{question['split']} questions"] += 1
         yield question
 
 
 def _rows(config: QuestionsConfig) -> Iterator[tuple[str, Any, bool]]:
-    """(name, row, whether it is of `test_conversations`) of every row."""
+    """Yield (name, row, whether it is of `test_conversations`) of every row."""
     for sources, for_test in ((config.test_conversations, True), (config.conversations, False)):
         for source in sources:
-            yield from ((origin, row, for_test) for origin, row in _rows_of(source))
+            for origin, row in _rows_of(source):
+                yield origin, row, for_test
 
 
 def _rows_of(source: str) -> Iterable[tuple[str, Any]]:
-    """(name, row) of one source's rows; a TREC topic is a conversation of one turn."""
+    """Return (name, row) of one source's rows; a TREC topic is a conversation of one turn."""
     if source == CHITCHAT:
         return chitchat.questions()
     if source.endswith(TOPICS):
-        return (
-            (
-                f"{Path(source).name}:{query_id}",
-                {"id": query_id, "messages": [{"role": "user", "content": query}]},
-            )
-            for query_id, query in read_topics(source)
-        )
+        return _topic_rows(source)
     return read_files(source, "messages")
 
 
+def _topic_rows(source: str) -> Iterator[tuple[str, Any]]:
+    for query_id, query in read_topics(source):
+        row = {"id": query_id, "messages": [{"role": "user", "content": query}]}
+        yield f"{Path(source).name}:{query_id}", row
+
+
 def _question(row: Any, origin: str, config: QuestionsConfig) -> dict[str, Any]:
-    """A row of QUESTIONS, whose documents were not looked at.
+    """Return a row of QUESTIONS, whose documents are not checked yet.
 
     Raises:
-        ValueError: the row is none; the message says why.
+        ValueError: the row is not a question; the message says why.
     """
     context = clean(row, config.max_characters).messages
     if not context or context[-1]["role"] != "user":
         raise ValueError("`messages` do not end with a turn of the user")
+
     question_id = _string(row, "id") or origin
     if any(character.isspace() for character in question_id):
         raise ValueError("`id` has a space in it, which TREC's files cannot have")
     conversation_id = _string(row, "conversation_id") or _first_turn(context)
+
     return {
         "question_id": question_id,
         "conversation_id": conversation_id,
@@ -185,15 +200,17 @@ def _strings(row: dict[str, Any], key: str) -> list[str]:
     return values
 
 
-def _in_corpus(doc_ids: list[str], known: NDArray[np.int64], counts: Counter[str], others: str) -> list[str]:
-    """Those that are documents, each once; the others are counted."""
+def _in_corpus(
+    doc_ids: list[str], doc_id_hashes: NDArray[np.int64], counts: Counter[str], absent: str
+) -> list[str]:
+    """Return the distinct ids of documents; the other ids count as `absent`."""
     distinct = list(dict.fromkeys(doc_ids))
     hashes = np.array([hash_64(doc_id.encode()) for doc_id in distinct], np.int64)
-    places = np.searchsorted(known, hashes)
-    found = [
-        doc_id
-        for doc_id, value, place in zip(distinct, hashes, places, strict=True)
-        if place < len(known) and known[place] == value
-    ]
-    counts[others] += len(distinct) - len(found)
-    return found
+    places = np.searchsorted(doc_id_hashes, hashes)
+
+    present = []
+    for doc_id, value, place in zip(distinct, hashes, places, strict=True):
+        if place < len(doc_id_hashes) and doc_id_hashes[place] == value:
+            present.append(doc_id)
+    counts[absent] += len(distinct) - len(present)
+    return present

@@ -1,6 +1,6 @@
-"""TREC's files: relevance judgements (qrels), runs and topics, for other people's tools and from them.
+"""TREC's files: relevance judgements (qrels), runs and topics, exchanged with other tools.
 
-Columns are separated by spaces or tabs; lines that are empty are passed over.
+Columns are separated by spaces or tabs; empty lines are skipped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ class Judgement(NamedTuple):
 
 
 class Ranked(NamedTuple):
-    """A line of a run: a document that was found for a query."""
+    """A line of a run: a document that was retrieved for a query."""
 
     query_id: str
     doc_id: str
@@ -29,7 +29,7 @@ class Ranked(NamedTuple):
 
 
 def read_qrels(uri: str) -> Iterator[Judgement]:
-    """Raises ValueError where a line is not `query 0 document relevance`; names file and line."""
+    """Yield the judgements; raise ValueError where a line is not `query 0 document relevance`."""
     for place, words in _lines(uri, 4):
         try:
             yield Judgement(words[0], words[2], int(words[3]))
@@ -38,7 +38,7 @@ def read_qrels(uri: str) -> Iterator[Judgement]:
 
 
 def read_run(uri: str) -> Iterator[Ranked]:
-    """Raises ValueError where a line is not `query Q0 document rank score tag`; names file and line."""
+    """Yield the lines; raise ValueError where one is not `query Q0 document rank score tag`."""
     for place, words in _lines(uri, 6):
         try:
             yield Ranked(words[0], words[2], int(words[3]), float(words[4]), words[5])
@@ -47,15 +47,15 @@ def read_run(uri: str) -> Iterator[Ranked]:
 
 
 def read_scores(uri: str) -> dict[str, dict[str, float]]:
-    """A run as query -> document -> score; raises ValueError as `read_run` does."""
-    found: dict[str, dict[str, float]] = {}
+    """Return a run as query -> document -> score; raise ValueError as `read_run` does."""
+    scores: dict[str, dict[str, float]] = {}
     for line in read_run(uri):
-        found.setdefault(line.query_id, {})[line.doc_id] = line.score
-    return found
+        scores.setdefault(line.query_id, {})[line.doc_id] = line.score
+    return scores
 
 
 def read_topics(uri: str) -> Iterator[tuple[str, str]]:
-    """(id, query) of each line, the id before the first tab.
+    """Yield (id, query) of each line, the id before the first tab.
 
     Raises:
         ValueError: a line has no tab; names file and line.
@@ -64,38 +64,36 @@ def read_topics(uri: str) -> Iterator[tuple[str, str]]:
         if line.strip():
             query_id, tab, query = line.partition("\t")
             if not tab or not query_id.strip():
-                raise ValueError(f"{uri}:{number}: wanted is an id, a tab and a query")
+                raise ValueError(f"{uri}:{number}: expected an id, a tab and a query")
             yield query_id.strip(), query.strip()
 
 
 def write_qrels(uri: str, judgements: Iterable[Judgement]) -> None:
-    """Replaces the file."""
+    """Replace the file by the judgements."""
     _write(uri, (f"{query_id} 0 {doc_id} {relevance}" for query_id, doc_id, relevance in judgements))
 
 
 def write_run(uri: str, run: Mapping[str, Mapping[str, float]], tag: str) -> None:
-    """Replaces the file by query -> document -> score: best first, by document where scores tie."""
-    lines = (
-        f"{query_id} Q0 {doc_id} {rank} {score:.9g} {tag}"
-        for query_id, scores in run.items()
-        for rank, (doc_id, score) in enumerate(
-            sorted(scores.items(), key=lambda found: (-found[1], found[0])), start=1
-        )
-    )
+    """Replace the file by query -> document -> score: best first, by document where scores tie."""
+    lines = []
+    for query_id, scores in run.items():
+        ranking = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+        for rank, (doc_id, score) in enumerate(ranking, start=1):
+            lines.append(f"{query_id} Q0 {doc_id} {rank} {score:.9g} {tag}")
     _write(uri, lines)
 
 
 def write_topics(uri: str, topics: Iterable[tuple[str, str]]) -> None:
-    """Replaces the file by (id, query)."""
+    """Replace the file by (id, query)."""
     _write(uri, (f"{query_id}\t{' '.join(query.split())}" for query_id, query in topics))
 
 
 def _lines(uri: str, num_words: int) -> Iterator[tuple[str, list[str]]]:
-    """(file and line, its words) of each line."""
+    """Yield (file and line number, words) of each line."""
     for number, line in enumerate(_text(uri).splitlines(), start=1):
         if words := line.split():
             if len(words) != num_words:
-                raise ValueError(f"{uri}:{number}: {len(words)} columns, {num_words} are wanted")
+                raise ValueError(f"{uri}:{number}: expected {num_words} columns, got {len(words)}")
             yield f"{uri}:{number}", words
 
 
