@@ -12,14 +12,14 @@ class Section(BaseModel):
 
 
 class _Teacher(Section):
-    """What every kind of teacher needs to run; none of it changes what the teacher says."""
+    """Resources of every kind of teacher; none of them changes its output."""
 
     num_cpus: int = Field(2, ge=1)
     """CPUs of one replica: what Ray reserves and, without a GPU, the threads that compute."""
     num_gpus: float = Field(0, ge=0)
     """GPUs of one replica; more than one share the model by tensor parallelism."""
     accelerator_type: str | None = None
-    """Ray's name of the GPU that is wanted, such as `A10G` or `H100`; any where not given."""
+    """Ray's name of the GPU model, such as `A10G` or `H100`; any where not given."""
     node_labels: dict[str, str] = {}
     """Labels of the nodes that it may run on, such as `{"ray.io/market-type": "spot"}`."""
     replicas: int | tuple[int, int] = 1
@@ -31,7 +31,7 @@ class _Teacher(Section):
     @classmethod
     def _whole_above_one(cls, num_gpus: float) -> float:
         if num_gpus > 1 and num_gpus != int(num_gpus):
-            raise ValueError(f"{num_gpus} is neither a share of one GPU nor a whole number of them")
+            raise ValueError(f"expected a share of one GPU or a whole number of GPUs, got {num_gpus}")
         return num_gpus
 
     @field_validator("replicas")
@@ -39,7 +39,7 @@ class _Teacher(Section):
     def _a_range_of_replicas(cls, replicas: int | tuple[int, int]) -> int | tuple[int, int]:
         least, most = (replicas, replicas) if isinstance(replicas, int) else replicas
         if not 0 <= least <= most or most == 0:
-            raise ValueError(f"{replicas} is no number of replicas")
+            raise ValueError(f"expected a number of replicas or a range such as [0, 8], got {replicas}")
         return replicas
 
     def at_least(self) -> int:
@@ -112,7 +112,7 @@ class EndpointTeacher(_Teacher):
     request_timeout_s: float = Field(60, gt=0)
     """Of one request; it is retried with back-off on 408, 409, 429, 5xx and lost connections."""
     max_retries: int = Field(6, ge=0)
-    """Retries of one request before its row is set aside."""
+    """Retries of one request before its row is rejected."""
 
 
 def _kind(teacher: Any) -> str:
@@ -131,10 +131,10 @@ Writer = VllmTeacher | EndpointTeacher
 
 
 def writes(teacher: TeacherConfig) -> TypeGuard[Writer]:
-    """Whether it generates responses."""
+    """Whether the teacher generates responses."""
     return not isinstance(teacher, SimilarityTeacher)
 
 
 def scores(teacher: TeacherConfig) -> bool:
-    """Whether it scores candidates."""
+    """Whether the teacher scores candidates."""
     return not isinstance(teacher, EndpointTeacher) or teacher.tokenizer is not None

@@ -1,8 +1,8 @@
 """Arrow schemas of the datasets that pass from stage to stage: the contract between the rooms.
 
 K is the number of candidates of one context; every list marked [K] aligns with the row's
-`candidates`. Roles are OpenAI's: a context's last message is the user's, and the reply is the
-assistant's, whoever of the two people wrote it.
+`candidates`. Roles are OpenAI's: a context's last message is the user's, and the response is the
+assistant's, whichever of the two speakers wrote it.
 """
 
 import pyarrow as pa
@@ -24,8 +24,8 @@ QUESTIONS = pa.schema(
         ("conversation_id", pa.string()),
         ("split", pa.string()),
         ("context", pa.list_(MESSAGE)),  # oldest turn first; the last one is the question
-        ("rewrite", pa.string()),  # a person's, as a query that stands alone; null where there is none
-        ("gold_response", pa.string()),  # what answered it in its conversation; null where that is unknown
+        ("rewrite", pa.string()),  # human-written, a query that stands alone; null where there is none
+        ("gold_response", pa.string()),  # the answer in its conversation; null where that is unknown
         ("positives", pa.list_(pa.string())),  # relevant documents
         ("ignored", pa.list_(pa.string())),
     ]
@@ -39,8 +39,8 @@ REWRITES = pa.schema([("question_id", pa.string()), ("query", pa.string())])
 CONVERSATIONS = pa.schema([("conversation_id", pa.string()), ("messages", pa.list_(MESSAGE))])
 
 # Writes: teachers.corpora.examples. Reads: every later stage.
-# One row per (context, reply); no conversation is in two splits, and no test or validation reply
-# equals a training reply.
+# One row per (context, response); no conversation is in two splits, and no test or validation response
+# equals a training response.
 EXAMPLES = pa.schema(
     [
         ("example_id", pa.string()),
@@ -52,7 +52,7 @@ EXAMPLES = pa.schema(
 )
 
 # Writes: teachers.synthesis.plans. Reads: teachers.synthesis.writer.
-# A conversation that is to be written: a path through the graph, about passages of one document.
+# A conversation to write: a path through the graph, about passages of one document.
 PLANS = pa.schema(
     [
         ("conversation_id", pa.string()),
@@ -66,11 +66,11 @@ PLANS = pa.schema(
                     [
                         ("vertex", pa.string()),
                         ("speaker", pa.string()),  # user or assistant
-                        ("phenomenon", pa.string()),  # that it is to show; null where it is free
+                        ("phenomenon", pa.string()),  # to show in this turn; null where any turn will do
                         ("passage", pa.int32()),  # its place in `passages`
                         ("start", pa.int32()),  # of the evidence in the passage, in characters
                         ("end", pa.int32()),
-                        ("teacher", pa.string()),  # that writes it
+                        ("teacher", pa.string()),  # writer of the turn
                     ]
                 )
             ),
@@ -79,7 +79,7 @@ PLANS = pa.schema(
 )
 
 # Writes: teachers.synthesis.writer. Reads: jobs.synthesis.stages, teachers.synthesis.coverage.
-# A plan and what came of it. Turn i has message i; what is set aside has messages as far as it came.
+# A plan and the conversation written by it. Turn i has message i; a rejected one ends at its failed turn.
 SYNTHESISED = pa.schema(
     [
         ("conversation_id", pa.string()),
@@ -104,21 +104,21 @@ SYNTHESISED = pa.schema(
         ),
         ("passages", pa.list_(pa.string())),
         ("failures", pa.list_(pa.string())),  # why each attempt at a turn failed, as `vertex: reason`
-        ("set_aside", pa.string()),  # why, as `turn 3 (vertex): reason`; null where it is kept
+        ("set_aside", pa.string()),  # reason of the rejection, as `turn 3 (vertex): reason`; null where kept
     ]
 )
 
-# Writes: any stage that sets input aside. Reads: people.
+# Writes: any stage that rejects rows. Reads: users.
 REJECTED = pa.schema([("origin", pa.string()), ("row", pa.string()), ("reason", pa.string())])
 
 # Writes: teachers.generation.finetuning. Reads: student.training.language_model.
-# A conversation as its teacher reads it, context and reply; all sequences begin with the same `num_known`
+# A conversation as its teacher reads it, context and response; all sequences begin with the same `num_known`
 # tokens (system prompt, template), of which there is nothing to learn.
 SEQUENCES = pa.schema([("split", pa.string()), ("tokens", pa.list_(pa.int32())), ("num_known", pa.int32())])
 
-# The store, shared by runs: what a teacher made, once, in a folder of its own for each teacher and its
-# settings. A key is the store's `content_key` of what the row answers. A row with an `error` broke
-# the teacher, also when tried alone; its other values are null.
+# The store, shared by runs: each teacher's output under its settings, in a folder of its own. A key is
+# the store's `content_key` of the teacher's input. A row with an `error` broke the teacher, also when
+# tried alone; its other values are null.
 # Writes: teachers.generation.sampling. Reads: teachers.generation.responses.
 SAMPLES = pa.schema(
     [
@@ -151,7 +151,7 @@ RESPONSES = pa.schema(
 )
 
 # Writes: student.retrieval.neighbours. Reads: teachers.scoring.candidates.
-# The nearest training replies to a training context, best first, never the example's own.
+# The nearest training responses to a training context, best first, without the example's gold response.
 NEIGHBOURS = pa.schema([("example_id", pa.string()), ("responses", pa.list_(pa.string()))])
 
 CANDIDATE = pa.struct(
@@ -159,7 +159,7 @@ CANDIDATE = pa.struct(
 )  # `teacher` is null unless the source is `generated`
 
 # Writes: teachers.scoring.candidates. Reads: teachers.scoring.pair_scores, teachers.scoring.targets.
-# Candidate 0 is the gold reply; texts are distinct within a row.
+# Candidate 0 is the gold response; texts are distinct within a row.
 CANDIDATES = pa.schema(
     [
         ("example_id", pa.string()),
@@ -186,7 +186,7 @@ SCORES = pa.schema(
 )
 
 # Writes: teachers.scoring.targets. Reads: student.training.loop, student.evaluation, serve.index.
-# `target_probs` [K] sums to one; null: no teacher scored this row, it teaches by its gold reply.
+# `target_probs` [K] sums to one; null: no teacher scored this row, it teaches by its gold response.
 TARGETS = pa.schema(
     [
         ("example_id", pa.string()),
@@ -198,7 +198,7 @@ TARGETS = pa.schema(
 )
 
 # Writes: student.evaluation.response_ranking. Reads: jobs.comparison.results.
-# How one model did on one held-out context.
+# Measures of one model on one held-out context.
 MEASURED = pa.schema(
     [
         ("set", pa.string()),  # a split, or `out_of_domain`

@@ -12,13 +12,13 @@ import pyarrow.fs
 
 
 def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-    """The filesystem and the path in it of a local path or of any URI that pyarrow opens."""
+    """Return the filesystem of a URI or local path, and the path in it."""
     filesystem, path = pyarrow.fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).resolve().as_uri())
     return filesystem, path
 
 
 def absolute(uri: str) -> str:
-    """A URI as it is, a local path from the root: workers have another working directory."""
+    """Return a URI as it is, a local path from the root: workers have another working directory."""
     return uri if "://" in uri else str(Path(uri).resolve())
 
 
@@ -43,7 +43,7 @@ def _file_type(uri: str) -> pyarrow.fs.FileType:
 
 
 def read_bytes(uri: str) -> bytes | None:
-    """Content of a file, decompressed where its name says so; None where there is no file."""
+    """Return a file's content, decompressed by its name (`.gz`); None where there is no file."""
     filesystem, path = open_uri(uri)
     if filesystem.get_file_info(path).type != pyarrow.fs.FileType.File:
         return None
@@ -53,22 +53,22 @@ def read_bytes(uri: str) -> bytes | None:
 
 
 def read_text(uri: str) -> str | None:
-    """Content of a UTF-8 file; None where there is no file."""
+    """Return the content of a UTF-8 file; None where there is no file."""
     content = read_bytes(uri)
     return None if content is None else content.decode()
 
 
 def read_json(uri: str) -> Any:
-    """Content of a JSON file; None where there is no file."""
+    """Return the content of a JSON file; None where there is no file."""
     content = read_bytes(uri)
     return None if content is None else json.loads(content)
 
 
 @contextmanager
 def write_atomically(uri: str) -> Iterator[pa.NativeFile]:
-    """A stream whose bytes replace the file at `uri` once the body has ended without an error.
+    """Yield a stream whose bytes replace the file at `uri` once the body ends without an error.
 
-    Until then they lie beside it under a hidden name, which nobody reads as part of a dataset.
+    Until then they lie beside it under a hidden name, which is not read as part of a dataset.
     """
     filesystem, path = open_uri(uri)
     folder, _, name = path.rpartition("/")
@@ -92,7 +92,7 @@ def write_json(uri: str, content: Any, indent: int | None = None) -> None:
 
 
 def list_names(uri: str) -> list[str]:
-    """Sorted names of the files and folders in a folder; an absent folder has none."""
+    """Return the sorted names of the files and folders in a folder; an absent folder has none."""
     filesystem, path = open_uri(uri)
     entries = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
     return sorted(entry.base_name for entry in entries)
@@ -141,7 +141,7 @@ def copy_folder(folder: Path, uri: str | Path, last: str | None = None) -> None:
 
 
 def local_folder(uri: str, scratch: Path) -> Path:
-    """A local folder with the files of `uri`: itself where it is local, else a copy under `scratch`."""
+    """Return `uri` itself where it is a local folder, else a local copy under `scratch`."""
     filesystem, path = open_uri(uri)
     if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
         return Path(path)
@@ -153,6 +153,6 @@ def local_folder(uri: str, scratch: Path) -> Path:
 
 
 def file_digest(file: Path, algorithm: str | Callable[[], Any] = "sha256") -> str:
-    """Hexadecimal digest of a local file's content, by the name or the constructor of a hash."""
+    """Return the hexadecimal digest of a local file, by the name or the constructor of a hash."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, algorithm).hexdigest()

@@ -2,5 +2,5 @@
 
 
 def text_key(text: str) -> str:
-    """Key of a text, equal for texts that differ in case only."""
+    """Return the key of a text, equal for texts that differ in case only."""
     return text.casefold()

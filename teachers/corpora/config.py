@@ -45,7 +45,7 @@ class DocumentsConfig(Section):
 
     corpus: Sources
     """JSON Lines or Parquet with `doc_id`, `text` and perhaps `title` (path, s3:// or gs://), or
-    `chitchat-dataset`: the turns in which people answered a question; or `python-topics`: Python's own help.
+    `chitchat-dataset`: the turns that answer a question; or `python-topics`: Python's own help.
     Or a list of such."""
     max_characters: int = Field(4000, ge=16)
     """Longer documents are cut at a word; an encoder reads some hundreds of tokens."""

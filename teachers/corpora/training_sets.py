@@ -22,7 +22,7 @@ class TrainingSetPart(NamedTuple):
 
 
 def num_examples(questions_uri: str, split: str = "train") -> int:
-    """Number of the split's questions that have a gold response and a document."""
+    """Return the number of the split's questions that have a gold response and a document."""
     return sum(1 for _ in _examples(questions_uri, split))
 
 
@@ -131,7 +131,7 @@ def _examples(questions_uri: str, split: str) -> Iterator[Row]:
 
 
 def _drawn(part: TrainingSetPart, seed: int) -> Iterator[Row]:
-    """The questions whose hash is among the `size` smallest: a larger draw contains a smaller one."""
+    """Yield the questions whose hash is among the `size` smallest: a larger draw contains a smaller one."""
 
     def position(row: Row) -> float:
         return position_of(f"{seed}:grounded:{row['question_id']}")
@@ -147,13 +147,13 @@ def _drawn(part: TrainingSetPart, seed: int) -> Iterator[Row]:
 
 
 def _document_texts(rows: Iterable[Row], documents_uri: str) -> dict[str, str]:
-    """doc_id -> text of the first relevant document of each row."""
+    """Return doc_id -> text of the first relevant document of each row."""
     doc_ids = {row["positives"][0] for row in rows}
     return {row["doc_id"]: row["text"] for row in Rows(documents_uri) if row["doc_id"] in doc_ids}
 
 
 def _target(row: Row, texts: dict[str, str]) -> Row:
-    """A row of TARGETS that no teacher scored."""
+    """Return a row of TARGETS that no teacher scored."""
     gold = (row["gold_response"], texts[row["positives"][0]])
     return {
         "example_id": row["question_id"],

@@ -25,7 +25,7 @@ class GenerateConfig(Section):
 
 
 class FiltersConfig(Section):
-    """What drops a teacher's response; the count by reason and teacher is in the report."""
+    """Filters of a teacher's responses; the report counts the dropped ones by reason and teacher."""
 
     min_words: int = Field(1, ge=1)
     """Shorter responses are dropped."""
@@ -38,18 +38,18 @@ class FiltersConfig(Section):
 
 
 class ResponseFiltersConfig(FiltersConfig):
-    """What drops a response of a whole set of responses."""
+    """Filters of the responses that form a response set."""
 
     near_duplicates: float = Field(0.7, gt=0, le=1)
     """Jaccard similarity of word 3-shingles to another response of the whole set that drops one."""
 
 
 HUMAN = "human"
-"""The teacher whose rewrites are people's."""
+"""The teacher of the human-written rewrites."""
 
 
 class RewritingConfig(Section):
-    """What teachers search with in place of a conversation."""
+    """Stand-alone queries that teachers write in place of a conversation."""
 
     prompt: str = "configs/rewriting/answer.yaml"
     """File of the request to the teachers that write: chat messages, the last with `{question}`, `{earlier}`
@@ -61,6 +61,6 @@ class RewritingConfig(Section):
     batch_size: int = Field(64, ge=1)
     """Questions in one engine call, and the most that a crash repeats; more on a GPU."""
     human: bool = True
-    """People's rewrites (`query_rewrite`), where there are any, are a teacher's, too."""
+    """Human-written rewrites (`query_rewrite`), where there are any, count as a teacher's, too."""
     seed: int = 0
     """Seed of the sampling."""

@@ -8,7 +8,7 @@ from teachers.config import Section
 
 
 class CandidatesConfig(Section):
-    """How many candidates of each source a context gets, beside its gold reply."""
+    """Candidates of each source for one context, beside its gold response."""
 
     generated_per_teacher: int = Field(2, ge=0)
     """Of what each teacher wrote."""
@@ -19,7 +19,7 @@ class CandidatesConfig(Section):
     random: int = Field(1, ge=0)
     """Other training responses."""
     evaluation_contexts: int = Field(30, ge=0)
-    """Test contexts on which teachers rank the gold reply among 20."""
+    """Test contexts on which teachers rank the gold response among 20."""
     validation_contexts: int = Field(0, ge=0)
     """Validation contexts on which they do, too; temperatures and weights are fitted there."""
     seed: int = 0

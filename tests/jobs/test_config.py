@@ -63,11 +63,11 @@ def test_every_shipped_config_is_valid(path: Path) -> None:
         (["--teachers.gemma3.num_cpus"], "wanted is --teachers.NAME.KEY VALUE"),
         (
             ["--teachers.gemma3.num_gpus", "1.5"],
-            "teachers.gemma3.num_gpus: 1.5 is neither a share of one GPU",
+            "teachers.gemma3.num_gpus: expected a share of one GPU or a whole number of GPUs, got 1.5",
         ),
         (
             ["--teachers.gemma3.replicas", "[3, 1]"],
-            "teachers.gemma3.replicas: (3, 1) is no number of replicas",
+            "teachers.gemma3.replicas: expected a number of replicas or a range such as [0, 8], got (3, 1)",
         ),
         (["--teachers.gemma3.kind", "robot"], "'robot'"),
         (["--targets.temperature", "validation"], "needs candidates.validation_contexts"),

@@ -43,7 +43,7 @@ def test_consecutive_messages_merge_and_empty_and_duplicate_turns_are_counted() 
         (ValueError("bad"), "not JSON"),
     ],
 )
-def test_a_row_that_is_no_conversation_says_why(row: object, reason: str) -> None:
+def test_a_malformed_conversation_has_a_reason(row: object, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         clean(row, 100)
 
@@ -72,7 +72,7 @@ def test_splits_follow_their_shares_and_never_move() -> None:
     assert splits == [split_of(f"conversation {number}", [], config) for number in range(5000)]
 
 
-def test_who_is_held_out_writes_in_no_other_split() -> None:
+def test_held_out_senders_are_in_no_other_split() -> None:
     config = ExamplesConfig(held_out_senders=0.3)
     senders = [(f"sender {number % 97}", f"sender {number % 89}") for number in range(5000)]
     splits = [split_of(f"conversation {number}", pair, config) for number, pair in enumerate(senders)]
@@ -92,7 +92,7 @@ def test_who_is_held_out_writes_in_no_other_split() -> None:
     assert None in splits  # a held-out sender talks with one who is not
 
 
-def test_bad_rows_are_set_aside_and_conversations_stay_in_one_split(tmp_path: Path) -> None:
+def test_bad_rows_are_rejected_and_conversations_stay_in_one_split(tmp_path: Path) -> None:
     lines = ["{not json", json.dumps({"messages": [{"role": "robot", "content": "x"}]}), "[]"]
     for number in range(200):
         turns = [
@@ -111,11 +111,11 @@ def test_bad_rows_are_set_aside_and_conversations_stay_in_one_split(tmp_path: Pa
     splits: dict[str, set[str]] = {}
     for row in read_rows(str(tmp_path / "examples")):
         splits.setdefault(row["conversation_id"], set()).add(row["split"])
-    assert all(len(found) == 1 for found in splits.values())
+    assert all(len(of_conversation) == 1 for of_conversation in splits.values())
     assert len(splits) == 200
 
 
-def test_no_usable_row_ends_with_the_counts(tmp_path: Path) -> None:
+def test_an_error_without_usable_rows_names_the_counts(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{}\n{}\n")
     config = ExamplesConfig(conversations=str(tmp_path / "bad.jsonl"))
     with pytest.raises(ValueError, match="2 of 2 rows were rejected"):

@@ -42,7 +42,7 @@ def documents(tmp_path: Path) -> str:
     return str(tmp_path / "documents")
 
 
-def test_a_document_is_kept_once_with_its_title_and_the_others_are_set_aside(
+def test_a_document_is_kept_once_with_its_title_and_the_others_are_rejected(
     documents: str, tmp_path: Path
 ) -> None:
     assert read_rows(documents) == [
@@ -81,14 +81,14 @@ def test_questions_are_checked_against_the_documents_and_judgements_join_them(
     config = QuestionsConfig(
         conversations=lines(tmp_path / "questions.jsonl", rows), qrels=qrels, test_share=1, validation_share=0
     )
-    counts = write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "set aside"), config)
+    counts = write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "rejected"), config)
     first, second = read_rows(str(tmp_path / "questions"))
     assert (first["question_id"], first["positives"], first["ignored"]) == ("q1", ["d1"], ["d2"])
     assert first["rewrite"] == "What do owls do at night?" and second["rewrite"] is None
     assert first["context"][-1] == {"role": "user", "content": "And at night?"}
     assert (second["question_id"], second["positives"], second["split"]) == ("q2", ["d2"], "test")
     assert (counts["test questions"], counts["positives that are no document"]) == (2, 2)
-    reasons = {row["origin"]: row["reason"] for row in read_rows(str(tmp_path / "set aside"))}
+    reasons = {row["origin"]: row["reason"] for row in read_rows(str(tmp_path / "rejected"))}
     assert reasons == {
         "questions.jsonl:3": "a test question without a relevant document",
         "questions.jsonl:4": "`id` was there before",
@@ -107,14 +107,14 @@ def test_no_conversation_is_in_two_splits(documents: str, tmp_path: Path) -> Non
         for turns in (1, 2)
     ]
     config = QuestionsConfig(conversations=lines(tmp_path / "questions.jsonl", rows), test_share=0.3)
-    write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "set aside"), config)
-    found = read_rows(str(tmp_path / "questions"))
-    splits = {(row["conversation_id"], row["split"]) for row in found}
-    assert len(found) == 120 and len(splits) == 60
+    write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "rejected"), config)
+    questions = read_rows(str(tmp_path / "questions"))
+    splits = {(row["conversation_id"], row["split"]) for row in questions}
+    assert len(questions) == 120 and len(splits) == 60
     assert {split for _, split in splits} == {"train", "validation", "test"}
 
 
-def test_conversations_of_another_file_are_the_test_and_none_of_them_is_learned_from(
+def test_conversations_of_another_file_are_the_test_set_and_in_no_training_set(
     documents: str, tmp_path: Path
 ) -> None:
     here = [question(f"q{number}", f"Talk {number}", positives=["d1"]) for number in range(20)]
@@ -125,10 +125,12 @@ def test_conversations_of_another_file_are_the_test_and_none_of_them_is_learned_
         test_share=0.5,
         validation_share=0,
     )
-    counts = write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "set aside"), config)
-    found = {row["question_id"]: row["split"] for row in read_rows(str(tmp_path / "questions"))}
-    assert found == {"t1": "test"} | {f"q{number}": "train" for number in range(20) if number != 7}
-    reasons = {row["origin"]: row["reason"] for row in read_rows(str(tmp_path / "set aside"))}
+    counts = write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "rejected"), config)
+    split_of_question = {row["question_id"]: row["split"] for row in read_rows(str(tmp_path / "questions"))}
+    assert split_of_question == {"t1": "test"} | {
+        f"q{number}": "train" for number in range(20) if number != 7
+    }
+    reasons = {row["origin"]: row["reason"] for row in read_rows(str(tmp_path / "rejected"))}
     assert reasons == {
         "there.jsonl:2": "a test question without a relevant document",
         "here.jsonl:8": "its conversation is one of questions.test_conversations",
@@ -141,15 +143,15 @@ def test_topics_are_questions_that_trecs_judgements_answer(documents: str, tmp_p
     write_topics(topics, [("31_1", "What do owls eat?"), ("31_2", "Unjudged?")])
     write_qrels(qrels, [Judgement("31_1", "d2", 1)])
     config = QuestionsConfig(conversations=topics, qrels=qrels, test_share=1, validation_share=0)
-    write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "set aside"), config)
+    write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "rejected"), config)
     [row] = read_rows(str(tmp_path / "questions"))
     assert (row["question_id"], row["positives"]) == ("31_1", ["d2"])
     assert row["context"] == [{"role": "user", "content": "What do owls eat?"}]
-    [rejected] = read_rows(str(tmp_path / "set aside"))
+    [rejected] = read_rows(str(tmp_path / "rejected"))
     assert rejected["origin"] == "topics.tsv:31_2"
 
 
-def test_a_corpus_without_a_document_is_one_line(tmp_path: Path) -> None:
+def test_a_corpus_without_a_document_is_an_error_of_one_line(tmp_path: Path) -> None:
     config = DocumentsConfig(corpus=lines(tmp_path / "corpus.jsonl", CORPUS[3:]))
     with pytest.raises(ValueError, match=r"^documents\.corpus: .*/corpus\.jsonl has no document$"):
         write_documents(str(tmp_path / "documents"), str(tmp_path / "rejected"), config)

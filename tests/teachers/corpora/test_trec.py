@@ -31,7 +31,7 @@ def test_a_run_is_read_as_it_was_written_best_first_and_by_document_where_scores
     ]
 
 
-def test_other_tools_read_what_is_written(tmp_path: Path) -> None:
+def test_ir_measures_reads_the_written_files(tmp_path: Path) -> None:
     run, qrels = str(tmp_path / "run.trec"), str(tmp_path / "qrels.txt")
     write_run(run, RUN, "ours")
     write_qrels(qrels, QRELS)
@@ -47,7 +47,7 @@ def test_topics_keep_one_line_for_a_query(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "line", "said"),
+    ("read", "line", "message"),
     [
         (read_run, "q1 Q0 d1 1 0.5", ":2: expected 6 columns, got 5"),
         (read_run, "q1 Q0 d1 first 0.5 ours", ":2: rank 'first' or score '0.5' is not a number"),
@@ -55,14 +55,14 @@ def test_topics_keep_one_line_for_a_query(tmp_path: Path) -> None:
         (read_topics, "q1 who?", ":2: expected an id, a tab and a query"),
     ],
 )
-def test_a_malformed_line_is_named(tmp_path: Path, read: object, line: str, said: str) -> None:
+def test_a_malformed_line_is_named(tmp_path: Path, read: object, line: str, message: str) -> None:
     file = tmp_path / "file"
     file.write_text(f"\n{line}\n")
     with pytest.raises(ValueError, match=r"^.*/file") as error:
         list(read(str(file)))  # type: ignore[operator]
-    assert str(error.value).endswith(said)
+    assert str(error.value).endswith(message)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'.*/nowhere' does not exist"):
         list(read_run(str(tmp_path / "nowhere")))
