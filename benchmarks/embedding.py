@@ -33,7 +33,7 @@ from student.encoders.encoder import (
     inner_products,
     load_encoder,
 )
-from student.encoders.packaged import PACKAGED, resolve_model
+from student.encoders.packaged import resolve_model
 from student.encoders.precision import mixed_precision
 from student.evaluation.ranking import ranking_metrics, sample_candidates
 from teachers.corpora.conversations import CHITCHAT, clean, read
@@ -90,7 +90,7 @@ def matrix_work(encoder: Encoder, texts: Texts) -> float:
 
 def compare(kind: Kind, texts: Texts, rounds: int) -> dict[str, float]:
     """Both ways in turns, on one encoder."""
-    name = next(name for name in PACKAGED if ("splade" in name) == (kind == "sparse"))
+    name = {"dense": "all-minilm-l6-v2", "sparse": "cassette-splade"}[kind]
     encoder = load_encoder(EncoderSource(resolve_model(name), kind, MAX_TOKENS))
     timed(encoder, {side: found[:64] for side, found in texts.items()})
     plain, ours = [], []

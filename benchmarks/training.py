@@ -2,7 +2,7 @@
 
     python benchmarks/training.py [--quick]
 
-The same model (all-MiniLM-L6-v2), contexts, candidates, negatives, steps, precision (bf16) and loss: 0.9
+The same model (all-minilm-l6-v2), contexts, candidates, negatives, steps, precision (bf16) and loss: 0.9
 times cross-entropy against all other responses of the step (MultipleNegativesRankingLoss) plus 0.1 times the
 KL divergence over a context's four candidates (DistillKLDivLoss). Dropout is off, so that the losses can be
 compared. Each way runs in processes of its own, one after the other; ours is the whole of it: Ray Data,
@@ -83,7 +83,7 @@ def make_model(folder: Path) -> str:
     from student.encoders.encoder import EncoderSource, load_encoder
     from student.encoders.packaged import resolve_model
 
-    encoder = load_encoder(EncoderSource(resolve_model("all-MiniLM-L6-v2"), "dense", MAX_TOKENS))
+    encoder = load_encoder(EncoderSource(resolve_model("all-minilm-l6-v2"), "dense", MAX_TOKENS))
     config = encoder[0].model.config
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
     encoder.save(str(folder))

@@ -15,7 +15,7 @@ from teachers.corpora.conversations import CHITCHAT, clean, read
 
 Matrix = NDArray[np.float32]
 Conversation = list[dict[str, str]]
-MODEL, MAX_TOKENS, TURNS, QUERIES = "all-MiniLM-L6-v2", 64, 4, 200
+MODEL, MAX_TOKENS, TURNS, QUERIES = "all-minilm-l6-v2", 64, 4, 200
 
 
 def real_replies(count: int) -> tuple[list[str], list[Conversation]]:

@@ -9,7 +9,7 @@ Kind = Literal["dense", "sparse"]
 Precision = Literal["auto", "bf16", "fp32"]
 
 _BY_KIND: dict[str, dict[str, Any]] = {
-    "model": {"dense": "all-MiniLM-L6-v2", "sparse": "cassette-splade"},
+    "model": {"dense": "all-minilm-l6-v2", "sparse": "cassette-splade"},
     "learning_rate": {"dense": 5e-5, "sparse": 5e-4},
     "similarity_scale": {"dense": 20.0, "sparse": 1.0},
 }
@@ -122,7 +122,7 @@ class StudentConfig(TrainingConfig):
     kind: Kind = "dense"
     """`dense` (embeddings, FAISS) or `sparse` (SPLADE's weighted terms, an inverted index)."""
     model: str = Field(default_factory=_by_kind("model"))
-    """The packaged `all-MiniLM-L6-v2` (dense) or `cassette-splade` (sparse), a folder, or a cached id."""
+    """The packaged `all-minilm-l6-v2` (dense) or `cassette-splade` (sparse), a folder, or a cached id."""
     encoders: Literal["shared", "separate", "frozen_responses"] = "shared"
     """One encoder for both sides, two, or two of which the responses' stays as it is, and so the index."""
     max_tokens: int = Field(64, ge=8)

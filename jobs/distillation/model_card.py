@@ -9,19 +9,12 @@ import huggingface_hub
 import yaml
 
 from student.export.model_card import CardLoss, CardSource, CardTeacher, ModelCard
+from teachers.packaged_models import PACKAGED_MODELS
 
 SERVED_ELSEWHERE = "served elsewhere; its terms apply"
 
-# As the packages say.
-_LICENCES = {
-    "smollm2-135m-instruct": "Apache-2.0",
-    "gemma-3-270m": "Gemma Terms of Use",
-    "all-minilm-l6-v2": "Apache-2.0",
-    "all-MiniLM-L6-v2": "Apache-2.0",
-    "cassette-splade": "Apache-2.0",
-    "chitchat-dataset": "MIT",
-}
-_HUB_IDS = {"all-MiniLM-L6-v2": "sentence-transformers/all-MiniLM-L6-v2"}
+# As the package says.
+_CORPUS_LICENCES = {"chitchat-dataset": "MIT"}
 _TEACHER_KINDS = {
     "vllm": "generative teacher",
     "similarity": "scoring retriever",
@@ -119,8 +112,10 @@ def licences_of_teachers(teachers: Mapping[str, Mapping[str, Any]]) -> dict[str,
 
 def licence_of(model: str) -> str | None:
     """What a package, or the README.md of a folder or of a cached Hugging Face model, says; None: unknown."""
-    if model in _LICENCES:
-        return _LICENCES[model]
+    if model in PACKAGED_MODELS:
+        return PACKAGED_MODELS[model].licence
+    if model in _CORPUS_LICENCES:
+        return _CORPUS_LICENCES[model]
     readme: Any = Path(model) / "README.md"
     if not Path(model).is_dir() and _is_id(model):
         readme = huggingface_hub.try_to_load_from_cache(model, "README.md")
@@ -161,8 +156,9 @@ def shown_name(name: str) -> str:
 
 
 def _hub_id(model: str) -> str | None:
-    is_id = _is_id(model) and not Path(model).exists()
-    return _HUB_IDS.get(model, model if is_id else None)
+    if model in PACKAGED_MODELS:
+        return PACKAGED_MODELS[model].hub_id
+    return model if _is_id(model) and not Path(model).exists() else None
 
 
 def _is_id(model: str) -> bool:

@@ -19,7 +19,7 @@ from teachers.synthesis.coverage import axis_coverage, turn_texts
 # Millions would not fit in memory, and fewer distinct n-grams come of more text.
 _MAX_TEXTS = 20_000
 _NEAR_DUPLICATES = 0.7  # Jaccard similarity of word 3-shingles, as in `filters.near_duplicates`
-_ENCODER = "all-MiniLM-L6-v2"
+_ENCODER = "all-minilm-l6-v2"
 _MEASURES = ("turns", "words", "distinct_1", "distinct_2", "self_bleu", "spread", "near_duplicates")
 
 

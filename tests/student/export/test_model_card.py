@@ -13,12 +13,12 @@ from student.encoders.encoder import EncoderSource, load_encoder, separate_encod
 from student.export.model_card import CardLoss, CardSource, CardTeacher, ModelCard, render, write_model_card
 
 CARD = ModelCard(
-    title="all-MiniLM-L6-v2 distilled by Rejoinder",
+    title="all-minilm-l6-v2 distilled by Rejoinder",
     kind="dense",
     encoders="shared",
     max_tokens=64,
     context_turns=2,
-    base_model="all-MiniLM-L6-v2",
+    base_model="all-minilm-l6-v2",
     base_model_id="sentence-transformers/all-MiniLM-L6-v2",
     conversations="chitchat-dataset",
     num_contexts=2000,
@@ -32,7 +32,7 @@ CARD = ModelCard(
     },
     teacher_metrics={"smollm2": {"hits@1/20": 0.445, "entropy": 1.2}},
     sources=[
-        CardSource("all-MiniLM-L6-v2", "base model", "Apache-2.0"),
+        CardSource("all-minilm-l6-v2", "base model", "Apache-2.0"),
         CardSource("chitchat-dataset", "conversations", "MIT"),
         CardSource("smollm2-135m-instruct", "generative teacher", "Apache-2.0"),
     ],
