@@ -27,7 +27,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from jobs.config import STAGES as JOB_STAGES
+from jobs.distillation.config import STAGE_NAMES as JOB_STAGES
 
 ROOT = Path(__file__).parents[1]
 GROWTH = 4  # of the job that is foretold

@@ -1,4 +1,4 @@
-"""Does it work? Trains and measures a ladder of systems on one set of teachers' output, and reports.
+"""Does it pay? Trains and measures several systems on one set of teachers' output, and reports.
 
 python jobs/compare.py --config configs/bench.yaml [--results docs/results.md] [--student.epochs 2 …]
 """
@@ -6,53 +6,47 @@ python jobs/compare.py --config configs/bench.yaml [--results docs/results.md] [
 import sys
 
 from jobs.comparison.config import parse_comparison
-from jobs.config import ConfigError
-from jobs.execution.session import started
+from jobs.execution.session import run_main, started
 
 
 def main() -> int:
-    """Does what is missing, then writes the report. Exit status 2: the user's config or data is wrong."""
-    try:
-        return run_comparison(sys.argv[1:])
-    except (ConfigError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Do what is missing, then report; return the exit status, 2 for a wrong config or wrong data."""
+    return run_main(run_comparison)
 
 
-def run_comparison(arguments: list[str]) -> int:
-    """See `main`.
+def run_comparison(arguments: list[str]) -> None:
+    """Do what is missing, then report.
 
     Raises:
         ConfigError, ValueError: the config or the data is wrong.
     """
     config, options = parse_comparison(arguments)
-    with started(config, options.run or options.config.stem) as (run, tracker):
-        from jobs.comparison.judging import judge, people_ratings, time_systems
-        from jobs.comparison.results import Results, comparison
-        from jobs.comparison.systems import (
-            base_job,
-            check_systems,
-            first_student,
-            held_out_sets,
-            out_of_domain,
-            run_systems,
-        )
-        from jobs.reports.publish import check_document, publish
 
-        # What can be wrong is looked at before hours are spent.
-        check_systems(config)
-        check_document(options.results)
-        ratings, outside = people_ratings(config), out_of_domain(config)
+    from jobs.comparison.inputs import check_inputs, check_system_resources, human_ratings, out_of_domain
+    from jobs.comparison.judging import judge, time_systems
+    from jobs.comparison.results import Results, comparison
+    from jobs.comparison.systems import RESPONSE_SET, first_student, held_out_sets, run_systems
+    from jobs.distillation.stages import TEACHERS_WORK
+    from jobs.reports.publish import check_document, publish
 
-        base = base_job(config, run, tracker)
+    # Whatever can be wrong is looked at before hours are spent.
+    check_inputs(config)
+    check_document(options.results)
+    ratings, outside = human_ratings(config), out_of_domain(config)
+
+    with started(config, options.run or options.config.stem) as base:
+        check_system_resources(config)
+        base.do_all([*TEACHERS_WORK, RESPONSE_SET])
         sets = held_out_sets(base, outside)
-        systems = run_systems(base, config, sets)
+        systems = run_systems(base, sets)
+
         results = {name: Results(system) for name, system in systems.items()}
-        judge(base, config, {name: found.answers() for name, found in results.items()}, ratings)
+        judge(base, {name: result.answers() for name, result in results.items()}, ratings)
         if config.compare.timed_requests:
-            time_systems(base, first_student(systems, config), config.compare.timed_requests)
-        publish(comparison(base, config, systems, results, sets, ratings), run, tracker, options.results)
-    return 0
+            time_systems(base, first_student(base, systems), config.compare.timed_requests)
+
+        report = comparison(base, systems, results, sets, ratings)
+        publish(report, base.run, base.tracker, options.results)
 
 
 if __name__ == "__main__":

@@ -1,50 +1,45 @@
-"""What conversations are worth as training data: a student for each set of them, one test (CoDi).
+"""The worth of conversations as training data: a student for each set of them, one test (CoDi).
 
 python jobs/compare_training_sets.py --config configs/training_sets.yaml [--results FILE] [--KEY VALUE]
 """
 
 import sys
 
-from jobs.config import ConfigError
-from jobs.execution.session import started
-from jobs.training_sets.config import parse_grounded
+from jobs.execution.session import run_main, started
+from jobs.training_sets.config import parse_training_sets
 
 
 def main() -> int:
-    """Runs the stages that are missing. Exit status 2: the user's config or data is wrong."""
-    try:
-        return run_grounded(sys.argv[1:])
-    except (ConfigError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Do the stages that are missing; return the exit status, 2 for a wrong config or wrong data."""
+    return run_main(run_comparison)
 
 
-def run_grounded(arguments: list[str]) -> int:
-    """See `main`.
+def run_comparison(arguments: list[str]) -> None:
+    """Do the stages that are missing, then report.
 
     Raises:
         ConfigError, ValueError: the config or the data is wrong.
     """
-    config, options = parse_grounded(arguments)
-    with started(config, options.run or options.config.stem) as (run, tracker):
-        from jobs.conversational_search.stages import documents
-        from jobs.execution.job import Job
-        from jobs.reports.publish import check_document, publish
-        from jobs.reports.terminal import print_timings
-        from jobs.training_sets import stages as grounded_stages
-        from jobs.training_sets.evaluation import evaluate, grounded_comparison
-        from jobs.training_sets.generator import generators
+    config, options = parse_training_sets(arguments)
 
-        check_document(options.results, options.config.stem)
-        job = Job(config, run, tracker)
-        documents(job, config)
-        grounded_stages.questions(job, config)
-        students = grounded_stages.students(job, config)
-        grounded_stages.index(job, config, students)
-        found = grounded_comparison(job, students, evaluate(job, config, students), generators(job, config))
-        publish(found, run, tracker, options.results, options.config.stem)
-        print_timings(run, list(job.keys))
-    return 0
+    from jobs.reports.publish import check_document, publish
+    from jobs.stages.documents import DOCUMENTS
+    from jobs.training_sets.evaluation import evaluate, training_sets_comparison
+    from jobs.training_sets.generator import measure_generators
+    from jobs.training_sets.inputs import check_inputs
+    from jobs.training_sets.stages import QUESTIONS, train_students, write_first_index
+
+    check_inputs(config)
+    check_document(options.results, options.config.stem)
+    with started(config, options.run or options.config.stem) as job:
+        job.do_all([DOCUMENTS, QUESTIONS])
+        students = train_students(job)
+        write_first_index(job, students)
+
+        measures, answers = evaluate(job, students), measure_generators(job)
+        comparison = training_sets_comparison(job, students, measures, answers)
+        publish(comparison, job.run, job.tracker, options.results, options.config.stem)
+        job.log_timings()
 
 
 if __name__ == "__main__":

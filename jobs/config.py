@@ -1,12 +1,14 @@
-"""The whole config of a job: each room's section, composed, from YAML and the command line."""
+"""The part of a config that every job has, and how a config is read from YAML and the command line."""
 
 import argparse
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,49 +17,34 @@ from pydantic_settings import (
 )
 
 from serve.config import IndexConfig
-from student.config import FinetuneConfig, StudentConfig
-from teachers.config import Section, TeacherConfig, scores
-from teachers.corpora.config import ExamplesConfig
-from teachers.generation.config import GenerateConfig, ResponseFiltersConfig
-from teachers.scoring.config import CandidatesConfig, ScoreConfig, TargetsConfig
+from student.config import StudentConfig, TrainingConfig
+from teachers.config import Section, TeacherConfig, writes
 
-Stage = Literal[
-    "examples",
-    "finetune",
-    "generate",
-    "neighbours",
-    "candidates",
-    "score",
-    "targets",
-    "train",
-    "index",
-    "evaluate",
-]
-STAGES: tuple[Stage, ...] = (
-    "examples",
-    "finetune",
-    "generate",
-    "neighbours",
-    "candidates",
-    "score",
-    "targets",
-    "train",
-    "index",
-    "evaluate",
-)
+# Keys that had another name before the first release.
+_RENAMED = {
+    "examples.replies": "examples.responses_from",
+    "examples.min_reply_words": "examples.min_response_words",
+    "student.contexts_per_step": "student.global_batch_size",
+    "student.texts_per_forward": "student.micro_batch_size",
+    "compare.ladder": "compare.systems",
+}
+_REPORT_ROWS = ("ensemble", "kendall_tau")
 
 
 class ConfigError(Exception):
     """The user's config is wrong; the message is one line that names the key."""
 
 
-class EvaluateConfig(Section):
-    """What the student is measured on."""
+@dataclass(frozen=True)
+class Demand:
+    """Processes that have to run at the same time."""
 
-    contexts: int = Field(600, ge=1)
-    """Test contexts; all there are where there are fewer."""
-    seed: int = 0
-    """Seed of the 19 other candidates."""
+    key: str
+    """The config's key that asks for them."""
+    count: int
+    each: dict[str, float]
+    """Ray's resources of one process."""
+    node_labels: dict[str, str]
 
 
 class TrackingConfig(Section):
@@ -67,8 +54,21 @@ class TrackingConfig(Section):
     """W&B project; null tracks nothing."""
 
 
+def _check_teacher_names(teachers: dict[str, TeacherConfig]) -> dict[str, TeacherConfig]:
+    """A teacher's name is the name of folders, and of a row of reports."""
+    for name in teachers:
+        if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise ValueError(f"{name!r} has characters other than letters, digits, '.', '-' and '_'")
+        if name in _REPORT_ROWS:
+            raise ValueError(f"{name!r} is a row of the report; choose another name")
+    return teachers
+
+
+Teachers = Annotated[dict[str, TeacherConfig], Field(min_length=1), AfterValidator(_check_teacher_names)]
+
+
 class JobConfig(BaseSettings):
-    """Every section; the field's dotted name is its option on the command line."""
+    """Sections of every job; a field's dotted name is its option on the command line."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -78,20 +78,8 @@ class JobConfig(BaseSettings):
         cli_hide_none_type=True,
     )
 
-    teachers: dict[str, TeacherConfig] = Field(min_length=1)
-    """Teachers by a name of your choice; `kind` says which of the three kinds one is."""
     store: str | None = None
     """Where teachers' output is kept for all runs, a path or URI; beside the run directory if not given."""
-    examples: ExamplesConfig = ExamplesConfig()
-    finetune: FinetuneConfig = FinetuneConfig()
-    generate: GenerateConfig = GenerateConfig()
-    filters: ResponseFiltersConfig = ResponseFiltersConfig()
-    candidates: CandidatesConfig = CandidatesConfig()
-    score: ScoreConfig = ScoreConfig()
-    targets: TargetsConfig = TargetsConfig()
-    student: StudentConfig = StudentConfig()
-    index: IndexConfig = IndexConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @classmethod
@@ -106,53 +94,79 @@ class JobConfig(BaseSettings):
         """The file alone, under the command line: a stray environment variable changes no result."""
         return (init_settings,)
 
-    def changed(self, changes: dict[str, Any]) -> "JobConfig":
-        """A job's config with other values at dotted keys.
+    def teachers_by_name(self) -> dict[str, TeacherConfig]:
+        """The teachers; none in a system without such a section."""
+        return {}
+
+    def trainings(self) -> dict[str, TrainingConfig]:
+        """Section -> the training that it describes."""
+        return {}
+
+    def demands(self) -> list[Demand]:
+        """Processes that teachers and trainings need, one group after the other."""
+        demands: list[Demand] = []
+
+        for name, teacher in self.teachers_by_name().items():
+            each = {"CPU": float(teacher.num_cpus), "GPU": teacher.num_gpus}
+            key = f"teachers.{name}.replicas"
+            demands.append(Demand(key, teacher.at_least(), each, teacher.node_labels))
+
+        for name, training in self.trainings().items():
+            each = {"CPU": float(training.cpus_per_worker), "GPU": float(training.use_gpu)}
+            key = f"{name}.num_workers"
+            demands.append(Demand(key, training.num_workers, each, training.node_labels))
+        return demands
+
+    def changed(self, changes: Mapping[str, Any]) -> Self:
+        """Return the config with other values at dotted keys.
 
         Raises:
             ConfigError: a change names no key, or its value is wrong.
         """
-        return changed(JobConfig, self, changes)
-
-    @property
-    def names_of_scores(self) -> list[str]:
-        """Whose scores become targets."""
-        return [name for name, teacher in self.teachers.items() if scores(teacher)]
-
-    @field_validator("teachers")
-    @classmethod
-    def _names_are_folder_names(cls, teachers: dict[str, TeacherConfig]) -> dict[str, TeacherConfig]:
-        for name in teachers:
-            if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
-                raise ValueError(f"{name!r} has characters other than letters, digits, '.', '-' and '_'")
-            if name in ("ensemble", "kendall_tau"):
-                raise ValueError(f"{name!r} is a row of the report")
-        return teachers
-
-    @model_validator(mode="after")
-    def _sections_agree(self) -> "JobConfig":
-        if self.candidates.generated_per_teacher > self.generate.samples:
-            raise ValueError(
-                f"candidates.generated_per_teacher = {self.candidates.generated_per_teacher} is more than "
-                f"generate.samples = {self.generate.samples}"
-            )
-        for name in self.targets.weights if isinstance(self.targets.weights, dict) else ():
-            if name not in self.teachers and name not in self.names_of_scores:
-                raise ValueError(f"targets.weights.{name} names no teacher of `teachers`")
-        if not self.names_of_scores:
-            raise ValueError("no teacher of `teachers` scores")
-        if self.targets.fits_on_validation and not self.candidates.validation_contexts:
-            raise ValueError("targets: fitting on validation needs candidates.validation_contexts")
-        return self
+        return with_changes(type(self), self, changes)
 
 
-_Config = TypeVar("_Config", bound=JobConfig)
+class TaughtJobConfig(JobConfig):
+    """The config of a job in which teachers work."""
+
+    teachers: Teachers
+    """Teachers by a name of your choice; `kind` says which of the three kinds one is."""
+
+    def teachers_by_name(self) -> dict[str, TeacherConfig]:
+        return dict(self.teachers)
+
+    def require_writers(self) -> None:
+        """Raises ValueError where a teacher does not write."""
+        for name, teacher in self.teachers.items():
+            if not writes(teacher):
+                raise ValueError(
+                    f"teachers.{name}.kind: expected a teacher that writes (vllm or endpoint), "
+                    f"got {teacher.kind}"
+                )
 
 
-def changed(kind: type[_Config], config: JobConfig, changes: dict[str, Any]) -> _Config:
-    """The config, of its `kind`, with other values at dotted keys; see `JobConfig.changed`."""
-    # What the file does not say stays unsaid: a sparse student's defaults are not a dense one's.
+class StudentSections(BaseModel):
+    """The sections of a job that trains a student and serves it."""
+
+    student: StudentConfig = StudentConfig()
+    index: IndexConfig = IndexConfig()
+
+    def trainings(self) -> dict[str, TrainingConfig]:
+        return {"student": self.student}
+
+
+ConfigT = TypeVar("ConfigT", bound=JobConfig)
+
+
+def with_changes(kind: type[ConfigT], config: JobConfig, changes: Mapping[str, Any]) -> ConfigT:
+    """Return the sections of `kind` in the config, with other values at dotted keys.
+
+    Raises:
+        ConfigError: a change names no key, or its value is wrong.
+    """
+    # What the file leaves out stays out: a sparse student's defaults are not a dense one's.
     content = config.model_dump(mode="json", exclude_unset=True, include=set(kind.model_fields))
+
     for key, value in changes.items():
         *sections, last = key.split(".")
         section = content
@@ -161,38 +175,26 @@ def changed(kind: type[_Config], config: JobConfig, changes: dict[str, Any]) -> 
             if not isinstance(section, dict):
                 raise ConfigError(f"{key}: unknown key")
         section[last] = value
+
     try:
         return kind(**content)
     except ValidationError as error:
-        raise ConfigError(first_line(error)) from None
-
-
-def parse(arguments: list[str]) -> tuple[JobConfig, argparse.Namespace]:
-    """The config of a job and the options `config`, `until` and `run`.
-
-    Raises:
-        ConfigError: anything is wrong with them.
-    """
-    parser = option_parser("distill.py", "configs/local.yaml")
-    parser.add_argument("--until", choices=STAGES, default=STAGES[-1])
-    parser.add_argument(
-        "--deploy", type=int, nargs="?", const=8000, metavar="PORT", help="then serve the run over HTTP"
-    )
-    return parse_as(JobConfig, parser, arguments)
+        raise ConfigError(first_error(error)) from None
 
 
 def option_parser(program: str, default_config: str) -> argparse.ArgumentParser:
-    """Of the options that every job has beside the config's keys."""
+    """Return a parser of the options that every job has beside the config's keys."""
     parser = argparse.ArgumentParser(prog=program, add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config", default=default_config, type=Path)
     parser.add_argument("--run", help="run directory, a name under runs/ or a URI")
+    parser.add_argument("--quiet", action="store_true", help="show warnings and errors only")
     return parser
 
 
 def parse_as(
-    kind: type[_Config], parser: argparse.ArgumentParser, arguments: list[str]
-) -> tuple[_Config, argparse.Namespace]:
-    """The config, from the file and the command line over it, and the parser's own options.
+    kind: type[ConfigT], parser: argparse.ArgumentParser, arguments: list[str]
+) -> tuple[ConfigT, argparse.Namespace]:
+    """Return the config, from the file and the command line over it, and the parser's own options.
 
     Raises:
         ConfigError: anything is wrong with them.
@@ -201,35 +203,44 @@ def parse_as(
         options, overrides = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
         raise ConfigError(str(error)) from None
+
     if {"-h", "--help"} & set(overrides):
         parser.print_help()
+
     try:
         return kind(_cli_parse_args=_teachers_as_json(overrides), **_read(options.config)), options
     except ValidationError as error:
-        raise ConfigError(first_line(error)) from None
+        raise ConfigError(first_error(error)) from None
     except SettingsError as error:
-        raise ConfigError(str(error).splitlines()[0]) from None
+        raise ConfigError(_with_new_name(str(error).splitlines()[0])) from None
 
 
 def _teachers_as_json(overrides: list[str]) -> list[str]:
-    """`--teachers.NAME.KEY VALUE` as the JSON that pydantic-settings wants for a mapping.
+    """Return the options with all `--teachers.NAME.KEY VALUE` as one JSON object.
 
-    All in one, for of two mappings of one teacher it takes the last one alone.
+    pydantic-settings reads a mapping as JSON, and of two mappings for one teacher it takes the last alone.
     """
+    words: list[str] = []
+    for word in overrides:
+        words += word.split("=", 1) if word.startswith("--") else [word]
+
     rewritten: list[str] = []
     teachers: dict[str, dict[str, Any]] = {}
-    rest = [part for word in overrides for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    while rest:
-        word = rest.pop(0)
+    while words:
+        word = words.pop(0)
         if not word.startswith("--teachers."):
             rewritten.append(word)
             continue
+
         try:
             _, name, key = word.split(".", 2)
-            teachers.setdefault(name, {})[key] = yaml.safe_load(rest.pop(0))
+            teachers.setdefault(name, {})[key] = yaml.safe_load(words.pop(0))
         except (ValueError, IndexError):
-            raise ConfigError(f"{word}: wanted is --teachers.NAME.KEY VALUE") from None
-    return rewritten + (["--teachers", json.dumps(teachers)] if teachers else [])
+            raise ConfigError(f"{word}: expected --teachers.NAME.KEY VALUE") from None
+
+    if teachers:
+        rewritten += ["--teachers", json.dumps(teachers)]
+    return rewritten
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -239,19 +250,35 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"--config {path}: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"--config {path}: " + " ".join(str(error).split())) from None
+
     if not isinstance(content, dict):
-        raise ConfigError(f"--config {path}: not a mapping of sections")
+        raise ConfigError(f"--config {path}: expected a mapping of sections")
     return content
 
 
-def first_line(error: ValidationError) -> str:
-    """Which key of a config is wrong, and how."""
+def first_error(error: ValidationError) -> str:
+    """Return one line: the first wrong key, and what is wrong with it."""
     first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]
     if parts[:1] == ["teachers"] and len(parts) > 3:
         del parts[2:3]  # pydantic names the teacher's kind there
+
     key = ".".join(parts)
-    message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        message = "unknown key"
+        return _with_new_name(f"{key}: unknown key")
+    message = first["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
+
+
+def _with_new_name(message: str) -> str:
+    """Append the new name of a key that the message names by its old one."""
+    for old, new in _RENAMED.items():
+        if old in message:
+            return f"{message}; it is `{new}` now"
+    return message
+
+
+def check_name(key: str, name: str) -> None:
+    """Raises ValueError where a name is more than letters, digits and '-': it is a folder's, too."""
+    if not name.replace("-", "").isalnum():
+        raise ValueError(f"{key}.{name}: expected letters, digits and '-' only")

@@ -1,49 +1,48 @@
-"""The main job: conversations in, a retriever that answers out.
+"""The main job: conversations in, a served retriever's index out.
 
 python jobs/distill.py --config configs/local.yaml [--student.learning_rate 3e-5 …] [--deploy [PORT]]
 """
 
+import logging
 import sys
 
-from jobs.config import STAGES, ConfigError, parse
-from jobs.execution.session import started, trial_name
+from jobs.distillation.config import STAGE_NAMES, parse
+from jobs.execution.session import run_main, started
+
+logger = logging.getLogger("jobs.distill")  # as a script its own name would be __main__
 
 
 def main() -> int:
-    """Runs the stages that are missing. Exit status 2: the user's config or data is wrong."""
-    try:
-        return run_job(sys.argv[1:])
-    except (ConfigError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Do the stages that are missing; return the exit status, 2 for a wrong config or wrong data."""
+    return run_main(run_job)
 
 
-def run_job(arguments: list[str]) -> int:
-    """See `main`.
+def run_job(arguments: list[str]) -> None:
+    """Do the stages that are missing.
 
     Raises:
         ConfigError, ValueError: the config or the data is wrong.
     """
     config, options = parse(arguments)
-    location = options.run or trial_name() or options.config.stem
-    with started(config, location) as (run, tracker):
-        from jobs.distillation import stages
-        from jobs.execution.job import Job
-        from jobs.reports.terminal import print_timings
 
-        job = Job(config, run, tracker)
-        for stage in STAGES[: STAGES.index(options.until) + 1]:
-            getattr(stages, stage)(job)
-        print_timings(run, list(job.keys))
+    from jobs.distillation.inputs import check_inputs
+    from jobs.distillation.stages import STAGES
+    from jobs.execution.tracking import trial_name
+
+    check_inputs(config)
+    location = options.run or trial_name() or options.config.stem
+    with started(config, location) as job:
+        job.do_all(STAGES, until=options.until)
+        job.log_timings()
         if options.deploy is not None:
-            serve_run(run.uri, options.deploy)
-    if options.until == STAGES[-1] and options.deploy is None:
-        print(f"talk to it: make serve RUN={location}   (then the README's curl)")
-    return 0
+            serve_run(job.run.uri, options.deploy)
+
+    if options.until == STAGE_NAMES[-1] and options.deploy is None:
+        logger.info("talk to it: make serve RUN=%s   (then the README's curl)", location)
 
 
 def serve_run(run: str, port: int) -> None:
-    """Has the cluster serve the run; one that is the job's own ends with it, so that it then does not end.
+    """Have the cluster serve the run; a cluster that is the job's own serves until interrupted.
 
     Raises:
         ValueError: see `deploy`.
@@ -54,7 +53,7 @@ def serve_run(run: str, port: int) -> None:
 
     config = ServeConfig(run=run, port=port)
     if is_joined():
-        print(f"Answering at {deploy(config)} on the cluster's nodes.")
+        logger.info("Answering at %s on the cluster's nodes.", deploy(config))
     else:
         run_until_interrupted(config)
 

@@ -3,56 +3,47 @@
 python jobs/search.py --config configs/search.yaml [--results docs/results.md] [--student.epochs 5 …]
 """
 
+import logging
 import sys
 
-from jobs.config import ConfigError
 from jobs.conversational_search.config import parse_search
-from jobs.execution.session import started
+from jobs.execution.session import run_main, started
+
+logger = logging.getLogger("jobs.search")  # as a script its own name would be __main__
 
 
 def main() -> int:
-    """Runs the stages that are missing. Exit status 2: the user's config or data is wrong."""
-    try:
-        return run_search(sys.argv[1:])
-    except (ConfigError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Do the stages that are missing; return the exit status, 2 for a wrong config or wrong data."""
+    return run_main(run_search)
 
 
-def run_search(arguments: list[str]) -> int:
-    """See `main`.
+def run_search(arguments: list[str]) -> None:
+    """Do the stages that are missing, then report.
 
     Raises:
         ConfigError, ValueError: the config or the data is wrong.
     """
     config, options = parse_search(arguments)
-    with started(config, options.run or options.config.stem) as (run, tracker):
-        from jobs.conversational_search import stages as search_stages
-        from jobs.conversational_search.evaluation import evaluate
-        from jobs.conversational_search.report import search_comparison
-        from jobs.execution.job import Job
-        from jobs.reports.publish import check_document, publish
-        from jobs.reports.terminal import print_timings
 
-        check_document(options.results, options.config.stem)
+    from jobs.conversational_search.evaluation import evaluate
+    from jobs.conversational_search.inputs import check_inputs
+    from jobs.conversational_search.report import search_comparison
+    from jobs.conversational_search.stages import INDEX, LATENCY, TEACHERS_WORK, train_students
+    from jobs.reports.publish import check_document, publish
 
-        job = Job(config, run, tracker)
-        for stage in (
-            search_stages.documents,
-            search_stages.questions,
-            search_stages.rewrite,
-            search_stages.vectors,
-            search_stages.pools,
-        ):
-            stage(job, config)
-        students = search_stages.students(job, config)
-        search_stages.index(job, config)
-        search_stages.latency(job, config)
-        found = search_comparison(job, students, evaluate(job, config, students))
-        publish(found, run, tracker, options.results, options.config.stem)
-        print_timings(run, list(job.keys))
-    print(f"search it: make serve RUN={options.run or options.config.stem}   (then POST /search)")
-    return 0
+    check_inputs(config)
+    check_document(options.results, options.config.stem)
+    location = options.run or options.config.stem
+    with started(config, location) as job:
+        job.do_all(TEACHERS_WORK)
+        students = train_students(job)
+        job.do_all([INDEX, LATENCY])
+
+        comparison = search_comparison(job, students, evaluate(job, students))
+        publish(comparison, job.run, job.tracker, options.results, options.config.stem)
+        job.log_timings()
+
+    logger.info("search it: make serve RUN=%s   (then POST /search)", location)
 
 
 if __name__ == "__main__":

@@ -3,50 +3,44 @@
 python jobs/synthesise.py --config configs/synthesise.yaml [--synthesis.conversations 1000 …]
 """
 
+import logging
 import sys
 
-from jobs.config import ConfigError
-from jobs.execution.session import started
+from jobs.execution.session import run_main, started
 from jobs.synthesis.config import parse_synthesis
+
+logger = logging.getLogger("jobs.synthesise")  # as a script its own name would be __main__
 
 
 def main() -> int:
-    """Runs the stages that are missing. Exit status 2: the user's config or data is wrong."""
-    try:
-        return run_synthesis(sys.argv[1:])
-    except (ConfigError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Do the stages that are missing; return the exit status, 2 for a wrong config or wrong data."""
+    return run_main(run_synthesis)
 
 
-def run_synthesis(arguments: list[str]) -> int:
-    """See `main`.
+def run_synthesis(arguments: list[str]) -> None:
+    """Do the stages that are missing, then report.
 
     Raises:
         ConfigError, ValueError: the config or the data is wrong.
     """
     config, options = parse_synthesis(arguments)
-    with started(config, options.run or options.config.stem) as (run, tracker):
-        from jobs.conversational_search.stages import documents
-        from jobs.execution.job import Job
-        from jobs.reports.terminal import print_timings
-        from jobs.synthesis import stages as synthesis_stages
-        from teachers.synthesis.plans import graph_of
 
-        # Read once: an edit while the job runs is of the next one.
-        job, graph = Job(config, run, tracker), graph_of(config.synthesis)
-        documents(job, config)
-        synthesis_stages.plans(job, config, graph)
-        synthesis_stages.conversations(job, config, graph)
-        synthesis_stages.dataset(job, config)
-        synthesis_stages.coverage(job, graph)
-        print_timings(run, list(job.keys))
-        file = run.at("dataset", "conversations.jsonl")
-    print(
-        f"train on it: make distill ARGS='--examples.conversations {file} --examples.test_share 0.4 "
-        "--run synthesised'"
+    from jobs.synthesis.inputs import check_inputs
+    from jobs.synthesis.stages import stages_along
+    from teachers.synthesis.plans import graph_of
+
+    check_inputs(config)
+    with started(config, options.run or options.config.stem) as job:
+        # Read once: an edit while the job runs belongs to the next one.
+        job.do_all(stages_along(graph_of(config.synthesis)))
+        job.log_timings()
+        file = job.run.at("dataset", "conversations.jsonl")
+
+    logger.info(
+        "train on it: make distill ARGS='--examples.conversations %s --examples.test_share 0.4 "
+        "--run synthesised'",
+        file,
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,17 +8,17 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from jobs.config import JobConfig
 from jobs.conversational_search.config import SearchConfig
+from jobs.distillation.config import DistillationConfig
 from jobs.synthesis.config import SynthesisJobConfig
-from jobs.training_sets.config import GroundedConfig
+from jobs.training_sets.config import TrainingSetsConfig
 from teachers.config import EndpointTeacher, SimilarityTeacher, VllmTeacher
 
 ROOT = Path(__file__).parents[1]
 HEAD = "| key | default | meaning |"
 
 
-def table_rows(model: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator[str]:
+def table_rows(model: type[BaseModel] = DistillationConfig, prefix: str = "") -> Iterator[str]:
     """Key, default and meaning of every field, as lines of the table."""
     for name, field in model.model_fields.items():
         if name == "teachers":
@@ -76,7 +76,7 @@ def test_the_synthesis_table_has_the_keys_that_only_a_synthesis_has() -> None:
 
 def test_the_second_table_of_syntheses_has_the_keys_of_their_comparison() -> None:
     known = {*table_rows(), *table_rows(SearchConfig)}
-    rows = [row for row in table_rows(GroundedConfig) if row not in known]
+    rows = [row for row in table_rows(TrainingSetsConfig) if row not in known]
     assert table_of("docs/synthesis.md", 1)[: len(rows) + 1] == [*rows, ""]
 
 

@@ -1,105 +1,106 @@
-"""What the teachers are asked beside their work: to judge the systems' answers and responses that people
-rated. And how long a teacher and a student take for an answer."""
+"""Work of the teachers beside their targets: they judge systems' answers and responses that people rated.
 
+And how long a teacher and a student take for an answer.
+"""
+
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from jobs.comparison.config import ComparisonConfig, if_there
-from jobs.distillation.stages import index, scorers
-from jobs.execution.job import Job
+from jobs.comparison.systems import ComparisonJob
+from jobs.distillation.stages import INDEX, DistillationJob, scorers, writers
+from jobs.execution.job import Counts, Job
 from jobs.execution.run_directory import key_of
-from jobs.stages.latency import time_all, vllm_teachers
+from jobs.stages.latency import time_student, time_teachers, vllm_teachers
 from jobs.stages.teacher_inference import generate_samples, score_pairs
-from teachers.config import Writer, scores, writes
+from teachers.config import scores, writes
 from teachers.dataset import Rows, write_rows
 from teachers.generation.config import GenerateConfig
 from teachers.generation.sampling import StoredSamples
-from teachers.inference.store import pairs_uri, samples_uri
+from teachers.inference.store import Row, pairs_uri, samples_uri
 from teachers.records import CANDIDATES
 from teachers.scoring.pair_scores import write_scores
-from teachers.scoring.ratings import Rated, rated_candidates, read_ratings
+from teachers.scoring.ratings import Rated, rated_candidates
 
 Answers = dict[str, dict[str, str]]
 """System -> example_id -> its answer."""
 
 
-def people_ratings(config: ComparisonConfig) -> list[Rated]:
-    """The responses that people rated; none where there is no such file.
+def judge(base: ComparisonJob, answers: Answers, ratings: list[Rated]) -> None:
+    """Have the teachers score every system's answers to some test contexts, and rated responses.
 
-    Raises:
-        ValueError: a row is malformed.
+    Beside the answers stand the gold response and one that each teacher writes. Leaves CANDIDATES at
+    `judged/candidates` and SCORES at `judged/scores/TEACHER`.
     """
-    file = if_there(config.compare.ratings)
-    return [] if file is None else read_ratings(file)
-
-
-def judge(base: Job, config: ComparisonConfig, answers: Answers, ratings: list[Rated]) -> None:
-    """The teachers score every system's answers to some test contexts, the true reply and one that each of
-    them writes, and the responses that people rated.
-
-    Leaves CANDIDATES at `judged/candidates` and SCORES at `judged/scores/TEACHER`.
-    """
-    chosen = held_out_rows(base, config.compare.judged_contexts)
-    once_each = base.config.generate.model_copy(update={"samples": 1})
-    writers = {name: teacher for name, teacher in base.teachers.items() if writes(teacher)}
-    pairs = {name: pairs_uri(base.store, teacher) for name, teacher in scorers(base).items()}
-    source = base.run.at("judged", "candidates")
-    shown = {
-        row["example_id"]: {name: of[row["example_id"]] for name, of in answers.items()} for row in chosen
-    }
+    contexts = held_out_rows(base, base.config.compare.judged_contexts)
     rated = rated_candidates(ratings)
-    if not chosen and not rated:
+    if not contexts and not rated:
         return
 
-    def work() -> dict[str, Any]:
-        generate_samples(base.run, base.store, writers, chosen, once_each)
-        written = _written(base, writers, chosen, once_each)
-        rows = [_judged_row(row, written[row["example_id"]], shown[row["example_id"]]) for row in chosen]
-        write_rows(source, rows + rated, CANDIDATES)
-        score_pairs(base.run, base.store, scorers(base), source, base.config.score)
-        return {
-            name: write_scores(source, uri, base.run.at("judged", "scores", name))
-            for name, uri in pairs.items()
-        }
+    one_sample = base.config.generate.model_copy(update={"samples": 1})
+    answers_by_context = {}
+    for row in contexts:
+        example_id = row["example_id"]
+        answers_by_context[example_id] = {name: texts[example_id] for name, texts in answers.items()}
 
-    written_by = [
-        [samples_uri(base.store, teacher, once_each), teacher.system_prompt] for teacher in writers.values()
-    ]
-    base.once("judge", key_of(base.keys["examples"], shown, rated, written_by, pairs), work)
+    def work() -> Counts:
+        generate_samples(base.run, base.store, writers(base), contexts, one_sample)
+        written = _written(base, contexts, one_sample)
+        rows = []
+        for row in contexts:
+            example_id = row["example_id"]
+            rows.append(_judged_row(row, written[example_id], answers_by_context[example_id]))
+        write_rows(base.run.at("judged", "candidates"), rows + rated, CANDIDATES)
+        return _score(base)
+
+    samples = []
+    for teacher in writers(base).values():
+        samples.append([samples_uri(base.store, teacher, one_sample), teacher.system_prompt])
+    pairs = {name: pairs_uri(base.store, teacher) for name, teacher in scorers(base).items()}
+    base.once("judge", key_of(base.keys["examples"], answers_by_context, rated, samples, pairs), work)
 
 
-def judges(base: Job) -> list[str]:
-    """Teachers with a likelihood: a frozen retriever would judge by what the students are made of."""
+def _score(base: ComparisonJob) -> Counts:
+    candidates = base.run.at("judged", "candidates")
+    score_pairs(base.run, base.store, scorers(base), candidates, base.config.score)
+
+    counts = {}
+    for name, teacher in scorers(base).items():
+        scores_uri = base.run.at("judged", "scores", name)
+        counts[name] = write_scores(candidates, pairs_uri(base.store, teacher), scores_uri)
+    return counts
+
+
+def judges(base: Job[Any]) -> list[str]:
+    """Return the teachers with a likelihood: a frozen retriever is what the students are made of."""
     return [name for name, teacher in base.teachers.items() if writes(teacher) and scores(teacher)]
 
 
-def held_out_rows(base: Job, count: int) -> list[dict[str, Any]]:
-    """The first `count` test rows of EXAMPLES: the same contexts wherever fewer than all are taken."""
+def held_out_rows(base: Job[Any], count: int) -> list[Row]:
+    """Return the first `count` test rows of EXAMPLES, which are the same contexts for every count."""
     return list(islice(Rows(base.run.at("examples"), "test"), count))
 
 
-def _written(
-    base: Job, writers: dict[str, Writer], chosen: list[dict[str, Any]], config: GenerateConfig
-) -> dict[str, dict[str, str]]:
-    """example_id -> teacher -> what it wrote; what was cut off by the token limit is taken as it is."""
-    found: dict[str, dict[str, str]] = {row["example_id"]: {} for row in chosen}
-    for name, teacher in writers.items():
-        samples = StoredSamples(samples_uri(base.store, teacher, config), chosen, teacher, config)
-        for example_id, [sample] in samples:
+def _written(base: ComparisonJob, contexts: list[Row], config: GenerateConfig) -> dict[str, dict[str, str]]:
+    """example_id -> teacher -> the response that it wrote; a truncated one is taken as it is."""
+    responses: dict[str, dict[str, str]] = {row["example_id"]: {} for row in contexts}
+    for name, teacher in writers(base).items():
+        uri = samples_uri(base.store, teacher, config)
+        for example_id, [sample] in StoredSamples(uri, contexts, teacher, config):
             if text := " ".join(sample.text.split()):
-                found[example_id][name] = text
-    return found
+                responses[example_id][name] = text
+    return responses
 
 
-def _judged_row(example: dict[str, Any], written: dict[str, str], answers: dict[str, str]) -> dict[str, Any]:
-    """The row of CANDIDATES with the true reply, the teachers' and the systems', each text once."""
-    candidates = {
-        example["gold_response"]: {"text": example["gold_response"], "source": "gold", "teacher": None}
-    }
+def _judged_row(example: Row, written: Mapping[str, str], answers: Mapping[str, str]) -> Row:
+    """The row of CANDIDATES with the gold response, the teachers' and the systems', each text once."""
+    gold = example["gold_response"]
+    candidates = {gold: {"text": gold, "source": "gold", "teacher": None}}
     for teacher, text in written.items():
         candidates.setdefault(text, {"text": text, "source": "generated", "teacher": teacher})
     for text in answers.values():
         candidates.setdefault(text, {"text": text, "source": "retrieved", "teacher": None})
+
     return {
         "example_id": example["example_id"],
         "split": "test",
@@ -109,22 +110,17 @@ def _judged_row(example: dict[str, Any], written: dict[str, str], answers: dict[
     }
 
 
-def time_systems(base: Job, served: Job, requests: int) -> None:
-    """Times the teachers' answers and those of the student of `served`, a job that gets an index."""
-    index(served)
-    chosen = held_out_rows(base, requests)
+def time_systems(base: ComparisonJob, served: DistillationJob, requests: int) -> None:
+    """Time the teachers' answers and those of the student of `served`, a job that gets an index."""
+    served.do(INDEX)
+    contexts = held_out_rows(base, requests)
     teachers = vllm_teachers(base.teachers)
-    asked = [samples_uri(base.store, teacher, base.config.generate) for teacher in teachers.values()]
-    base.once(
-        "latency",
-        key_of(base.keys["examples"], served.keys["index"], asked, requests),
-        lambda: time_all(
-            base.run,
-            teachers,
-            chosen,
-            base.config.generate,
-            served.run.uri,
-            (row["context"] for row in chosen),
-            "/respond",
-        ),
-    )
+    uris = [samples_uri(base.store, teacher, base.config.generate) for teacher in teachers.values()]
+
+    def work() -> Counts:
+        # One after the other in one go: on the same machine in the same state.
+        times = time_teachers(base.run, teachers, contexts, base.config.generate)
+        conversations = (row["context"] for row in contexts)
+        return {"teachers": times, "student": time_student(served.run.uri, conversations, "/respond")}
+
+    base.once("latency", key_of(base.keys["examples"], served.keys["index"], uris, requests), work)

@@ -1,5 +1,6 @@
 """The measures of a comparison of systems, gathered from its runs."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,9 @@ from numpy.typing import NDArray
 
 from jobs.comparison.config import BM25, UNTRAINED, UNTRAINED_SPARSE, ComparisonConfig
 from jobs.comparison.judging import Answers, held_out_rows
-from jobs.comparison.systems import OUT_OF_DOMAIN, seed_job
+from jobs.comparison.systems import OUT_OF_DOMAIN, ComparisonJob, seed_job
 from jobs.comparison.win_rates import WinRates, trained_by
-from jobs.distillation.stages import scorers, scores_uris
-from jobs.execution.job import Job
+from jobs.distillation.stages import DistillationJob, scorers, scores_uris
 from jobs.execution.run_directory import provenance
 from jobs.execution.tracking import TrainingReports
 from jobs.reports.comparison import (
@@ -36,6 +36,8 @@ from teachers.dataset import read_rows
 from teachers.generation.latency import TOKENS
 from teachers.scoring.calibration import calibrate
 from teachers.scoring.ratings import Rated, rating_correlations
+
+logger = logging.getLogger(__name__)
 
 Values = NDArray[np.float64]
 
@@ -64,7 +66,7 @@ _RATING_KEYS = {
 class Results:
     """A system's measures on each held-out set, and its responses."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: DistillationJob) -> None:
         self._rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for row in read_rows(job.run.at("measured")):
             self._rows.setdefault(row["set"], {}).setdefault(row["model"], []).append(row)
@@ -93,22 +95,22 @@ class Results:
 class _Measured:
     """What a comparison's report is made from."""
 
-    base: Job
+    base: ComparisonJob
     config: ComparisonConfig
-    systems: Mapping[str, Job]
+    systems: Mapping[str, DistillationJob]
     results: Mapping[str, Results]
 
 
 def comparison(
-    base: Job,
-    config: ComparisonConfig,
-    systems: dict[str, Job],
+    base: ComparisonJob,
+    systems: dict[str, DistillationJob],
     results: dict[str, Results],
     sets: dict[str, HeldOut],
     ratings: list[Rated],
 ) -> Comparison:
     """All figures, with their intervals and tests."""
-    print("intervals and tests:", flush=True)
+    logger.info("intervals and tests …")
+    config = base.config
     measured = _Measured(base, config, systems, results)
     answers = {name: results[name].answers() for name in systems}
     sources = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
@@ -121,7 +123,7 @@ def comparison(
         tables=[_table(measured, name, held_out) for name, held_out in sets.items()],
         answers=_answers(measured, answers, sources),
         sparsity=_sparsity(systems),
-        learning_curves={name: _curves(systems[name], config, name) for name in config.compare.ladder},
+        learning_curves={name: _curves(systems[name], config, name) for name in config.compare.systems},
         teachers=_teachers(base, ratings),
         filters=base.run.read_json("stages", "generate.json")["counts"],
         latency=_latency(base, config),
@@ -129,7 +131,7 @@ def comparison(
     )
 
 
-def _notes(base: Job, config: ComparisonConfig) -> list[str]:
+def _notes(base: ComparisonJob, config: ComparisonConfig) -> list[str]:
     examples = base.run.read_json("stages", "examples.json")["counts"]
     num_scored = base.run.read_json("stages", "contexts.json")["counts"]["contexts"]
     trainings = "one training" if len(config.compare.seeds) == 1 else f"{len(config.compare.seeds)} trainings"
@@ -180,12 +182,12 @@ def _table(measured: _Measured, name: str, held_out: HeldOut) -> HeldOutTable:
 
 
 def _against(system: str, config: ComparisonConfig, rows: list[str]) -> list[str]:
-    if system not in config.compare.ladder:
+    if system not in config.compare.systems:
         return [BM25] if system != BM25 else []
-    return config.compare.ladder[system].against or [rows[rows.index(system) - 1]]
+    return config.compare.systems[system].against or [rows[rows.index(system) - 1]]
 
 
-def _kind(system: str, systems: Mapping[str, Job]) -> str:
+def _kind(system: str, systems: Mapping[str, DistillationJob]) -> str:
     if system in (BM25, UNTRAINED, UNTRAINED_SPARSE):
         return "baseline"
     return systems[system].config.student.kind
@@ -211,14 +213,14 @@ def _answers(measured: _Measured, answers: Answers, sources: Mapping[str, str]) 
                 words=interval(np.array([lengths]), groups),
                 generated_share=interval(np.array([is_generated]), groups),
                 judgements=win_rates.of_system(
-                    answers[system], trained_by(job) if system in compare.ladder else set()
+                    answers[system], trained_by(job) if system in compare.systems else set()
                 ),
             )
         )
     return rows
 
 
-def _sparsity(systems: Mapping[str, Job]) -> dict[str, dict[str, float]]:
+def _sparsity(systems: Mapping[str, DistillationJob]) -> dict[str, dict[str, float]]:
     sparsity = {}
     for name, job in systems.items():
         by_model = list(job.run.read_json("stages", "measure.json")["counts"]["sparsity"].values())
@@ -228,22 +230,24 @@ def _sparsity(systems: Mapping[str, Job]) -> dict[str, dict[str, float]]:
     return sparsity
 
 
-def _curves(system: Job, config: ComparisonConfig, name: str) -> dict[str, list[dict[str, float]]]:
+def _curves(
+    system: DistillationJob, config: ComparisonConfig, name: str
+) -> dict[str, list[dict[str, float]]]:
     curves = {}
     for seed in config.compare.seeds:
-        job = seed_job(system, config, name, seed)
+        job = seed_job(config, system, name, seed)
         reports = TrainingReports(job.run, ("train", job.keys["train"], "history.jsonl"), job.tracker)
         curves[str(seed)] = learning_curve(reports.lines())
     return curves
 
 
-def _teachers(base: Job, ratings: list[Rated]) -> Teachers:
+def _teachers(base: ComparisonJob, ratings: list[Rated]) -> Teachers:
     measures = calibrate(base.run.at("candidates"), scores_uris(base), base.config.targets, "test")
     agreement = measures.pop("kendall_tau")
     return Teachers(measures, agreement, _correlations(base, ratings))
 
 
-def _correlations(base: Job, ratings: list[Rated]) -> list[RatingCorrelations]:
+def _correlations(base: ComparisonJob, ratings: list[Rated]) -> list[RatingCorrelations]:
     if not ratings:
         return []
 
@@ -260,7 +264,7 @@ def _correlations(base: Job, ratings: list[Rated]) -> list[RatingCorrelations]:
     return rows
 
 
-def _latency(base: Job, config: ComparisonConfig) -> Latency | None:
+def _latency(base: ComparisonJob, config: ComparisonConfig) -> Latency | None:
     if not config.compare.timed_requests:
         return None
 

@@ -3,8 +3,8 @@
 import numpy as np
 
 from jobs.comparison.judging import held_out_rows, judges
-from jobs.config import JobConfig
-from jobs.execution.job import Job
+from jobs.comparison.systems import ComparisonJob
+from jobs.distillation.stages import DistillationJob
 from jobs.reports.comparison import Judgement
 from student.evaluation.statistics import Interval, interval
 from teachers.config import writes
@@ -18,7 +18,7 @@ _MEASURES = ("mutual_information", "win_rate_human", "win_rate_generated")
 class WinRates:
     """Win rates of systems by every judge's scores, on some test contexts."""
 
-    def __init__(self, base: Job, num_contexts: int) -> None:
+    def __init__(self, base: ComparisonJob, num_contexts: int) -> None:
         self._conversations = {
             row["example_id"]: row["conversation_id"] for row in held_out_rows(base, num_contexts)
         }
@@ -54,9 +54,9 @@ class WinRates:
         return judgements
 
 
-def trained_by(system: Job) -> set[str]:
+def trained_by(system: DistillationJob) -> set[str]:
     """Return the teachers that trained a system, by their scores or by the responses they wrote."""
-    config: JobConfig = system.config
+    config = system.config
     scored: set[str] = set()
     if config.student.kl_weight or config.student.margin_mse_weight:
         weights = config.targets.weights

@@ -1,16 +1,18 @@
 """How well every way to search does on the test questions, in TREC's measures."""
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from jobs.conversational_search.config import SearchConfig
 from jobs.conversational_search.report import UNTRAINED, compared_with
-from jobs.conversational_search.stages import retriever, rewrites, trained
-from jobs.distillation.stages import embedding
-from jobs.execution.job import Job
+from jobs.conversational_search.stages import (
+    SearchJob,
+    document_vectors,
+    retriever,
+    rewrites_uris,
+    trained_student,
+)
+from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of
 from student.encoders.encoder import Tally, Vectors
 from student.evaluation.document_search import (
@@ -24,21 +26,20 @@ from student.evaluation.document_search import (
     student_queries,
 )
 from student.evaluation.search_measures import search_measures
-from student.retrieval.document_vectors import read_vectors
 from student.retrieval.pools import EncodedDocuments
 from teachers.corpora.trec import Judgement, read_scores, write_qrels, write_run
 from teachers.dataset import Rows
 from teachers.generation.config import HUMAN
 
 
-def evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> dict[str, Any]:
+def evaluate(job: SearchJob, students: Mapping[str, SearchJob]) -> dict[str, Any]:
     """Writes every way's run and the judgements in TREC's format; what was measured, see `SearchMeasures`."""
     key = key_of([student.keys["train"] for student in students.values()], list(students), job.keys["pools"])
-    return job.once("evaluate", key, lambda: _evaluate(job, config, students))
+    return job.once("evaluate", key, lambda: _evaluate(job, students))
 
 
-def _evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> dict[str, Any]:
-    asked = held_out_questions(job.run.at("questions"), "test", rewrites(job, config))
+def _evaluate(job: SearchJob, students: Mapping[str, SearchJob]) -> dict[str, Any]:
+    asked = held_out_questions(job.run.at("questions"), "test", rewrites_uris(job))
     doc_ids = [row["doc_id"] for row in Rows(job.run.at("documents"))]
     ways = {
         **asked.queries,
@@ -48,13 +49,10 @@ def _evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> di
     found = {f"BM25, {way}": SearchResult(run) for way, run in by_words.items()}
     found |= {
         f"run {name}": SearchResult(asked.restrict(read_scores(uri)))
-        for name, uri in config.pools.runs.items()
+        for name, uri in job.config.pools.runs.items()
     }
-    with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
-        vectors = read_vectors(job.run.at("vectors"), Path(scratch))
-        found |= embedding(
-            lambda tally: _by_vectors(job, config, students, asked, ways, doc_ids, vectors, tally)
-        )
+    with document_vectors(job) as vectors:
+        found |= embedding(lambda tally: _by_vectors(job, students, asked, ways, doc_ids, vectors, tally))
     judgements = (
         Judgement(query, doc, grade) for query, of in asked.qrels.items() for doc, grade in of.items()
     )
@@ -73,9 +71,8 @@ def _evaluate(job: Job, config: SearchConfig, students: Mapping[str, Job]) -> di
 
 
 def _by_vectors(
-    job: Job,
-    config: SearchConfig,
-    students: Mapping[str, Job],
+    job: SearchJob,
+    students: Mapping[str, SearchJob],
     asked: Questions,
     ways: Mapping[str, Queries],
     doc_ids: list[str],
@@ -83,16 +80,16 @@ def _by_vectors(
     tally: Tally,
 ) -> dict[str, SearchResult]:
     """What the retriever with every rewrite, and the students, find among the documents' vectors [N, D]."""
-    frozen = retriever(config)
+    frozen = retriever(job.config)
     found = {
         f"retriever, {way}": searched
         for way, searched in encoder_runs(doc_ids, vectors, asked, ways, frozen, tally).items()
     }
     if len(asked.rewrites) > 1:
-        together = mean_run(doc_ids, EncodedDocuments(vectors, frozen), asked, config.pools.depth, tally)
+        together = mean_run(doc_ids, EncodedDocuments(vectors, frozen), asked, job.config.pools.depth, tally)
         found["retriever, all rewrites"] = SearchResult(together)
     encoders = {UNTRAINED: (job, frozen)}
-    encoders |= {name: (student, trained(student, config)) for name, student in students.items()}
+    encoders |= {name: (student, trained_student(student, job.config)) for name, student in students.items()}
     for name, (student, encoder) in encoders.items():
         turns = student.config.student.context_turns
         own = {name: student_queries(job.run.at("questions"), "test", turns)}

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jobs.conversational_search.config import STUDENT
-from jobs.distillation.stages import training_reports
 from jobs.execution.job import Job
 from jobs.execution.run_directory import provenance
 from jobs.reports.comparison import (
@@ -16,6 +15,7 @@ from jobs.reports.comparison import (
     SystemRow,
     learning_curve,
 )
+from jobs.stages.training import training_reports
 from student.evaluation.statistics import Difference, Interval
 from teachers.generation.latency import TOKENS
 
@@ -23,7 +23,9 @@ UNTRAINED = "student before training"
 """The retriever with the turns of a conversation that the first student reads."""
 
 
-def search_comparison(job: Job, students: Mapping[str, Job], measured: Mapping[str, Any]) -> Comparison:
+def search_comparison(
+    job: Job[Any], students: Mapping[str, Job[Any]], measured: Mapping[str, Any]
+) -> Comparison:
     """`measured` is what `jobs.conversational_search.evaluation.evaluate` returned."""
     kinds = {name: _kind(name, students) for name in measured["systems"]}
     table = measured_table(
@@ -75,11 +77,11 @@ def measured_table(
     )
 
 
-def curves(students: Mapping[str, Job]) -> dict[str, dict[str, Sequence[Mapping[str, float]]]]:
+def curves(students: Mapping[str, Job[Any]]) -> dict[str, dict[str, Sequence[Mapping[str, float]]]]:
     """The learning curve of each student's one training."""
     by_student: dict[str, dict[str, Sequence[Mapping[str, float]]]] = {}
     for name, student in students.items():
-        by_student[name] = {"": learning_curve(training_reports(student)[1].lines())}
+        by_student[name] = {"": learning_curve(training_reports(student).lines())}
     return by_student
 
 
@@ -94,13 +96,13 @@ def compared_with(name: str, systems: list[str], students: list[str]) -> list[st
     return [other for other in systems if other != name and not other.startswith("BM25")]
 
 
-def _kind(name: str, students: Mapping[str, Job]) -> str:
+def _kind(name: str, students: Mapping[str, Job[Any]]) -> str:
     if name in students:
-        return students[name].config.student.kind
+        return str(students[name].config.student.kind)
     return "teacher" if "rewrite" in name and name.startswith("retriever") else "baseline"
 
 
-def _note(job: Job) -> str:
+def _note(job: Job[Any]) -> str:
     counts = job.run.read_json("stages", "questions.json")["counts"]
     return (
         f"{counts.get('train questions', 0)} training questions; one training of every student. Intervals "
@@ -110,7 +112,7 @@ def _note(job: Job) -> str:
     )
 
 
-def _latency(job: Job) -> Latency | None:
+def _latency(job: Job[Any]) -> Latency | None:
     if "latency" not in job.keys:
         return None
 

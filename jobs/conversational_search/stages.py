@@ -1,32 +1,32 @@
-"""The stages of a search job, in order (DiSCo): documents and questions to a student that searches."""
+"""The stages of a search, in order (DiSCo): documents and questions to a student that searches."""
 
+import logging
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jobs.config import JobConfig
 from jobs.conversational_search.config import STUDENT, SearchConfig
-from jobs.distillation.stages import embedding, train
-from jobs.execution.job import Job
-from jobs.execution.run_directory import RunDirectory, key_of
-from jobs.execution.tracking import Tracker
-from jobs.stages.latency import time_all, vllm_teachers
+from jobs.execution.job import Counts, Job, Stage, warn
+from jobs.execution.progress import embedding
+from jobs.stages.documents import DOCUMENTS
+from jobs.stages.latency import time_student, time_teachers, vllm_teachers
 from jobs.stages.teacher_inference import generate_samples
-from jobs.synthesis.config import SynthesisJobConfig
-from jobs.training_sets.config import GroundedConfig
+from jobs.stages.training import train_stage
 from serve.index import write_version
-from student.encoders.encoder import EncoderSource
+from student.encoders.encoder import EncoderSource, Vectors
 from student.encoders.packaged import resolve_model
 from student.retrieval.document_vectors import DocumentVectors, read_vectors, write_vectors
 from student.retrieval.pools import EncodedDocuments, PoolInputs, PoolOutputs, write_pooled_candidates
 from teachers.config import Writer, writes
-from teachers.corpora.documents import as_response_set, write_documents
+from teachers.corpora.documents import as_response_set
 from teachers.corpora.questions import write_questions, write_validation_examples
 from teachers.corpora.trec import read_scores, write_topics
 from teachers.dataset import Rows
-from teachers.generation.config import HUMAN
+from teachers.generation.config import HUMAN, GenerateConfig
 from teachers.generation.rewriting import (
     Requests,
     RewritingPrompt,
@@ -40,211 +40,209 @@ from teachers.generation.sampling import StoredSamples
 from teachers.inference.store import samples_uri
 from teachers.scoring.targets import write_targets
 
+logger = logging.getLogger(__name__)
 
-def documents(job: Job, config: SearchConfig | SynthesisJobConfig | GroundedConfig) -> None:
-    """The corpus becomes documents, each once."""
-    job.once(
-        "documents",
-        key_of(config.documents.model_dump()),
-        lambda: write_documents(
-            job.run.at("documents"), job.run.at("rejected", "documents"), config.documents
-        ),
-    )
+SearchJob = Job[SearchConfig]
+
+# A student of a search reads these of the first one's run.
+_SHARED_DATASETS = ("examples", "questions", "candidates", "scores", "rewrites")
 
 
-def questions(job: Job, config: SearchConfig) -> None:
+def _write_questions(job: SearchJob) -> Counts:
     """Conversations that end with a question, split by conversation."""
-
-    def work() -> dict[str, Any]:
-        counts = write_questions(
-            job.run.at("documents"),
-            job.run.at("questions"),
-            job.run.at("rejected", "questions"),
-            config.questions,
-        )
-        write_validation_examples(job.run.at("questions"), job.run.at("documents"), job.run.at("examples"))
-        return counts
-
-    job.once("questions", key_of(job.keys["documents"], config.questions.model_dump()), work)
+    questions, documents = job.run.at("questions"), job.run.at("documents")
+    counts = write_questions(documents, questions, job.run.at("rejected", "questions"), job.config.questions)
+    write_validation_examples(questions, documents, job.run.at("examples"))
+    return counts
 
 
-def rewrite(job: Job, config: SearchConfig) -> None:
-    """Each teacher rewrites every question so that it stands alone; people's rewrites stand beside."""
-    uri, prompt, generation = (
-        job.run.at("questions"),
-        read_prompt(config.rewriting),
-        as_generation(config.rewriting),
-    )
-    writers = _writers(job, prompt)
-    requests = Requests(uri, prompt)
-    folders = {name: samples_uri(job.store, teacher, generation) for name, teacher in writers.items()}
-
-    def work() -> dict[str, Any]:
-        generate_samples(job.run, job.store, writers, requests, generation)
-        counts: dict[str, Any] = {}
-        for name, teacher in writers.items():
-            samples = StoredSamples(folders[name], requests, teacher, generation)
-            counts[name] = write_rewrites(uri, samples, job.run.at("rewrites", name))
-            write_topics(
-                job.run.at("runs", f"{name}.topics.tsv"),
-                ((row["question_id"], row["query"]) for row in Rows(job.run.at("rewrites", name))),
-            )
-        counts[HUMAN] = write_human_rewrites(uri, job.run.at("rewrites", HUMAN))
-        return counts
-
-    key = key_of(job.keys["questions"], vars(prompt), folders)
-    job.once("rewrite", key, work)
+def _rewrite_settings(job: SearchJob) -> list[Any]:
+    prompt, generation = _prompt_and_generation(job)
+    uris = {}
+    for name, teacher in _writers(job, prompt).items():
+        uris[name] = samples_uri(job.store, teacher, generation)
+    return [vars(prompt), uris]
 
 
-def _writers(job: Job, prompt: RewritingPrompt) -> dict[str, Writer]:
+def _rewrite(job: SearchJob) -> Counts:
+    """Each teacher rewrites every question so that it stands alone; human rewrites are one teacher more."""
+    questions = job.run.at("questions")
+    prompt, generation = _prompt_and_generation(job)
+    writers, requests = _writers(job, prompt), Requests(questions, prompt)
+    generate_samples(job.run, job.store, writers, requests, generation)
+
+    counts: Counts = {}
+    for name, teacher in writers.items():
+        uri = samples_uri(job.store, teacher, generation)
+        samples = StoredSamples(uri, requests, teacher, generation)
+        counts[name] = write_rewrites(questions, samples, job.run.at("rewrites", name))
+
+        topics = ((row["question_id"], row["query"]) for row in Rows(job.run.at("rewrites", name)))
+        write_topics(job.run.at("runs", f"{name}.topics.tsv"), topics)
+
+    counts[HUMAN] = write_human_rewrites(questions, job.run.at("rewrites", HUMAN))
+    return counts
+
+
+def _prompt_and_generation(job: SearchJob) -> tuple[RewritingPrompt, GenerateConfig]:
+    return read_prompt(job.config.rewriting), as_generation(job.config.rewriting)
+
+
+def _writers(job: SearchJob, prompt: RewritingPrompt) -> dict[str, Writer]:
     """The teachers, with the prompt's own instructions: those of the config are for a chat."""
-    return {
-        name: teacher.model_copy(update={"system_prompt": prompt.system_prompt})
-        for name, teacher in job.teachers.items()
-        if writes(teacher)
-    }
+    writers: dict[str, Writer] = {}
+    for name, teacher in job.teachers.items():
+        if writes(teacher):
+            writers[name] = teacher.model_copy(update={"system_prompt": prompt.system_prompt})
+    return writers
 
 
-def vectors(job: Job, config: SearchConfig) -> None:
+def _vectors_settings(job: SearchJob) -> list[Any]:
+    student = job.config.student
+    return [student.model, student.kind, student.max_tokens, student.precision]
+
+
+def _write_vectors(job: SearchJob) -> Counts:
     """The documents' vectors, by the encoder that stays as it is: whatever is trained, they do not change."""
-    encoder = retriever(config)
-    job.once(
-        "vectors",
-        key_of(
-            job.keys["documents"],
-            config.student.model,
-            config.student.kind,
-            config.student.max_tokens,
-            config.student.precision,
-        ),
-        lambda: embedding(
-            lambda tally: write_vectors(job.run.at("documents"), job.run.at("vectors"), encoder, tally)
-        ),
+    encoder = retriever(job.config)
+    return embedding(
+        lambda tally: write_vectors(job.run.at("documents"), job.run.at("vectors"), encoder, tally)
     )
 
 
-def pools(job: Job, config: SearchConfig) -> None:
-    """What the teachers find becomes each training question's candidates, which all of them score."""
-    scores = scores_uris(job, config)
+def _write_pools(job: SearchJob) -> Counts:
+    """The teachers' results become each training question's candidates, which all of them score."""
+    config = job.config
+    runs = {name: read_scores(uri) for name, uri in config.pools.runs.items()}
+    inputs = PoolInputs(job.run.at("questions"), job.run.at("documents"), rewrites_uris(job), runs)
+    outputs = PoolOutputs(job.run.at("candidates"), scores_uris(job))
 
-    def work() -> dict[str, Any]:
-        runs = {name: read_scores(uri) for name, uri in config.pools.runs.items()}
-        with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
-            encoded = EncodedDocuments(read_vectors(job.run.at("vectors"), Path(scratch)), retriever(config))
-            inputs = PoolInputs(job.run.at("questions"), job.run.at("documents"), rewrites(job, config), runs)
-            outputs = PoolOutputs(job.run.at("candidates"), scores)
-            return embedding(
-                lambda tally: write_pooled_candidates(inputs, encoded, outputs, config.pools, tally)
-            )
-
-    job.once(
-        "pools",
-        key_of(job.keys["vectors"], job.keys["rewrite"], list(scores), config.pools.model_dump()),
-        work,
-    )
+    with document_vectors(job) as vectors:
+        encoded = EncodedDocuments(vectors, retriever(config))
+        return embedding(lambda tally: write_pooled_candidates(inputs, encoded, outputs, config.pools, tally))
 
 
-def students(job: Job, config: SearchConfig) -> dict[str, Job]:
-    """Every student learns from its targets; the jobs that trained them by name, the first being `job`."""
-    found = {}
-    for name, own in config.every_student().items():
+def train_students(job: SearchJob) -> dict[str, SearchJob]:
+    """Train every student on its targets; return the jobs that did by name, the first being `job`."""
+    rewrites, scores = rewrites_uris(job), scores_uris(job)
+    vectors = DocumentVectors(job.run.at("documents"), job.run.at("vectors"))
+
+    students = {}
+    for name, config in job.config.students_by_name().items():
+        student = job
         if name != STUDENT:
-            print(f"student {name}:", flush=True)
-        found[name] = job if name == STUDENT else _branch(job, own, name)
-        _targets(found[name], rewrites(job, config), scores_uris(job, config))
-        train(found[name], DocumentVectors(job.run.at("documents"), job.run.at("vectors")))
-    return found
+            logger.info("student %s:", name)
+            student = job.child(config, "students", name, borrows=_SHARED_DATASETS)
+        students[name] = student
+
+        student.do(_targets_stage(config, rewrites, scores))
+        student.do(train_stage(lambda _: vectors))
+    return students
 
 
-def _branch(job: Job, config: JobConfig, name: str) -> Job:
-    """A job that goes on from the teachers' work of another, in a folder of its run."""
-    borrowed = frozenset({"examples", "questions", "candidates", "scores", "rewrites"})
-    run = RunDirectory(job.run.at("students", name), lender=job.run, borrowed=borrowed)
-    branch = Job(config, run, Tracker(None, ".", {}))
-    branch.keys = dict(job.keys)
-    return branch
+def _targets_stage(
+    config: SearchConfig, rewrites: Mapping[str, str], scores: Mapping[str, str]
+) -> Stage[SearchConfig]:
+    """The stage that writes what a student learns.
 
-
-def _targets(job: Job, teachers: dict[str, str], scores: dict[str, str]) -> None:
-    """The teachers' scores become one target distribution for each question; or else, where the student
-    learns embeddings, their rewrites become the texts whose vectors its own are to equal.
+    The teachers' scores become one target distribution for each question; or, where the student learns
+    embeddings, their rewrites become the texts whose vectors its own are to equal.
     """
-    config = job.config.targets
-    if job.config.student.embedding_mse_weight:
-        job.once(
-            "targets",
-            key_of(job.keys["rewrite"], list(teachers), config.weights),
-            lambda: write_rewrite_targets(job.run.at("questions"), teachers, job.run.at("targets"), config),
-        )
-        return
-    counts = job.once(
+
+    def write_embedding_targets(job: SearchJob) -> Counts:
+        questions, targets = job.run.at("questions"), job.run.at("targets")
+        return write_rewrite_targets(questions, dict(rewrites), targets, config.targets)
+
+    def write_distributions(job: SearchJob) -> Counts:
+        return write_targets(job.run.at("candidates"), dict(scores), job.run.at("targets"), config.targets)
+
+    if config.student.embedding_mse_weight:
+        settings = [list(rewrites), config.targets.weights]
+        return Stage("targets", ("rewrite",), lambda _: settings, write_embedding_targets)
+    return Stage(
         "targets",
-        key_of(job.keys["pools"], config.model_dump()),
-        lambda: write_targets(job.run.at("candidates"), scores, job.run.at("targets"), config),
+        ("pools",),
+        lambda _: [config.targets.model_dump()],
+        write_distributions,
+        then=lambda _, counts: warn(counts),
     )
-    if "warning" in counts:
-        print(f"warning: {counts['warning']}", flush=True)
 
 
-def index(job: Job, config: SearchConfig) -> None:
+def _write_index(job: SearchJob) -> Counts:
     """The documents and their vectors, as they are, with the student that searches them now."""
-
-    def work() -> dict[str, Any]:
-        responses = as_response_set(job.run.at("documents"))
-        with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
-            found = read_vectors(job.run.at("vectors"), Path(scratch))
-            turns = config.student.context_turns
-            version = write_version(responses, found, trained(job, config), job.run.uri, config.index, turns)
-        return {"version": version, "documents": len(responses)}
-
-    job.once("index", key_of(job.keys["train"], job.keys["vectors"], config.index.model_dump()), work)
+    config = job.config
+    responses = as_response_set(job.run.at("documents"))
+    with document_vectors(job) as vectors:
+        turns, student = config.student.context_turns, trained_student(job, config)
+        version = write_version(responses, vectors, student, job.run.uri, config.index, turns)
+    return {"version": version, "documents": len(responses)}
 
 
-def latency(job: Job, config: SearchConfig) -> None:
-    """Times searching over HTTP with the first student, and each teacher's rewriting, which comes before a
-    search where there is no such student.
+def _time_answers(job: SearchJob) -> Counts:
+    """Time searching over HTTP with the first student, and each teacher's rewriting.
+
+    Rewriting comes before a search where there is no such student.
     """
-    if not config.timed_requests:
-        return
-    prompt, generation = read_prompt(config.rewriting), as_generation(config.rewriting)
-    asked = list(islice(Requests(job.run.at("questions"), prompt, "test"), config.timed_requests))
-    questions = islice(Rows(job.run.at("questions"), "test"), config.timed_requests)
-    teachers = vllm_teachers(_writers(job, prompt))
-    job.once(
-        "latency",
-        key_of(job.keys["rewrite"], job.keys["index"], config.timed_requests),
-        lambda: time_all(
-            job.run,
-            teachers,
-            asked,
-            generation,
-            job.run.uri,
-            (row["context"] for row in questions),
-            "/search",
-        ),
-    )
+    prompt, generation = _prompt_and_generation(job)
+    num_requests = job.config.timed_requests
+    requests = list(islice(Requests(job.run.at("questions"), prompt, "test"), num_requests))
+    questions = islice(Rows(job.run.at("questions"), "test"), num_requests)
+    # One after the other in one go: on the same machine in the same state.
+    times = time_teachers(job.run, vllm_teachers(_writers(job, prompt)), requests, generation)
+    conversations = (row["context"] for row in questions)
+    return {"teachers": times, "student": time_student(job.run.uri, conversations, "/search")}
 
 
-def rewrites(job: Job, config: SearchConfig) -> dict[str, str]:
-    """Teacher -> where its REWRITES lie."""
+def rewrites_uris(job: SearchJob) -> dict[str, str]:
+    """Return where the REWRITES of each teacher lie."""
     uris = {name: job.run.at("rewrites", name) for name in job.teachers}
     human = job.run.at("rewrites", HUMAN)
-    if config.rewriting.human and any(True for _ in Rows(human)):
+    if job.config.rewriting.human and any(True for _ in Rows(human)):
         uris[HUMAN] = human
     return uris
 
 
-def scores_uris(job: Job, config: SearchConfig) -> dict[str, str]:
-    """Teacher -> where its SCORES lie; those that rewrite first, then the runs."""
-    return {name: job.run.at("scores", name) for name in (*rewrites(job, config), *config.pools.runs)}
+def scores_uris(job: SearchJob) -> dict[str, str]:
+    """Return where the SCORES of each teacher lie; those that rewrite first, then the runs."""
+    names = (*rewrites_uris(job), *job.config.pools.runs)
+    return {name: job.run.at("scores", name) for name in names}
 
 
 def retriever(config: SearchConfig) -> EncoderSource:
-    """The student before its training."""
-    student = config.student
-    return EncoderSource(resolve_model(student.model), student.kind, student.max_tokens, student.precision)
+    """Return the student before its training."""
+    return EncoderSource.of(config.student, resolve_model(config.student.model))
 
 
-def trained(job: Job, config: SearchConfig) -> EncoderSource:
-    """The student that `job` trained."""
+def trained_student(job: SearchJob, config: SearchConfig) -> EncoderSource:
+    """Return the student that `job` trained."""
     return replace(retriever(config), model=job.run.at("student"))
+
+
+@contextmanager
+def document_vectors(job: SearchJob) -> Iterator[Vectors]:
+    """Yield the documents' vectors [N, D], which a bucket's are copied to a scratch folder for."""
+    with tempfile.TemporaryDirectory(prefix="rejoinder-vectors-") as scratch:
+        yield read_vectors(job.run.at("vectors"), Path(scratch))
+
+
+QUESTIONS = Stage(
+    "questions", ("documents",), lambda job: [job.config.questions.model_dump()], _write_questions
+)
+REWRITE = Stage("rewrite", ("questions",), _rewrite_settings, _rewrite)
+VECTORS = Stage("vectors", ("documents",), _vectors_settings, _write_vectors)
+POOLS = Stage(
+    "pools",
+    ("vectors", "rewrite"),
+    lambda job: [list(scores_uris(job)), job.config.pools.model_dump()],
+    _write_pools,
+)
+INDEX = Stage("index", ("train", "vectors"), lambda job: [job.config.index.model_dump()], _write_index)
+LATENCY = Stage(
+    "latency",
+    ("rewrite", "index"),
+    lambda job: [job.config.timed_requests],
+    _time_answers,
+    applies=lambda job: job.config.timed_requests > 0,
+)
+
+TEACHERS_WORK: tuple[Stage[Any], ...] = (DOCUMENTS, QUESTIONS, REWRITE, VECTORS, POOLS)

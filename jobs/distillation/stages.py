@@ -1,323 +1,251 @@
-"""The stages of a job, in order. Each names its inputs and its output; the rooms do the work.
+"""The stages of a distillation, in order. Each names its inputs and its output; the rooms do the work."""
 
-A stage's key hashes its section of the config and the keys of the stages before it. A stage whose
-marker in `stages/` carries the same key is done and is not done again.
-"""
-
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
+from jobs.distillation.config import DistillationConfig
 from jobs.distillation.model_card import card_of, licences_of
-from jobs.execution.job import Job
-from jobs.execution.progress import Tally, progress
-from jobs.execution.run_directory import RunDirectory, key_of
-from jobs.execution.tracking import History, TrainingReports
-from jobs.reports.terminal import report_metrics, report_training
+from jobs.execution.job import Counts, Job, Stage, Step, warn
+from jobs.execution.progress import embedding
+from jobs.reports.terminal import report_metrics
 from jobs.stages.teacher_inference import generate_samples, score_pairs
+from jobs.stages.training import TRAIN, finetuned
 from serve.index import write_index
 from serve.response_set import response_set
-from student.config import RESOURCES
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.response_ranking import ContextSample, evaluate_student
 from student.export.model_card import write_model_card
-from student.retrieval.document_vectors import DocumentVectors
 from student.retrieval.neighbours import write_neighbours
-from student.training.language_model import train_language_model
-from student.training.loop import train_student
+from teachers import records
 from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes
 from teachers.corpora.examples import write_examples
 from teachers.dataset import Rows, write_rows
-from teachers.engines.weights import model_folder
+from teachers.engines.protocol import Generation
 from teachers.generation.filters import read_blocklist
-from teachers.generation.finetuning import LearnedRows, learned_key, write_sequences
+from teachers.generation.finetuning import LearnedRows
 from teachers.generation.responses import write_responses
 from teachers.generation.sampling import StoredSamples
-from teachers.inference.store import model_uri, pairs_uri, samples_uri
-from teachers.records import EXAMPLES, RESPONSE_SET
+from teachers.inference.store import pairs_uri, samples_uri
 from teachers.scoring.calibration import calibrate
 from teachers.scoring.candidates import write_candidates
 from teachers.scoring.pair_scores import write_scores
 from teachers.scoring.targets import write_targets
-from teachers.storage import file_exists
 
-_Result = TypeVar("_Result")
-_COMPLETE = "finetuned.json"  # written last into a fine-tuned teacher's folder
+DistillationJob = Job[DistillationConfig]
 
 
-def examples(job: Job) -> None:
-    """Conversations become (context, reply) examples, split by conversation."""
-    config = job.config.examples
-    job.once(
-        "examples",
-        key_of(config.model_dump()),
-        lambda: write_examples(job.run.at("examples"), job.run.at("rejected", "examples"), config),
-    )
+def _write_examples(job: DistillationJob) -> Counts:
+    return write_examples(job.run.at("examples"), job.run.at("rejected", "examples"), job.config.examples)
 
 
-def finetune(job: Job) -> None:
-    """Each generative teacher learns the training conversations, if `finetune.epochs` says so (G2R §4.1)."""
+def finetune(job: DistillationJob) -> None:
+    """Have each generative teacher learn the training conversations, a stage each (G2R §4.1)."""
     if not job.config.finetune.epochs:
         return
+
     examples = LearnedRows(job.run.at("examples"))
     for name, teacher in job.teachers.items():
         if isinstance(teacher, VllmTeacher):
             job.teachers[name] = finetuned(job, name, teacher, examples)
 
 
-def finetuned(job: Job, name: str, teacher: VllmTeacher, examples: Iterable[dict[str, Any]]) -> VllmTeacher:
-    """The teacher with the weights that it has learned, from the store if another run made them.
-
-    `examples` are rows of EXAMPLES of the splits `train` and `validation`, and iterated more than once.
-    """
-    config = job.config.finetune
-    learned = [learned_key(examples), teacher.system_prompt, config.model_dump(exclude=set(RESOURCES))]
-    uri = model_uri(job.store, teacher, *learned)
-    key = uri.rsplit("/", 1)[-1]
-    reports = TrainingReports(job.run, ("finetune", key, "history.jsonl"), job.tracker)
-
-    def work() -> dict[str, Any]:
-        if file_exists(f"{uri}/{_COMPLETE}"):
-            return {"from the store": 1}
-        sequences = job.run.at("finetune", key, "sequences")
-        counts = write_sequences(examples, sequences, name, teacher, config.max_tokens)
-        with progress(
-            f"{name} learns",
-            reports.total_steps,
-            "steps",
-            reports.steps_done,
-            reports.validations,
-            reports.losses,
-        ):
-            found = counts | train_language_model(
-                sequences,
-                model_folder(teacher.model),
-                uri,
-                job.run.at("finetune"),
-                key,
-                config,
-                [History(reports.uri)],
-            )
-        RunDirectory(uri).write_json(found, _COMPLETE)
-        return found
-
-    job.once(f"finetune-{name}", key, work)
-    return teacher.model_copy(update={"model": uri})
+def _write_contexts(job: DistillationJob) -> Counts:
+    """The first training examples, which the teachers see."""
+    examples = islice(Rows(job.run.at("examples"), "train"), job.config.generate.contexts)
+    return {"contexts": write_rows(job.run.at("contexts"), examples, records.EXAMPLES)}
 
 
-def generate(job: Job) -> None:
-    """Each teacher writes responses to the training contexts that the teachers see; the filters sift them."""
+def _generate_settings(job: DistillationJob) -> list[Any]:
     config, filters = job.config.generate, job.config.filters
-    examples, contexts = job.run.at("examples"), job.run.at("contexts")
-    writers: dict[str, Writer] = {name: teacher for name, teacher in job.teachers.items() if writes(teacher)}
-    folders = {name: samples_uri(job.store, teacher, config) for name, teacher in writers.items()}
 
-    def draw() -> dict[str, Any]:
-        return {"contexts": write_rows(contexts, islice(Rows(examples, "train"), config.contexts), EXAMPLES)}
+    samples: dict[str, list[Any]] = {}
+    for name, teacher in writers(job).items():
+        uri = samples_uri(job.store, teacher, config)
+        samples[name] = [uri, teacher.system_prompt, teacher.prompt_variants]
 
-    def work() -> dict[str, Any]:
-        drawn = Rows(contexts)
-        generate_samples(job.run, job.store, writers, drawn, config)
-        return write_responses(
-            examples,
-            contexts,
-            {name: StoredSamples(folders[name], drawn, teacher, config) for name, teacher in writers.items()},
-            {name: job.run.at("responses", name) for name in writers},
-            job.run.at("rejected", "responses"),
-            filters,
-        )
-
-    job.once("contexts", key_of(job.keys["examples"], config.contexts), draw)
-    wanted = {
-        name: [folders[name], teacher.system_prompt, teacher.prompt_variants]
-        for name, teacher in writers.items()
-    }
-    sifting = [filters.model_dump(), read_blocklist(filters.blocklist) if filters.blocklist else None]
-    job.once("generate", key_of(job.keys["contexts"], wanted, config.samples, sifting), work)
+    blocklist = read_blocklist(filters.blocklist) if filters.blocklist else None
+    return [samples, config.samples, [filters.model_dump(), blocklist]]
 
 
-def neighbours(job: Job) -> None:
-    """The training replies nearest to each training context, by a retriever that stays as it is."""
+def _generate(job: DistillationJob) -> Counts:
+    """Each teacher writes responses; the filters reject some."""
+    config = job.config.generate
+    contexts = Rows(job.run.at("contexts"))
+    generate_samples(job.run, job.store, writers(job), contexts, config)
+
+    samples: dict[str, Iterable[tuple[str, list[Generation]]]] = {}
+    outputs = {}
+    for name, teacher in writers(job).items():
+        samples[name] = StoredSamples(samples_uri(job.store, teacher, config), contexts, teacher, config)
+        outputs[name] = job.run.at("responses", name)
+
+    return write_responses(
+        job.run.at("examples"),
+        job.run.at("contexts"),
+        samples,
+        outputs,
+        job.run.at("rejected", "responses"),
+        job.config.filters,
+    )
+
+
+def _neighbours_settings(job: DistillationJob) -> list[Any]:
+    student, config = job.config.student, job.config.candidates
+    return [config.retriever, student.max_tokens, student.context_turns, config.retrieved]
+
+
+def _write_neighbours(job: DistillationJob) -> Counts:
+    """The training responses nearest to each training context, by a frozen retriever."""
     student, config = job.config.student, job.config.candidates
     retriever = EncoderSource(resolve_model(config.retriever), "dense", student.max_tokens, student.precision)
-    job.once(
-        "neighbours",
-        key_of(
-            job.keys["examples"],
-            config.retriever,
-            student.max_tokens,
+    return embedding(
+        lambda tally: write_neighbours(
+            job.run.at("examples"),
+            job.run.at("neighbours"),
+            retriever,
             student.context_turns,
             config.retrieved,
-        ),
-        lambda: embedding(
-            lambda tally: write_neighbours(
-                job.run.at("examples"),
-                job.run.at("neighbours"),
-                retriever,
-                student.context_turns,
-                config.retrieved,
-                tally,
-            )
-        ),
+            tally,
+        )
     )
 
 
-def candidates(job: Job) -> None:
-    """Gold, generated, retrieved and random replies become each context's candidates."""
-    config = job.config.candidates
-    writers = [name for name, teacher in job.teachers.items() if writes(teacher)]
-    job.once(
-        "candidates",
-        key_of(job.keys["neighbours"], job.keys["generate"], config.model_dump(exclude={"retriever"})),
-        lambda: write_candidates(
-            job.run.at("examples"),
-            job.run.at("contexts"),
-            {name: job.run.at("responses", name) for name in writers},
-            job.run.at("neighbours"),
-            job.run.at("candidates"),
-            config,
-        ),
+def _write_candidates(job: DistillationJob) -> Counts:
+    """Gold, generated, retrieved and random responses become each context's candidates."""
+    return write_candidates(
+        job.run.at("examples"),
+        job.run.at("contexts"),
+        {name: job.run.at("responses", name) for name in writers(job)},
+        job.run.at("neighbours"),
+        job.run.at("candidates"),
+        job.config.candidates,
     )
 
 
-def score(job: Job) -> None:
+def _score_settings(job: DistillationJob) -> list[Any]:
+    return [{name: pairs_uri(job.store, teacher) for name, teacher in scorers(job).items()}]
+
+
+def _score(job: DistillationJob) -> Counts:
     """Each teacher scores every candidate of the contexts that the teachers see."""
-    source, config = job.run.at("candidates"), job.config.score
-    teachers = scorers(job)
-    folders = {name: pairs_uri(job.store, teacher) for name, teacher in teachers.items()}
+    candidates = job.run.at("candidates")
+    score_pairs(job.run, job.store, scorers(job), candidates, job.config.score)
 
-    def work() -> dict[str, Any]:
-        score_pairs(job.run, job.store, teachers, source, config)
-        return {
-            name: write_scores(source, folder, job.run.at("scores", name)) for name, folder in folders.items()
-        }
-
-    job.once("score", key_of(job.keys["candidates"], folders), work)
-
-
-def targets(job: Job) -> None:
-    """The teachers' scores become one target distribution per context."""
-    config = job.config.targets
-    counts = job.once(
-        "targets",
-        key_of(job.keys["score"], list(scorers(job)), config.model_dump()),
-        lambda: write_targets(job.run.at("candidates"), scores_uris(job), job.run.at("targets"), config),
-    )
-    if "warning" in counts:
-        print(f"warning: {counts['warning']}", flush=True)
-
-
-def train(job: Job, known: DocumentVectors | None = None) -> dict[str, Any]:
-    """The student learns from the targets; what the best one reached. For `known` see `train_student`."""
-    config = job.config.student
-    key, reports = training_reports(job)
-
-    def work() -> dict[str, Any]:
-        job.run.make_folder("train", key)
-        with progress(
-            "student trains",
-            reports.total_steps,
-            "steps",
-            reports.steps_done,
-            reports.validations,
-            reports.losses,
-        ):
-            return train_student(
-                job.run.at("targets"),
-                job.run.at("examples"),
-                job.run.at("student"),
-                job.run.at("train"),
-                key,
-                config,
-                [History(reports.uri), *job.training_callbacks],
-                known,
-            )
-
-    counts = job.once("train", key, work)
-    report_training(job.run, reports.lines())
-    if "warning" in counts:
-        print(f"warning: {counts['warning']}", flush=True)
+    counts = {}
+    for name, teacher in scorers(job).items():
+        counts[name] = write_scores(candidates, pairs_uri(job.store, teacher), job.run.at("scores", name))
     return counts
 
 
-def training_reports(job: Job) -> tuple[str, TrainingReports]:
-    """The key of the student's training, which goes on with other resources, and its reports."""
-    key = key_of(job.keys["targets"], job.config.student.model_dump(exclude=set(RESOURCES)))
-    return key, TrainingReports(job.run, ("train", key, "history.jsonl"), job.tracker)
+def _write_targets(job: DistillationJob) -> Counts:
+    """The teachers' scores become one target distribution per context."""
+    return write_targets(
+        job.run.at("candidates"), scores_uris(job), job.run.at("targets"), job.config.targets
+    )
 
 
-def index(job: Job) -> None:
+def _write_index(job: DistillationJob) -> Counts:
     """The response set, embedded by the student, becomes the index that is served."""
-    config, turns = job.config.index, job.config.student.context_turns
+    responses = response_set(job.run.at("targets"))
+    write_rows(job.run.at("response_set"), responses.to_pylist(), records.RESPONSE_SET)
 
-    def work() -> dict[str, Any]:
-        responses = response_set(job.run.at("targets"))
-        write_rows(job.run.at("response_set"), responses.to_pylist(), RESPONSE_SET)
-        student = _student(job, job.run.at("student"))
-        return embedding(lambda tally: write_index(responses, student, job.run.uri, config, turns, tally))
-
-    job.once("index", key_of(job.keys["train"], config.model_dump()), work)
+    student = EncoderSource.of(job.config.student, job.run.at("student"))
+    turns = job.config.student.context_turns
+    return embedding(
+        lambda tally: write_index(responses, student, job.run.uri, job.config.index, turns, tally)
+    )
 
 
-def evaluate(job: Job) -> None:
+def _evaluate(job: DistillationJob) -> Counts:
     """BM25, the untrained and the trained student, and the teachers, on held-out conversations."""
     config, student = job.config.evaluate, job.config.student
-
-    def work() -> dict[str, Any]:
-        systems = embedding(
-            lambda tally: evaluate_student(
-                job.run.at("examples"),
-                job.run.at("response_set"),
-                {
-                    "untrained student": _student(job, resolve_model(student.model)),
-                    "student": _student(job, job.run.at("student")),
-                },
-                ContextSample(student.context_turns, config.contexts, config.seed),
-                tally,
-            )
+    sample = ContextSample(student.context_turns, config.contexts, config.seed)
+    models = {
+        "untrained student": EncoderSource.of(student, resolve_model(student.model)),
+        "student": EncoderSource.of(student, job.run.at("student")),
+    }
+    systems = embedding(
+        lambda tally: evaluate_student(
+            job.run.at("examples"),
+            job.run.at("response_set"),
+            models,
+            sample,
+            tally,
         )
-        found = calibrate(job.run.at("candidates"), scores_uris(job), job.config.targets, "test")
-        metrics = {"systems": systems, "teachers": found}
-        job.tracker.log(
-            {
-                f"eval/{system}/{name}": value
-                for values_of in metrics.values()
-                for system, values in values_of.items()
-                for name, value in values.items()
-            }
-        )
-        return {
-            **metrics,
-            "responses": job.run.read_json("stages", "generate.json")["counts"],
-            "scoring": job.run.read_json("stages", "score.json")["counts"],
-        }
+    )
+    teachers = calibrate(job.run.at("candidates"), scores_uris(job), job.config.targets, "test")
 
-    metrics = job.once("evaluate", key_of(job.keys["index"], job.keys["targets"], config.model_dump()), work)
+    for rows in (systems, teachers):
+        for name, metrics in rows.items():
+            job.tracker.log({f"eval/{name}/{metric}": value for metric, value in metrics.items()})
+    return {
+        "systems": systems,
+        "teachers": teachers,
+        "responses": job.run.read_json("stages", "generate.json")["counts"],
+        "scoring": job.run.read_json("stages", "score.json")["counts"],
+    }
+
+
+def _report(job: DistillationJob, metrics: Counts) -> None:
     report_metrics(job.run, metrics)
     resolved = job.config.model_dump(mode="json")
     counts = job.run.read_json("stages", "candidates.json")["counts"]
     write_model_card(job.run.at("student"), card_of(resolved, counts, metrics, licences_of(resolved)))
 
 
-def scorers(job: Job) -> dict[str, TeacherConfig]:
-    """The teachers that score."""
+def writers(job: Job[Any]) -> dict[str, Writer]:
+    """Return the teachers that generate responses."""
+    return {name: teacher for name, teacher in job.teachers.items() if writes(teacher)}
+
+
+def scorers(job: Job[Any]) -> dict[str, TeacherConfig]:
+    """Return the teachers that score candidates."""
     return {name: teacher for name, teacher in job.teachers.items() if scores(teacher)}
 
 
-def scores_uris(job: Job) -> dict[str, str]:
-    """Where the scores of the run's candidates lie, by teacher."""
+def scores_uris(job: Job[Any]) -> dict[str, str]:
+    """Return where the scores of the run's candidates lie, by teacher."""
     return {name: job.run.at("scores", name) for name in scorers(job)}
 
 
-def _student(job: Job, model: str) -> EncoderSource:
-    """The trained or untrained student at `model`."""
-    student = job.config.student
-    return EncoderSource(model, student.kind, student.max_tokens, student.precision)
+EXAMPLES = Stage("examples", (), lambda job: [job.config.examples.model_dump()], _write_examples)
+CONTEXTS = Stage("contexts", ("examples",), lambda job: [job.config.generate.contexts], _write_contexts)
+GENERATE = Stage("generate", ("contexts",), _generate_settings, _generate)
+NEIGHBOURS = Stage("neighbours", ("examples",), _neighbours_settings, _write_neighbours)
+CANDIDATES = Stage(
+    "candidates",
+    ("neighbours", "generate"),
+    lambda job: [job.config.candidates.model_dump(exclude={"retriever"})],
+    _write_candidates,
+)
+SCORE = Stage("score", ("candidates",), _score_settings, _score)
+TARGETS = Stage(
+    "targets",
+    ("score",),
+    lambda job: [list(scorers(job)), job.config.targets.model_dump()],
+    _write_targets,
+    then=lambda job, counts: warn(counts),
+)
+INDEX = Stage("index", ("train",), lambda job: [job.config.index.model_dump()], _write_index)
+EVALUATE = Stage(
+    "evaluate",
+    ("index", "targets"),
+    lambda job: [job.config.evaluate.model_dump()],
+    _evaluate,
+    then=_report,
+)
 
-
-def embedding(work: Callable[[Tally], _Result]) -> _Result:
-    """The result of a work that embeds texts, with progress over them."""
-    tally = Tally()
-    with progress("texts embedded", tally.total, "texts", tally.done):
-        return work(tally)
+# Up to here teachers work; comparisons and sweeps branch off after it.
+TEACHERS_WORK: tuple[Step[Any], ...] = (
+    EXAMPLES,
+    finetune,
+    CONTEXTS,
+    GENERATE,
+    NEIGHBOURS,
+    CANDIDATES,
+    SCORE,
+    TARGETS,
+)
+STAGES: tuple[Step[Any], ...] = (*TEACHERS_WORK, TRAIN, INDEX, EVALUATE)

@@ -1,11 +1,17 @@
 """Progress of long stages: plain lines, which read the same in a terminal and in a job's log, and gauges."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 from jobs.execution.telemetry import ProgressGauges
+
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 30.0
 
@@ -32,57 +38,72 @@ def progress(
     total: Callable[[], int],
     unit: str,
     done: Callable[[], int],
-    news: Callable[[], str | None] = lambda: None,
+    event: Callable[[], str | None] = lambda: None,
     note: Callable[[], str] = str,
 ) -> Iterator[None]:
-    """Prints done/total, rate and time left while the body runs.
+    """Log done/total, rate and time left while the body runs.
 
-    `done` is asked every few seconds, later twice a minute, and reads what is on disk, so that it counts an
-    earlier attempt's rows too; `news` gives a line to show once, or None; `note` ends the progress line.
+    `done` is called every few seconds, later twice a minute, and reads what is on disk, so that it counts an
+    earlier attempt's rows too; `event` returns a line to log once, or None; `note` ends the progress line.
     """
-    finished = threading.Event()
-    thread = threading.Thread(
-        target=_watch, args=(label, total, unit, done, news, note, finished), daemon=True, name="progress"
-    )
+    watch = _Watch(label, total, unit, done, event, note)
+    thread = threading.Thread(target=watch.run, daemon=True, name="progress")
     thread.start()
     try:
         yield
     finally:
-        finished.set()
+        watch.finished.set()
         thread.join()
 
 
-def _watch(
-    label: str,
-    total: Callable[[], int],
-    unit: str,
-    done: Callable[[], int],
-    news: Callable[[], str | None],
-    note: Callable[[], str],
-    finished: threading.Event,
-) -> None:
-    pace, shown, pause = _Pace(done()), -1, _FIRST_PAUSE_S
-    gauges = ProgressGauges(label, unit)
-    while True:
-        ended = finished.wait(pause)
-        pause = min(1.3 * pause, _LONGEST_PAUSE_S)
-        count = done()
-        gauges.show(count, total())
-        if (line := news()) is not None:
-            print(f"  {line}", flush=True)
-        if total() and (count != shown or ended):
-            rate = pace.of_all(count) if ended else pace.since_first_rows(count)
-            speed = f", {rate:.1f} {unit}/s" if rate else ""
-            left = f", {_minutes((total() - count) / rate)} left" if rate and count < total() else ""
-            more = f" · {note()}" if note() else ""
-            print(f"  {label}: {count}/{total()} {unit}{speed}{left}{more}", flush=True)
-            shown = count
-        if ended:
-            return
+def embedding(work: Callable[[Tally], Result]) -> Result:
+    """Return the result of a work that embeds texts, with progress over them."""
+    tally = Tally()
+    with progress("texts embedded", tally.total, "texts", tally.done):
+        return work(tally)
+
+
+@dataclass
+class _Watch:
+    """The thread that looks at a work and logs how far it is."""
+
+    label: str
+    total: Callable[[], int]
+    unit: str
+    done: Callable[[], int]
+    event: Callable[[], str | None]
+    note: Callable[[], str]
+    finished: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Look every few seconds, ever less often, until the work has ended."""
+        pace, shown, pause = _Pace(self.done()), -1, _FIRST_PAUSE_S
+        gauges = ProgressGauges(self.label, self.unit)
+
+        ended = False
+        while not ended:
+            ended = self.finished.wait(pause)
+            pause = min(1.3 * pause, _LONGEST_PAUSE_S)
+            count = self.done()
+            gauges.show(count, self.total())
+
+            if (line := self.event()) is not None:
+                logger.info("  %s", line)
+            if self.total() and (count != shown or ended):
+                rate = pace.of_all(count) if ended else pace.since_first_rows(count)
+                logger.info("  %s", self._line(count, rate))
+                shown = count
+
+    def _line(self, count: int, rate: float) -> str:
+        total = self.total()
+        speed = f", {rate:.1f} {self.unit}/s" if rate else ""
+        remaining = f", {_minutes((total - count) / rate)} left" if rate and count < total else ""
+        note = f" · {self.note()}" if self.note() else ""
+        return f"{self.label}: {count}/{total} {self.unit}{speed}{remaining}{note}"
 
 
 class _Pace:
-    """Rows per second, 0 where it is not known yet."""
+    """Rows per second; 0 until there is something to measure."""
 
     def __init__(self, count: int) -> None:
         self._began, self._earlier = time.monotonic(), count
@@ -93,7 +114,7 @@ class _Pace:
         return max(0, count - self._earlier) / (time.monotonic() - self._began)
 
     def since_first_rows(self, count: int) -> float:
-        """Since the first rows were seen: engines take a minute to start, which foretells nothing."""
+        """Since the first rows were seen: engines take a minute to start, which predicts nothing."""
         if count <= self._earlier:
             return 0.0
         if self._first is None or count < self._first[1]:  # fewer than before: another count has begun

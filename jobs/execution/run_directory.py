@@ -63,6 +63,11 @@ class RunDirectory:
         storage.delete_folder("/".join((self.uri, *parts)))
 
 
+def locate(location: str) -> str:
+    """Return the path or URI of a run; a bare name lies under runs/."""
+    return location if "/" in location else str(Path("runs") / location)
+
+
 def key_of(*parts: Any) -> str:
     """A short hash of what a stage's output depends on."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
@@ -82,10 +87,20 @@ def circumstances() -> dict[str, Any]:
     }
 
 
-def newest_run(folder: Path) -> Path | None:
-    """The run under `folder` that last finished its index."""
-    runs = [marker.parent.parent for marker in folder.glob("*/stages/index.json")]
-    return max(runs, key=lambda run: (run / "stages" / "index.json").stat().st_mtime, default=None)
+def locate_finished(location: str | None) -> str:
+    """Return the path or URI of a run, by default of the one under runs/ that last finished its index.
+
+    Raises:
+        ValueError: no location is given, and there is no such run.
+    """
+    if location is not None:
+        return locate(location)
+
+    markers = Path("runs").glob("*/stages/index.json")
+    newest = max(markers, key=lambda marker: marker.stat().st_mtime, default=None)
+    if newest is None:
+        raise ValueError("no finished run under runs/; `make distill` makes one")
+    return str(newest.parent.parent)
 
 
 def provenance() -> dict[str, Any]:

@@ -4,6 +4,7 @@ Both only observe: neither can stop a run.
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,8 +14,15 @@ from ray.train import Checkpoint, UserCallback
 from ray.train.v2.api.context import TrainContext
 
 from jobs.execution.run_directory import RunDirectory
-from jobs.execution.session import trial_name
 from teachers.storage import read_text, write_text
+
+logger = logging.getLogger(__name__)
+
+
+def trial_name() -> str | None:
+    """Return the run directory's name of a trial that W&B's agent started: trials must not share one."""
+    sweep, run = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
+    return f"{sweep}-{run}" if sweep and run else None
 
 
 class History(UserCallback):
@@ -58,10 +66,10 @@ class Tracker:
         """Tables by name: columns and rows of plain cells."""
 
         def send() -> None:
-            found = {
-                name: wandb.Table(columns=columns, data=rows) for name, (columns, rows) in tables.items()
-            }
-            self._started().log(found)
+            logged = {}
+            for name, (columns, rows) in tables.items():
+                logged[name] = wandb.Table(columns=columns, data=rows)
+            self._started().log(logged)
 
         if self._settings["project"] is not None:
             self._attempt(send)
@@ -82,7 +90,7 @@ class Tracker:
         try:
             send()
         except Exception as error:  # a sink: whatever is wrong with it, the job goes on
-            print(f"  W&B: {error}")
+            logger.warning("W&B: %s", error)
 
 
 class TrainingReports:

@@ -90,8 +90,29 @@ def console() -> Console:
     return Console(width=None if Console().is_terminal else _WIDTH)
 
 
-def print_timings(run: RunDirectory, stages: list[str]) -> None:
-    """One line: what each stage took when it was done."""
-    seconds = {stage: run.read_json("stages", f"{stage}.json")["seconds"] for stage in stages}
-    parts = ", ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())
-    print(f"seconds by stage: {parts}; together {sum(seconds.values()):.0f}")
+def print_parity(manifest: dict[str, Any]) -> None:
+    """Print a row for each side and file: size, distance from torch, and time of a text on one thread."""
+    columns = ["MB", "max difference", "mean difference", "mean cosine"]
+    columns += ["overlap of terms"] if manifest["kind"] == "sparse" else []
+    parity = rich_table.Table(title="ONNX Runtime and torch on the same texts")
+    parity.add_column("side")
+    parity.add_column("file")
+    for column in [*columns, "ms", "torch ms"]:
+        parity.add_column(column, justify="right")
+
+    for side, entry in manifest["encoders"].items():
+        for precision in ("fp32", "int8"):
+            figures = entry[precision]
+            overlap = [f"{figures['mean_jaccard']:.3f}"] if "mean_jaccard" in figures else []
+            parity.add_row(
+                side,
+                figures["file"],
+                f"{figures['size_bytes'] / 1e6:.1f}",
+                f"{figures['max_abs_difference']:.1e}",
+                f"{figures['mean_abs_difference']:.1e}",
+                f"{figures['mean_cosine']:.4f}",
+                *overlap,
+                f"{figures['latency_ms']:.1f}",
+                f"{entry['torch_latency_ms']:.1f}",
+            )
+    console().print(parity)

@@ -1,7 +1,6 @@
 """How long one answer takes: of each generative teacher in its actor, and of the student over HTTP."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -16,37 +15,31 @@ from teachers.inference.store import Row
 
 _TEACHERS_SHARE_OF_REQUESTS = 5
 
+Times = dict[str, float]
+"""`p50_ms`, `p95_ms` and the number of `requests`"""
+
 
 def vllm_teachers(teachers: Mapping[str, TeacherConfig]) -> dict[str, VllmTeacher]:
-    """Those whose time is this machine's."""
+    """Return the teachers whose time is this machine's."""
     return {name: teacher for name, teacher in teachers.items() if isinstance(teacher, VllmTeacher)}
 
 
-def time_all(
-    run: RunDirectory,
-    teachers: dict[str, VllmTeacher],
-    asked: list[Row],
-    config: GenerateConfig,
-    served: str,
-    conversations: Iterable[list[Message]],
-    route: Route,
-) -> dict[str, Any]:
-    """`p50_ms`, `p95_ms` and `requests` of the `teachers` by name, and of the `student` of the run `served`.
-
-    One after the other, all in one go, so that they are measured on the same machine in the same state. A
-    teacher is asked the first fifth of `asked`, rows of EXAMPLES.
-    """
-    few = asked[: max(2, len(asked) // _TEACHERS_SHARE_OF_REQUESTS)]
-    timed = time_answers(run, teachers, few, config)
-    student = answer_latencies_ms(served, list(conversations), route)
-    return {
-        "teachers": {name: _summary(latencies_ms(uri)) for name, uri in timed.items()},
-        "student": _summary(student),
-    }
+def time_teachers(
+    run: RunDirectory, teachers: dict[str, VllmTeacher], requests: list[Row], config: GenerateConfig
+) -> dict[str, Times | None]:
+    """Return the times of each teacher for the first fifth of `requests`, rows of EXAMPLES."""
+    few = requests[: max(2, len(requests) // _TEACHERS_SHARE_OF_REQUESTS)]
+    uris = time_answers(run, teachers, few, config)
+    return {name: _summary(latencies_ms(uri)) for name, uri in uris.items()}
 
 
-def _summary(latencies: list[float]) -> dict[str, float] | None:
-    """Of latencies in milliseconds; None where there is none."""
+def time_student(run_uri: str, conversations: Iterable[list[Message]], route: Route) -> Times | None:
+    """Return the times of the student of a run over HTTP, one request at a time."""
+    return _summary(answer_latencies_ms(run_uri, list(conversations), route))
+
+
+def _summary(latencies: list[float]) -> Times | None:
+    """The times of latencies in milliseconds; None where there is none."""
     if not latencies:
         return None
     p50, p95 = np.percentile(latencies, [50, 95])

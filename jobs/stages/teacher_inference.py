@@ -1,6 +1,6 @@
 """Teachers at work: side by side where the cluster has room for them, else in turns."""
 
-from collections import Counter
+import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,10 +21,12 @@ from teachers.inference.worker import Task, run_teacher, sanity_line
 from teachers.scoring.config import ScoreConfig
 from teachers.scoring.pair_scores import plan_scores, scoring
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What one teacher is to add to the store."""
+    """Rows that one teacher is to add to the store."""
 
     name: str
     teacher: TeacherConfig
@@ -41,8 +43,9 @@ def generate_samples(
     contexts: Iterable[Row],
     config: GenerateConfig,
 ) -> None:
-    """Afterwards the store has every sample that `config` wants for the `contexts`, rows of EXAMPLES, which
-    are iterated more than once.
+    """Have the teachers write every sample of `contexts` that the store lacks.
+
+    `contexts` are rows of EXAMPLES and iterated more than once.
 
     Raises:
         TeacherError: see `_run_teachers`.
@@ -62,7 +65,7 @@ def score_pairs(
     candidates_uri: str,
     config: ScoreConfig,
 ) -> None:
-    """Afterwards the store has the score of every pair that the teachers see in CANDIDATES.
+    """Have the teachers score every pair of CANDIDATES, of rows for teachers, that the store lacks.
 
     Raises:
         TeacherError: see `_run_teachers`.
@@ -78,7 +81,7 @@ def score_pairs(
 def time_answers(
     run: RunDirectory, teachers: dict[str, VllmTeacher], contexts: list[Row], config: GenerateConfig
 ) -> dict[str, str]:
-    """Teacher -> where its timed answers to `contexts` lie; each teacher is alone while it answers.
+    """Return where each teacher's timed answers to `contexts` lie; it is alone while it answers.
 
     Raises:
         TeacherError: see `_run_teachers`.
@@ -98,58 +101,62 @@ def _work_uri(run: RunDirectory, name: str, task: Task) -> str:
 
 
 def _run_teachers(run: RunDirectory, task: Task, plans: Iterable[Plan]) -> None:
-    """Returns when all that is planned is in the store.
+    """Work until all planned rows are in the store.
 
     Raises:
-        TeacherError: a teacher can't work; what the others made is kept.
+        TeacherError: a teacher can't work; the rows of the others are kept.
     """
     for plan in plans:
         to_do, stored = plan.planned
-        print(f"  {plan.name} {task.name}: {to_do} to do, {stored} in the store", flush=True)
+        logger.info("  %s %s: %d to do, %d in the store", plan.name, task.name, to_do, stored)
         count_store_hits(plan.name, task.name, stored)
     waiting = [plan for plan in plans if plan.planned.num_rows]
-    for wave in waves({plan.name: plan.teacher for plan in waiting}, ray.cluster_resources()):
+    for wave in plan_waves({plan.name: plan.teacher for plan in waiting}, ray.cluster_resources()):
         together = [plan for plan in waiting if plan.name in wave]
         with ThreadPoolExecutor(len(together)) as threads:
             for done in [threads.submit(_run, run, task, plan) for plan in together]:
                 done.result()
 
 
-def waves(teachers: dict[str, TeacherConfig], resources: dict[str, float]) -> list[list[str]]:
-    """Names of the teachers that run at the same time, in order; one that never fits runs alone."""
-    found: list[list[str]] = []
-    free: dict[str, float] = {}
+def plan_waves(teachers: dict[str, TeacherConfig], resources: dict[str, float]) -> list[list[str]]:
+    """Return the names of teachers that run at the same time, in order; one that never fits runs alone."""
+    waves: list[list[str]] = []
+    free_cpus = free_gpus = 0.0
+
     for name, teacher in teachers.items():
-        wanted = {"CPU": teacher.at_least() * teacher.num_cpus, "GPU": teacher.at_least() * teacher.num_gpus}
-        if not found or any(amount > free[resource] for resource, amount in wanted.items()):
-            found.append([])
-            # One CPU reads and writes.
-            free = {"CPU": resources.get("CPU", 0) - 1, "GPU": resources.get("GPU", 0)}
-        found[-1].append(name)
-        free = {resource: free[resource] - amount for resource, amount in wanted.items()}
-    return found
+        num_cpus = teacher.at_least() * teacher.num_cpus
+        num_gpus = teacher.at_least() * teacher.num_gpus
+
+        if not waves or num_cpus > free_cpus or num_gpus > free_gpus:
+            waves.append([])
+            free_cpus = resources.get("CPU", 0) - 1  # one reads and writes
+            free_gpus = resources.get("GPU", 0)
+
+        waves[-1].append(name)
+        free_cpus -= num_cpus
+        free_gpus -= num_gpus
+    return waves
 
 
 def _run(run: RunDirectory, task: Task, plan: Plan) -> None:
     notes_uri = run.make_folder("notes", f"{plan.name}-{task.name}")
-    done: Counter[str] = Counter()
-    shown: list[str] = []
+    num_made, is_checked = 0, False
 
-    def news() -> str | None:
-        line = None if shown else sanity_line(notes_uri)
-        if line is not None:
-            shown.append(line)
+    def first_check() -> str | None:
+        nonlocal is_checked
+        line = None if is_checked else sanity_line(notes_uri)
+        is_checked = is_checked or line is not None
         return line
 
     with progress(
         f"{plan.name} {task.name}",
         lambda: plan.planned.num_rows,
         task.unit,
-        done.total,
-        news,
+        lambda: num_made,
+        first_check,
     ):
         for made in run_teacher(
             plan.name, plan.teacher, task, plan.work_uri, plan.batch_size, plan.store_uri, notes_uri
         ):
-            done["made"] += made
+            num_made += made
     run.delete("work", f"{plan.name}-{task.name}")

@@ -9,7 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jobs.comparison.config import SHARED_KEYS
-from jobs.config import ConfigError, JobConfig
+from jobs.config import ConfigError
+from jobs.distillation.config import DistillationConfig
 
 _BRANCHES = ("targets.", "student.")
 _VALIDATED = ("mrr", "hits@1/20", "loss", "context_terms", "response_terms", "flops")
@@ -35,13 +36,15 @@ class Parameter(BaseModel):
     """Of the numbers; where not given, whole ones if `min` and `max` are whole."""
 
     @model_validator(mode="after")
-    def _says_one_thing(self) -> Self:
-        said = [self.value is not None, self.values is not None, self.min is not None or self.max is not None]
-        if sum(said) != 1:
-            raise ValueError("wanted is one of `value`, `values`, or `min` and `max`")
+    def _check_alternatives(self) -> Self:
+        is_range = self.min is not None or self.max is not None
+        if (self.value is not None) + (self.values is not None) + is_range != 1:
+            raise ValueError("expected one of `value`, `values`, or `min` and `max`")
+
         if self.values and len(set(map(repr, self.values))) < len(self.values):
             raise ValueError("values has one of them twice")
-        if said[2]:
+
+        if is_range:
             if self.min is None or self.max is None or self.min >= self.max:
                 raise ValueError("min has to be below max")
             if self.distribution == "log_uniform_values" and self.min <= 0:
@@ -86,9 +89,9 @@ class EarlyTermination(BaseModel):
     """W&B's strict mode is not followed."""
 
     @model_validator(mode="after")
-    def _has_a_first(self) -> Self:
+    def _check_first(self) -> Self:
         if (self.max_iter is None) != (self.s is None) or (self.min_iter is None) == (self.max_iter is None):
-            raise ValueError("wanted is `min_iter`, or `max_iter` with `s`")
+            raise ValueError("expected `min_iter`, or `max_iter` with `s`")
         if self.first < 1:
             raise ValueError(f"max_iter / eta ** s is {self.first:.2g}, which is before the first validation")
         return self
@@ -124,27 +127,30 @@ class SweepConfig(BaseModel):
 
     @field_validator("metric")
     @classmethod
-    def _is_of_the_validation(cls, metric: Metric) -> Metric:
+    def _is_a_validation_metric(cls, metric: Metric) -> Metric:
         if metric.name not in {f"train/validation_{name}" for name in _VALIDATED}:
-            raise ValueError(f"{metric.name!r} is none of the validation's: train/validation_mrr, for one")
+            expected = ", ".join(f"train/validation_{name}" for name in _VALIDATED)
+            raise ValueError(f"unknown metric {metric.name!r}; expected one of {expected}")
         return metric
 
     @model_validator(mode="after")
-    def _a_grid_has_values(self) -> Self:
+    def _check_parameters(self) -> Self:
         for key, parameter in self.parameters.items():
             if self.method == "grid" and parameter.min is not None:
                 raise ValueError(f"parameters.{key}: a grid needs `values`")
             if not key.startswith(_BRANCHES) or key in SHARED_KEYS:
                 raise ValueError(
-                    f"parameters.{key}: wanted are keys of targets and student, which ask no teacher"
+                    f"parameters.{key}: expected keys of targets and student, which ask no teacher"
                 )
         return self
 
     @property
     def may_repeat(self) -> bool:
         """Whether the same settings may be drawn twice."""
-        drawn = self.parameters.values()
-        return self.method != "grid" and all(one.min is None or one.is_whole for one in drawn)
+        is_discrete = all(
+            parameter.min is None or parameter.is_whole for parameter in self.parameters.values()
+        )
+        return self.method != "grid" and is_discrete
 
     @property
     def num_trials(self) -> int:
@@ -154,8 +160,8 @@ class SweepConfig(BaseModel):
         return prod(len(parameter.values or [0]) for parameter in self.parameters.values())
 
 
-def read_sweep(file: Path, config: JobConfig) -> SweepConfig:
-    """The sweep of a file, for a job's config.
+def read_sweep(file: Path, config: DistillationConfig) -> SweepConfig:
+    """Return the sweep of a file, for a distillation's config.
 
     Raises:
         ConfigError: it is missing or wrong, or one of its values is wrong for the config.
@@ -171,14 +177,21 @@ def read_sweep(file: Path, config: JobConfig) -> SweepConfig:
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"--sweep {file}: " + (f"{where}: {message}" if where else message)) from None
+
     if sweep.method == "bayes" and find_spec("optuna") is None:
         raise ConfigError(f"--sweep {file}: method: bayes needs Optuna, of the extra `sweep`")
     for key, parameter in sweep.parameters.items():
-        ends = [parameter.min, parameter.max] if parameter.min is not None else [parameter.value]
-        for value in parameter.values or ends:
-            whole = parameter.is_whole and value is not None
-            try:
-                config.changed({key: int(value) if whole else value})  # type: ignore[arg-type]
-            except ConfigError as error:
-                raise ConfigError(f"--sweep {file}: parameters.{error}") from None
+        _check_values(file, key, parameter, config)
     return sweep
+
+
+def _check_values(file: Path, key: str, parameter: Parameter, config: DistillationConfig) -> None:
+    """Raises ConfigError where one of the parameter's values, or an end of its range, is wrong."""
+    ends = [parameter.min, parameter.max] if parameter.min is not None else [parameter.value]
+
+    for value in parameter.values or ends:
+        setting = int(value) if parameter.is_whole and value is not None else value
+        try:
+            config.changed({key: setting})
+        except ConfigError as error:
+            raise ConfigError(f"--sweep {file}: parameters.{error}") from None

@@ -4,6 +4,7 @@ with other settings, and reports its validations.
     RUN/trials/KEY     of what was changed: what differs from the base, and the student
 """
 
+import logging
 import time
 from functools import partial
 from math import ceil
@@ -18,10 +19,10 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from jobs.comparison.systems import branch, make_targets
-from jobs.distillation import stages
-from jobs.execution.job import Job
+from jobs.distillation.stages import DistillationJob
 from jobs.execution.run_directory import key_of
 from jobs.execution.tracking import Tracker
+from jobs.stages.training import TRAIN, training_reports
 from jobs.sweeps.config import Parameter, SweepConfig
 from teachers.dataset import read_rows
 from teachers.storage import absolute
@@ -61,6 +62,9 @@ class _Validations(TuneReportCallback):
             time.sleep(0.1)
 
 
+logger = logging.getLogger(__name__)
+
+
 class _Lines(tune.Callback):
     """A line for each trial that ends."""
 
@@ -70,24 +74,34 @@ class _Lines(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         scores = trial.metric_analysis.get(self._sweep.metric.name)
         if scores is None:
-            self._say(trial, "no validation")
+            self._log(trial, "no validation")
             return
         best = scores["max" if self._sweep.metric.goal == "maximize" else "min"]
         early = "" if trial.last_result.get("trained") else ", stopped early"
-        self._say(trial, f"{self._sweep.metric.name} {best:.4f}{early}")
+        self._log(trial, f"{self._sweep.metric.name} {best:.4f}{early}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._say(trial, "failed")
+        self._log(trial, "failed")
 
-    def _say(self, trial: Any, outcome: str) -> None:
+    def _log(self, trial: Any, outcome: str) -> None:
         self._ended += 1
         number = f"trial {self._ended} of {self._sweep.num_trials}"
-        print(f"  {number}: {outcome} · {in_words(trial.config)}", flush=True)
+        logger.info("  %s: %s · %s", number, outcome, in_words(trial.config))
 
 
-def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
-    """All trials, best first: `trial`, `changes`, `score` (None where there was none), `validations`,
-    `stopped` (early), `error`. A student that was trained before with the same settings costs nothing.
+def run_trials_once(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]]:
+    """Return the trials of `run_trials`, which run where this sweep has not been done before."""
+    key = key_of(base.keys["targets"], base.config.student.model_dump(), sweep.model_dump())
+    counts = base.once("sweep", key, lambda: {"trials": run_trials(base, sweep)})
+    trials: list[dict[str, Any]] = counts["trials"]
+    return trials
+
+
+def run_trials(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]]:
+    """Run all trials; return them best first.
+
+    A trial has `trial`, `changes`, `score` (None where there was none), `validations`, `stopped` (early) and
+    `error`. A student that was trained before with the same settings costs nothing.
 
     Raises:
         ValueError: there are no validation examples to judge them by.
@@ -119,14 +133,14 @@ def run_trials(base: Job, sweep: SweepConfig) -> list[dict[str, Any]]:
 
 
 def in_words(changes: dict[str, Any]) -> str:
-    """As they would be written on the command line."""
+    """Return the changes as they would be written on the command line."""
     return " ".join(
         f"--{key} {value:g}" if isinstance(value, float) else f"--{key} {value}"
         for key, value in changes.items()
     )
 
 
-def _trial(changes: dict[str, Any], base: Job, group: str) -> None:
+def _trial(changes: dict[str, Any], base: DistillationJob, group: str) -> None:
     """Trains one student; runs in a process that Ray Tune starts."""
     config = base.config.changed(changes)
     job = branch(base, config, "trials", key_of(changes))
@@ -135,11 +149,11 @@ def _trial(changes: dict[str, Any], base: Job, group: str) -> None:
     make_targets(job)
     # What an earlier attempt has done, so that trials are compared by all of their validations.
     every_steps = config.student.checkpoint_every_steps
-    for validation in _validations(stages.training_reports(job)[1].lines(), every_steps):
+    for validation in _validations(training_reports(job).lines(), every_steps):
         tune.report(validation)
     callback = _Validations(every_steps)
     job.training_callbacks = [callback]
-    reached = stages.train(job)
+    reached = job.do(TRAIN)
     callback.wait()
     job.tracker.finish()
     # Of the best checkpoint. It is no further validation, and has no number.

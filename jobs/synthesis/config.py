@@ -1,50 +1,36 @@
-"""The config of a synthesis: a job's teachers, with documents and a graph in place of conversations."""
+"""The config of a synthesis: teachers, documents and a graph to conversations (CoDi)."""
 
 import argparse
 
 from pydantic import model_validator
 
-from jobs.config import JobConfig, option_parser, parse_as
-from teachers.config import writes
+from jobs.config import Demand, TaughtJobConfig, option_parser, parse_as
 from teachers.corpora.config import DocumentsConfig
+from teachers.generation.config import FiltersConfig
 from teachers.synthesis.config import ChecksConfig, SynthesisConfig
 
-# Of a job's sections, those that a synthesis has no use for.
-_UNUSED = (
-    "examples",
-    "finetune",
-    "generate",
-    "candidates",
-    "score",
-    "targets",
-    "student",
-    "index",
-    "evaluate",
-)
 
-
-class SynthesisJobConfig(JobConfig):
+class SynthesisJobConfig(TaughtJobConfig):
     """Teachers write conversations about documents; `filters` and `checks` say what a turn has to pass."""
 
+    filters: FiltersConfig = FiltersConfig()
     documents: DocumentsConfig
     synthesis: SynthesisConfig = SynthesisConfig()
     checks: ChecksConfig = ChecksConfig()
 
-    @property
-    def names_of_scores(self) -> list[str]:
-        """Nobody scores; whoever writes is a teacher."""
-        return list(self.teachers)
+    def demands(self) -> list[Demand]:
+        """The teachers', and their sum without labels: all of them write at the same time."""
+        demands = super().demands()
+        totals = {"CPU": 0.0, "GPU": 0.0}
+        for demand in demands:
+            for resource, amount in demand.each.items():
+                totals[resource] += demand.count * amount
+        return [*demands, Demand("teachers, who write at the same time", 1, totals, {})]
 
     @model_validator(mode="after")
-    def _is_a_synthesis(self) -> "SynthesisJobConfig":
-        for section in _UNUSED:
-            if section in self.model_fields_set:
-                raise ValueError(f"{section}: a synthesis has no such section")
-        if "near_duplicates" in self.filters.model_fields_set:
-            raise ValueError("filters.near_duplicates: a synthesis has no such key")
-        for name, teacher in self.teachers.items():
-            if not writes(teacher):
-                raise ValueError(f"teachers.{name}.kind: {teacher.kind} does not write")
+    def _check_sections(self) -> "SynthesisJobConfig":
+        self.require_writers()
+
         for speaker, weights in self.synthesis.writers.items():
             for name, weight in weights.items():
                 if name not in self.teachers:
@@ -57,7 +43,7 @@ class SynthesisJobConfig(JobConfig):
 
 
 def parse_synthesis(arguments: list[str]) -> tuple[SynthesisJobConfig, argparse.Namespace]:
-    """The config and the options `config` and `run`.
+    """Return the config and the options `config` and `run`.
 
     Raises:
         ConfigError: anything is wrong with them.

@@ -1,20 +1,26 @@
 """Coverage of a synthesis, shares along every axis and the diversity of its turns: composition and table."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_args
 
 from rich.table import Table
 
-from jobs.distillation.stages import embedding
-from jobs.execution.run_directory import RunDirectory
+from jobs.execution.job import Job
+from jobs.execution.progress import embedding
+from jobs.execution.run_directory import RunDirectory, provenance
 from jobs.reports.terminal import console
+from jobs.synthesis.config import SynthesisJobConfig
+from jobs.synthesis.page import coverage_page
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.diversity import measure_diversity, reservoir_sample
 from teachers.generation.near_duplicates import share_near_duplicates
 from teachers.synthesis.conversation_graph import Graph, Speaker
 from teachers.synthesis.coverage import axis_coverage, turn_texts
+
+logger = logging.getLogger(__name__)
 
 # Millions would not fit in memory, and fewer distinct n-grams come of more text.
 _MAX_TEXTS = 20_000
@@ -38,6 +44,19 @@ def coverage_of(run: RunDirectory, graph: Graph) -> dict[str, Any]:
                 "near_duplicates": share_near_duplicates(texts, _NEAR_DUPLICATES),
             }
     return {"axes": axis_coverage(graph, run.at("plans"), conversations_uri), "diversity": diversity}
+
+
+def report_coverage(job: Job[SynthesisJobConfig], coverage: dict[str, Any]) -> None:
+    """Write `report/`, send the distances to the tracker and print the tables."""
+    run = job.run
+    counts = run.read_json("stages", "conversations.json")["counts"]
+    run.write_json({**coverage, "conversations": counts, **provenance()}, "report", "coverage.json")
+    run.write_text(coverage_page(coverage, counts, run), "report", "index.html")
+
+    for axis, values in coverage["axes"].items():
+        job.tracker.log({f"coverage/{axis}/distance": values["distance"]})
+    print_coverage(coverage)
+    logger.info("report: %s", run.at("report", "index.html"))
 
 
 def print_coverage(found: Mapping[str, Any]) -> None:

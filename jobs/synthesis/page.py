@@ -20,7 +20,7 @@ def coverage_page(found: Mapping[str, Any], counts: Mapping[str, Any], run: RunD
         axes=found["axes"],
         diversity=found["diversity"],
         counts={name: count for name, count in counts.items() if isinstance(count, int)},
-        failures=counts["turns written anew"],
+        failures=counts.get("turns rewritten", {}),
         kept=list(islice(Rows(run.at("conversations")), _READ)),
         rejected=list(islice(Rows(run.at("rejected", "conversations")), _READ)),
         provenance=provenance(),

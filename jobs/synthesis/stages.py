@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
-from jobs.execution.job import Job
+from jobs.execution.job import Counts, Job, Stage
 from jobs.execution.progress import progress
-from jobs.execution.run_directory import key_of, provenance
+from jobs.stages.documents import DOCUMENTS
 from jobs.synthesis.config import SynthesisJobConfig
-from jobs.synthesis.coverage import coverage_of, print_coverage
+from jobs.synthesis.coverage import coverage_of, report_coverage
 from jobs.synthesis.dataset_export import write_dataset
-from jobs.synthesis.page import coverage_page
 from teachers.config import Writer, writes
 from teachers.dataset import Rows, rows_to
 from teachers.engines.weights import weights_identity
+from teachers.generation.config import GenerateConfig
 from teachers.generation.filters import read_blocklist
 from teachers.generation.sampling import sampling
 from teachers.inference.resident_teachers import StandingTeachers, stand
@@ -26,64 +26,95 @@ from teachers.synthesis.conversation_graph import Graph
 from teachers.synthesis.plans import write_plans
 from teachers.synthesis.writer import Writing, synthesise, turns_settled
 
+SynthesisJob = Job[SynthesisJobConfig]
+
 # So many conversations are one writer's: where one ends another begins, and its last ones wait for no others.
 _BATCHES_OF_A_FILE = 8
 
 
-def plans(job: Job, config: SynthesisJobConfig, graph: Graph) -> None:
-    """For each conversation a path through the graph, passages of a document, and who speaks."""
-    settings = config.synthesis.model_dump(exclude={"graph", "shares", "attempts", "rewinds", "batch_size"})
-    names = list(job.teachers)
-    job.once(
+def stages_along(graph: Graph) -> tuple[Stage[Any], ...]:
+    """Return the stages of a synthesis along a graph."""
+    plans: Stage[SynthesisJobConfig] = Stage(
         "plans",
-        key_of(job.keys["documents"], graph.model_dump(), settings, names),
-        lambda: write_plans(job.run.at("documents"), graph, names, config.synthesis, job.run.at("plans")),
+        ("documents",),
+        lambda job: [graph.model_dump(), *_plans_settings(job)],
+        lambda job: write_plans(
+            job.run.at("documents"), graph, list(job.teachers), job.config.synthesis, job.run.at("plans")
+        ),
     )
+    conversations: Stage[SynthesisJobConfig] = Stage(
+        "conversations", ("plans",), _conversations_settings, lambda job: _write_conversations(job, graph)
+    )
+    coverage: Stage[SynthesisJobConfig] = Stage(
+        "coverage",
+        ("conversations",),
+        lambda job: [],
+        lambda job: coverage_of(job.run, graph),
+        then=report_coverage,
+    )
+    return (DOCUMENTS, plans, conversations, _DATASET, coverage)
 
 
-def conversations(job: Job, config: SynthesisJobConfig, graph: Graph) -> None:
-    """Teachers write what is planned; what fails its checks to the end is set aside."""
-    generation = config.synthesis.sampling()
-    writers: dict[str, Writer] = {name: teacher for name, teacher in job.teachers.items() if writes(teacher)}
-    stores = {name: samples_uri(job.store, teacher, generation) for name, teacher in writers.items()}
-    notes = {name: job.run.make_folder("notes", f"{name}-synthesis") for name in writers}
+def _plans_settings(job: SynthesisJob) -> list[Any]:
+    unplanned = {"graph", "shares", "attempts", "rewinds", "batch_size"}
+    return [job.config.synthesis.model_dump(exclude=unplanned), list(job.teachers)]
 
-    def work() -> dict[str, Any]:
-        task, size = sampling(generation), config.synthesis.batch_size
-        write_work(job.run.at("work", "plans"), Rows(job.run.at("plans")), PLANS, _BATCHES_OF_A_FILE * size)
-        job.run.delete("notes", "turns")
-        num_writers = len(work_files(job.run.at("work", "plans")))
-        standing = {
-            name: stand(name, teacher, task, size, num_writers, stores[name], notes[name])
-            for name, teacher in writers.items()
-        }
-        rows = synthesise(
-            job.run.at("work", "plans"),
-            Writing(graph, config.synthesis, config.filters, config.checks),
-            StandingTeachers(standing),
-            job.run.make_folder("notes", "turns"),
-        )
-        with _told(job, list(notes.values())):
-            counts = _sorted_out(job, rows)
-        job.run.delete("work", "plans")
-        return counts
 
+def _conversations_settings(job: SynthesisJob) -> list[Any]:
+    config = job.config
     blocklist, entailment_model = config.filters.blocklist, config.checks.entailment_model
-    settings = [
+    checks = [
         config.checks.model_dump(),
         weights_identity(entailment_model) if entailment_model else None,
         config.filters.model_dump(),
         read_blocklist(blocklist) if blocklist else None,
     ]
-    retries = [config.synthesis.attempts, config.synthesis.rewinds]
-    job.once("conversations", key_of(job.keys["plans"], stores, settings, retries), work)
+    return [_store_uris(job), checks, [config.synthesis.attempts, config.synthesis.rewinds]]
 
 
-def _sorted_out(job: Job, rows: Iterator[Row]) -> dict[str, Any]:
-    """Writes `rows` of SYNTHESISED to where they belong; how many, and why turns were written anew.
+def _write_conversations(job: SynthesisJob, graph: Graph) -> Counts:
+    """Teachers write the planned conversations; those that fail their checks to the end are rejected."""
+    config, size = job.config, job.config.synthesis.batch_size
+    plans = job.run.at("work", "plans")
+    write_work(plans, Rows(job.run.at("plans")), PLANS, _BATCHES_OF_A_FILE * size)
+    job.run.delete("notes", "turns")
+
+    task, num_writers = sampling(_generation(job)), len(work_files(plans))
+    residents, notes = {}, []
+    for name, teacher in _writers(job).items():
+        notes.append(job.run.make_folder("notes", f"{name}-synthesis"))
+        residents[name] = stand(name, teacher, task, size, num_writers, _store_uris(job)[name], notes[-1])
+
+    rows = synthesise(
+        plans,
+        Writing(graph, config.synthesis, config.filters, config.checks),
+        StandingTeachers(residents),
+        job.run.make_folder("notes", "turns"),
+    )
+    with _progress(job, notes):
+        counts = _sort(job, rows)
+    job.run.delete("work", "plans")
+    return counts
+
+
+def _generation(job: SynthesisJob) -> GenerateConfig:
+    return job.config.synthesis.sampling()
+
+
+def _writers(job: SynthesisJob) -> dict[str, Writer]:
+    return {name: teacher for name, teacher in job.teachers.items() if writes(teacher)}
+
+
+def _store_uris(job: SynthesisJob) -> dict[str, str]:
+    generation = _generation(job)
+    return {name: samples_uri(job.store, teacher, generation) for name, teacher in _writers(job).items()}
+
+
+def _sort(job: SynthesisJob, rows: Iterator[Row]) -> Counts:
+    """Write `rows` of SYNTHESISED to the kept or the rejected; return counts, and why turns were rewritten.
 
     Raises:
-        ValueError: all are set aside.
+        ValueError: all are rejected.
     """
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
@@ -92,51 +123,36 @@ def _sorted_out(job: Job, rows: Iterator[Row]) -> dict[str, Any]:
         rows_to(job.run.at("rejected", "conversations"), SYNTHESISED) as rejected,
     ):
         for row in rows:
-            counts["kept" if row["set_aside"] is None else "set aside"] += 1
-            reasons.update(failure.split(": ", 1)[1] for failure in row["failures"])
-            (kept if row["set_aside"] is None else rejected).write(row)
-    anew = dict(reasons.most_common())
+            is_kept = row["set_aside"] is None
+            counts["kept" if is_kept else "rejected"] += 1
+            (kept if is_kept else rejected).write(row)
+            for failure in row["failures"]:
+                reasons[failure.split(": ", 1)[1]] += 1
+
+    failures = dict(reasons.most_common())
     if not counts["kept"]:
-        raise ValueError(f"synthesis: no conversation passed its checks: {anew}")
-    return {**counts, "turns written anew": anew}
+        raise ValueError(f"synthesis: no conversation passed its checks: {failures}")
+    return {**counts, "turns rewritten": failures}
 
 
-def _told(job: Job, notes_uris: list[str]) -> AbstractContextManager[None]:
-    """Progress over turns, and what each teacher showed before its first."""
-    planned = job.run.read_json("stages", "plans.json")["counts"]["turns"]
-    turns, left = job.run.at("notes", "turns"), list(notes_uris)
+def _progress(job: SynthesisJob, notes_uris: list[str]) -> AbstractContextManager[None]:
+    """Progress over turns, and the line of each teacher's check before its first."""
+    num_turns = job.run.read_json("stages", "plans.json")["counts"]["turns"]
+    turns, unchecked = job.run.at("notes", "turns"), list(notes_uris)
 
-    def news() -> str | None:
-        for uri in left:
+    def next_check() -> str | None:
+        for uri in unchecked:
             if (line := sanity_line(uri)) is not None:
-                left.remove(uri)
+                unchecked.remove(uri)
                 return line
         return None
 
-    return progress("teachers write", lambda: planned, "turns", lambda: turns_settled(turns), news)
+    return progress("teachers write", lambda: num_turns, "turns", lambda: turns_settled(turns), next_check)
 
 
-def dataset(job: Job, config: SynthesisJobConfig) -> None:
+def _write_dataset(job: SynthesisJob) -> Counts:
     """The conversations as files that `datasets` loads and both other jobs read, with a card."""
-    job.once(
-        "dataset",
-        key_of(job.keys["conversations"]),
-        lambda: write_dataset(job.run, config),
-    )
+    return write_dataset(job.run, job.config)
 
 
-def coverage(job: Job, graph: Graph) -> None:
-    """What was wanted beside what was obtained, and how varied it is: `report/`."""
-    found = job.once(
-        "coverage",
-        key_of(job.keys["conversations"]),
-        lambda: coverage_of(job.run, graph),
-    )
-    counts = job.run.read_json("stages", "conversations.json")["counts"]
-    job.run.write_json({**found, "conversations": counts, **provenance()}, "report", "coverage.json")
-    job.run.write_text(coverage_page(found, counts, job.run), "report", "index.html")
-    job.tracker.log(
-        {f"coverage/{axis}/distance": values["distance"] for axis, values in found["axes"].items()}
-    )
-    print_coverage(found)
-    print(f"report: {job.run.at('report', 'index.html')}")
+_DATASET = Stage("dataset", ("conversations",), lambda job: [], _write_dataset)

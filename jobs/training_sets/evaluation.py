@@ -5,14 +5,13 @@ from dataclasses import asdict
 from typing import Any
 
 from jobs.conversational_search.report import curves, measured_table
-from jobs.distillation.stages import embedding
-from jobs.execution.job import Job
+from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of, provenance
 from jobs.reports.comparison import Comparison, HeldOutTable
-from jobs.training_sets.config import BM25, UNTRAINED, GroundedConfig
+from jobs.training_sets.config import BM25, UNTRAINED
 from jobs.training_sets.generator import MAIN_MEASURE
-from jobs.training_sets.stages import student_of
-from student.encoders.encoder import Side, Tally, texts_to_vectors_of_each
+from jobs.training_sets.stages import TrainingSetsJob
+from student.encoders.encoder import EncoderSource, Side, Tally, texts_to_vectors_of_each
 from student.encoders.packaged import resolve_model
 from student.evaluation.document_search import (
     SearchResult,
@@ -29,23 +28,26 @@ from teachers.dataset import Rows
 _FIRST = "human"
 """The set that others are tested against, where there is one."""
 _TASKS = {
-    "replies": "Which of all replies that people gave came next, but for those that stand in the context.",
+    "responses": "Which of all human responses came next, but for those that stand in the context.",
     "documents": "Which document the reply is grounded in, of all there are.",
 }
 
 
-def evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job]) -> dict[str, Any]:
+def evaluate(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJob]) -> dict[str, Any]:
     """By task its numbers of `questions`, `conversations` and `documents`, and each system's `metrics` with
     95 % intervals over conversations, `sparsity`, and `against`, its MRR less that of others.
     """
     key = key_of(job.keys["questions"], {name: student.keys["train"] for name, student in students.items()})
-    return job.once("evaluate", key, lambda: embedding(lambda tally: _evaluate(job, config, students, tally)))
+    return job.once("evaluate", key, lambda: embedding(lambda tally: _evaluate(job, students, tally)))
 
 
-def _evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job], tally: Tally) -> dict[str, Any]:
-    untrained = student_of(job, config, resolve_model(config.student.model))
+def _evaluate(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJob], tally: Tally) -> dict[str, Any]:
+    config = job.config
+    untrained = EncoderSource.of(config.student, resolve_model(config.student.model))
     encoders = {UNTRAINED: untrained}
-    encoders |= {name: student_of(of, config) for name, of in students.items()}
+    encoders |= {
+        name: EncoderSource.of(config.student, of.run.at("student")) for name, of in students.items()
+    }
     read = student_queries(job.run.at("questions"), "test", config.student.context_turns)
     rows = {task: list(Rows(job.run.at(task))) for task in _TASKS}
     texts: dict[Side, list[str]] = {
@@ -64,7 +66,7 @@ def _evaluate(job: Job, config: GroundedConfig, students: Mapping[str, Job], tal
     result, start = {}, 0
     for task, of_task in rows.items():
         asked = held_out_questions(job.run.at("questions"), "test", {})
-        if task == "replies":
+        if task == "responses":
             test = Rows(job.run.at("questions"), "test")
             asked = response_questions(asked, test, of_task, as_turn)
         doc_ids = [row["doc_id"] for row in of_task]
@@ -92,8 +94,11 @@ def _compared_with(name: str, sets: list[str]) -> list[str]:
     return [UNTRAINED, _FIRST] if _FIRST in sets and name != _FIRST else [UNTRAINED]
 
 
-def grounded_comparison(
-    job: Job, students: Mapping[str, Job], measured: Mapping[str, Any], answers: Mapping[str, Any] | None
+def training_sets_comparison(
+    job: TrainingSetsJob,
+    students: Mapping[str, TrainingSetsJob],
+    measured: Mapping[str, Any],
+    answers: Mapping[str, Any] | None,
 ) -> Comparison:
     """What `evaluate` measured and, where a generator is trained, what `generators` did of its `answers`."""
     sizes = []

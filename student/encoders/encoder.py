@@ -20,7 +20,7 @@ import ray.data
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
-from student.config import Kind, Precision
+from student.config import Kind, Precision, StudentConfig
 from student.encoders.precision import mixed_precision
 from teachers.storage import local_folder
 
@@ -50,6 +50,11 @@ class EncoderSource:
     max_tokens: int
     precision: Precision = "auto"
     """Of the products where many texts are embedded, as in training."""
+
+    @classmethod
+    def of(cls, config: StudentConfig, model: str) -> "EncoderSource":
+        """Return the student of the config at `model`, trained or untrained."""
+        return cls(model, config.kind, config.max_tokens, config.precision)
 
 
 def load_encoder(source: EncoderSource) -> Encoder:

@@ -9,11 +9,12 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from jobs.comparison.config import parse_comparison
-from jobs.config import ConfigError, parse
+from jobs.config import ConfigError
 from jobs.conversational_search.config import parse_search
+from jobs.distillation.config import parse
 from jobs.sweeps.config import read_sweep
 from jobs.synthesis.config import parse_synthesis
-from jobs.training_sets.config import parse_grounded
+from jobs.training_sets.config import parse_training_sets
 from serve.config import ServeConfig
 
 LOCAL = ["--config", "configs/local.yaml"]
@@ -46,7 +47,7 @@ def test_every_shipped_config_is_valid(path: Path) -> None:
         [application] = ServeDeploySchema.model_validate(config).applications
         ServeConfig.model_validate(application.args)
     elif "documents" in config:
-        by_section = {"sets": parse_grounded, "questions": parse_search, "synthesis": parse_synthesis}
+        by_section = {"sets": parse_training_sets, "questions": parse_search, "synthesis": parse_synthesis}
         next(read for section, read in by_section.items() if section in config)(["--config", str(path)])
     else:
         (parse_comparison if "compare" in config else parse)(["--config", str(path)])
@@ -60,7 +61,7 @@ def test_every_shipped_config_is_valid(path: Path) -> None:
         (["--candidates.generated_per_teacher", "9"], "is more than generate.samples = 2"),
         (["--teachers.nobody.num_cpus", "1"], "teachers.nobody.model: Field required"),
         (["--teachers.gemma3.nope", "1"], "teachers.gemma3.nope: unknown key"),
-        (["--teachers.gemma3.num_cpus"], "wanted is --teachers.NAME.KEY VALUE"),
+        (["--teachers.gemma3.num_cpus"], "expected --teachers.NAME.KEY VALUE"),
         (
             ["--teachers.gemma3.num_gpus", "1.5"],
             "teachers.gemma3.num_gpus: expected a share of one GPU or a whole number of GPUs, got 1.5",

@@ -71,7 +71,7 @@ def compare_config(run: Path, config: Path) -> Path:
         "timed_requests": 10,
         "out_of_domain": str(_out_of_domain(config)),
         "ratings": str(_rated(config)),
-        "ladder": {
+        "systems": {
             "human-only": {"changes": {"student.kl_weight": 0, "candidates.generated_per_teacher": 0}},
             "sparse": {
                 "changes": {
@@ -84,7 +84,7 @@ def compare_config(run: Path, config: Path) -> Path:
         },
     }
     file = config.with_name("bench.yaml")
-    file.write_text(yaml.safe_dump(settings, sort_keys=False))  # the order is the ladder's
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))  # in their order
     return file
 
 

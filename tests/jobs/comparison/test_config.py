@@ -1,11 +1,12 @@
-"""A ladder of systems: what a row changes, and what is wrong with one that can't be."""
+"""Systems of a comparison: what a row changes, and what is wrong with one that can't be."""
 
+import logging
 from pathlib import Path
 
 import pytest
 import yaml
 
-from jobs.comparison.config import if_there, parse_comparison
+from jobs.comparison.config import existing_file, parse_comparison
 from jobs.config import ConfigError
 
 BENCH = ["--config", "configs/bench.yaml"]
@@ -24,7 +25,7 @@ def test_a_sparse_system_has_the_sparse_defaults() -> None:
     config, _ = parse_comparison(BENCH)
     sparse = config.system("sparse-ensemble", 0).student
     assert (sparse.kind, sparse.model, sparse.similarity_scale) == ("sparse", "cassette-splade", 1.0)
-    rows = config.systems()
+    rows = config.system_names()
     assert rows[:3] == ["bm25", "untrained", "human-only"]
     assert rows.index("untrained-sparse") == rows.index("sparse-human-only") - 1
     assert config.baseline("untrained-sparse").student.kind == "sparse"
@@ -32,33 +33,33 @@ def test_a_sparse_system_has_the_sparse_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ladder", "line"),
+    ("systems", "line"),
     [
-        ({"a": {"changes": {"student.nope": 1}}}, "compare.ladder.a: student.nope: unknown key"),
-        ({"a": {"changes": {"student.epochs": 0}}}, "compare.ladder.a: student.epochs: Input should be"),
-        ({"a": {"changes": {"lunch.time": 1}}}, "compare.ladder.a: lunch"),
-        ({"a": {"changes": {"student.seed.of": 1}}}, "compare.ladder.a: student.seed.of: unknown key"),
+        ({"a": {"changes": {"student.nope": 1}}}, "compare.systems.a: student.nope: unknown key"),
+        ({"a": {"changes": {"student.epochs": 0}}}, "compare.systems.a: student.epochs: Input should be"),
+        ({"a": {"changes": {"lunch.time": 1}}}, "compare.systems.a: lunch"),
+        ({"a": {"changes": {"student.seed.of": 1}}}, "compare.systems.a: student.seed.of: unknown key"),
         (
             {"a": {"changes": {"generate.samples": 3}}},
-            "compare.ladder.a: generate.samples: is the same for all",
+            "compare.systems.a: generate.samples: is the same for all",
         ),
         ({"a": {"changes": {"student.context_turns": 1}}}, "student.context_turns: is the same for all"),
         ({"a": {"changes": {"student.seed": 3}}}, "student.seed: is the same for all"),
-        ({"a": {"changes": {"candidates": {}}}}, "compare.ladder.a: candidates: is the same for all"),
+        ({"a": {"changes": {"candidates": {}}}}, "compare.systems.a: candidates: is the same for all"),
         ({"a": {"changes": {"candidates.retrieved": 9}}}, "candidates.retrieved: more than the base's 4"),
-        ({"a/b": {}}, "'a/b': wanted are letters"),
-        ({"bm25": {}}, "'bm25': wanted are letters"),
-        ({"a": {"against": ["b"]}}, "a.against: 'b' is no system"),
-        ({"a": {"against": ["untrained-sparse"]}}, "a.against: 'untrained-sparse' is no system"),
-        ({"b": {}}, "compare.served: 'a' is no system"),
-        ({}, "compare.ladder"),
+        ({"a/b": {}}, "'a/b': expected letters"),
+        ({"bm25": {}}, "'bm25': expected letters"),
+        ({"a": {"against": ["b"]}}, "a.against: unknown system 'b'"),
+        ({"a": {"against": ["untrained-sparse"]}}, "a.against: unknown system 'untrained-sparse'"),
+        ({"b": {}}, "compare.served: unknown system 'a'"),
+        ({}, "compare.systems"),
     ],
 )
-def test_a_wrong_ladder_is_refused_with_one_line(
-    ladder: dict[str, object], line: str, tmp_path: Path
+def test_wrong_systems_are_refused_with_one_line(
+    systems: dict[str, object], line: str, tmp_path: Path
 ) -> None:
     content = yaml.safe_load(Path("configs/bench.yaml").read_text())
-    content["compare"] |= {"ladder": ladder, "served": "a"}
+    content["compare"] |= {"systems": systems, "served": "a"}
     file = tmp_path / "wrong.yaml"
     file.write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError) as refused:
@@ -70,8 +71,8 @@ def test_a_wrong_ladder_is_refused_with_one_line(
     ("keys", "line"),
     [
         (["--evaluate.contexts", "100"], "compare.judged_contexts: more than evaluate.contexts = 100"),
-        (["--targets.temperature", "validation"], "compare.ratings: an ensemble that is fitted"),
-        (["--student.kind", "sparse", "--compare.served", "lunch"], "compare.served: 'lunch' is no system"),
+        (["--targets.temperature", "validation"], "compare.ratings: expected an ensemble"),
+        (["--student.kind", "sparse", "--compare.served", "lunch"], "compare.served: unknown system 'lunch'"),
     ],
 )
 def test_what_could_only_fail_hours_later_is_refused(keys: list[str], line: str) -> None:
@@ -80,19 +81,20 @@ def test_what_could_only_fail_hours_later_is_refused(keys: list[str], line: str)
     assert line in str(refused.value) and "\n" not in str(refused.value)
 
 
-def test_a_ladder_of_sparse_systems_has_one_untrained_row() -> None:
+def test_sparse_systems_have_one_untrained_row() -> None:
     config, _ = parse_comparison([*BENCH, "--student.kind", "sparse"])
-    assert config.systems()[:3] == ["bm25", "untrained-sparse", "human-only"]
-    assert "untrained" not in config.systems()
+    assert config.system_names()[:3] == ["bm25", "untrained-sparse", "human-only"]
+    assert "untrained" not in config.system_names()
     assert config.baseline("untrained-sparse").student.model == "cassette-splade"
 
 
 def test_data_that_is_not_there_is_left_out_with_a_line(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     (tmp_path / "there").touch()
+    caplog.set_level(logging.INFO)
     files = [str(tmp_path / "there"), "s3://bucket/unseen", None]
-    assert [if_there(file) for file in files] == files
-    assert capsys.readouterr().out == ""
-    assert if_there("not/there.jsonl") is None
-    assert capsys.readouterr().out == "left out: not/there.jsonl is not there\n"
+    assert [existing_file(file) for file in files] == files
+    assert caplog.messages == []
+    assert existing_file("not/there.jsonl") is None
+    assert caplog.messages == ["left out: not/there.jsonl does not exist"]

@@ -34,18 +34,19 @@ def base(config: ComparisonConfig, tmp_path: Path) -> Job:
         ("ensemble", set()),
     ],
 )
-def test_what_a_system_does_not_change_it_borrows(
+def test_a_system_borrows_the_datasets_that_it_does_not_change(
     base: Job, config: ComparisonConfig, system: str, own: set[str]
 ) -> None:
     job = branch(base, config.system(system, 0), "systems", system)
     parts = ("examples", "responses", "neighbours", "candidates", "scores", "targets", "student")
     assert {part for part in parts if job.run.at(part) != base.run.at(part)} == own | {"student"}
-    student = seed_job(job, config, system, 0)
+    student = seed_job(config, job, system, 0)
     assert {part for part in parts if student.run.at(part) != job.run.at(part)} == {"student"}
 
 
-def test_a_system_has_the_teachers_as_they_were_fitted(base: Job, config: ComparisonConfig) -> None:
-    job = seed_job(branch(base, config.system("ensemble", 0), "systems", "ensemble"), config, "ensemble", 0)
+def test_a_system_has_the_finetuned_teachers(base: Job, config: ComparisonConfig) -> None:
+    system = branch(base, config.system("ensemble", 0), "systems", "ensemble")
+    job = seed_job(config, system, "ensemble", 0)
     assert job.teachers == base.teachers != config.teachers
     assert (job.store, job.keys) == (base.store, base.keys)
     assert job.config.student.seed == 0 and job.config.tracking.project is None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs.config import JobConfig
+from jobs.distillation.config import DistillationConfig
 from jobs.distillation.model_card import card_of, licence_of, licences_of
 from student.export.model_card import render
 
@@ -23,7 +23,9 @@ def _config(**student: Any) -> dict[str, Any]:
         "gemma3": {"model": "gemma-3-270m"},
         "minilm": {"kind": "similarity", "model": "all-minilm-l6-v2"},
     }
-    config = JobConfig(teachers=teachers, student=student, examples={"conversations": "chitchat-dataset"})
+    config = DistillationConfig(
+        teachers=teachers, student=student, examples={"conversations": "chitchat-dataset"}
+    )
     return config.model_dump(mode="json")
 
 

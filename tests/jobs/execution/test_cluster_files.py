@@ -11,9 +11,9 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
 from jobs.comparison.config import parse_comparison
-from jobs.config import JobConfig, parse
+from jobs.config import Demand, JobConfig
 from jobs.conversational_search.config import parse_search
-from jobs.execution.inputs import Demand, demands
+from jobs.distillation.config import parse
 from jobs.synthesis.config import parse_synthesis
 from serve.config import ServeConfig
 
@@ -94,7 +94,7 @@ def test_a_wrong_key_of_the_cluster_launchers_file_would_be_found() -> None:
 @pytest.mark.parametrize("file", JOB_CONFIGS, ids=str)
 def test_the_declared_nodes_hold_what_a_config_asks_for(file: Path) -> None:
     types = of_cluster_launcher(CLUSTER)
-    for demand in demands(job_config(file)):
+    for demand in job_config(file).demands():
         assert sum(kind.room_for(demand) for kind in types) >= demand.count, demand
 
 
@@ -117,7 +117,7 @@ def test_every_replica_of_the_cloud_config_finds_a_node() -> None:
         each = {"CPU": float(teacher.num_cpus), "GPU": teacher.num_gpus}
         demand = Demand("all replicas", most, each, {**teacher.node_labels, "role": "teacher"})
         assert sum(kind.room_for(demand) for kind in types) >= most
-    [training] = [demand for demand in demands(config) if demand.key == "student.num_workers"]
+    [training] = [demand for demand in config.demands() if demand.key == "student.num_workers"]
     assert [kind.labels["role"] for kind in types if kind.room_for(training)] == ["trainer"]
 
 
@@ -131,7 +131,7 @@ def test_the_job_on_kubernetes_is_one_that_the_command_line_takes() -> None:
     cluster = manifest["spec"]["rayClusterSpec"]
     check_cluster(cluster)
     types = of_kuberay(cluster)
-    for demand in demands(config):
+    for demand in config.demands():
         assert sum(kind.room_for(demand) for kind in types) >= demand.count, demand
 
 

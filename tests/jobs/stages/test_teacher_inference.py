@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.stages.teacher_inference import waves
+from jobs.stages.teacher_inference import plan_waves
 from teachers.config import VllmTeacher
 
 SMALL = VllmTeacher(model="none", num_cpus=2)
@@ -21,4 +21,4 @@ LARGE = VllmTeacher(model="none", num_cpus=1, num_gpus=2, replicas=(2, 8))
 def test_teachers_run_side_by_side_where_the_cluster_has_room(
     resources: dict[str, float], expected: list[list[str]]
 ) -> None:
-    assert waves({"a": SMALL, "b": SMALL, "large": LARGE}, resources) == expected
+    assert plan_waves({"a": SMALL, "b": SMALL, "large": LARGE}, resources) == expected

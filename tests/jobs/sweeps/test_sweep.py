@@ -10,8 +10,9 @@ import pytest
 import yaml
 from wandb.proto.wandb_internal_pb2 import Record
 
-from jobs.config import ConfigError, parse
-from jobs.execution.session import trial_name
+from jobs.config import ConfigError
+from jobs.distillation.config import parse
+from jobs.execution.tracking import trial_name
 from jobs.sweeps.config import EarlyTermination, SweepConfig, read_sweep
 from tests.jobs.running import run_job
 

@@ -14,7 +14,8 @@ import psutil
 import ray
 import yaml
 
-from jobs.config import parse
+from jobs.distillation.config import parse
+from jobs.distillation.stages import DistillationJob
 from jobs.execution.cluster import connect
 from jobs.execution.job import Job
 from jobs.execution.run_directory import RunDirectory
@@ -29,7 +30,7 @@ from tests.tiny_models import make_student
 NUM_STEPS = 4
 
 
-def base_job(folder: Path) -> Job:
+def base_job(folder: Path) -> DistillationJob:
     """Its students take four steps, with a validation after each; made where it is not there yet."""
     settings = {
         "model": str(folder / "encoder"),

@@ -23,6 +23,6 @@ def test_what_turns_say_is_no_markup(tmp_path: Path) -> None:
     }
     write_rows(run.at("conversations"), [row], SYNTHESISED)
     write_rows(run.at("rejected", "conversations"), [{**row, "set_aside": "<i>why</i>"}], SYNTHESISED)
-    page = coverage_page({"axes": {}, "diversity": {"user": {"turns": 1}}}, {"turns written anew": {}}, run)
+    page = coverage_page({"axes": {}, "diversity": {"user": {"turns": 1}}}, {"turns rewritten": {}}, run)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert not any(tag in page for tag in ("<script", "<b>of", "<i>why"))

@@ -17,7 +17,8 @@ import psutil
 import pytest
 import yaml
 
-from jobs.config import ConfigError, parse
+from jobs.config import ConfigError
+from jobs.distillation.config import parse
 from jobs.synthesis.config import parse_synthesis
 from teachers.corpora.config import DocumentsConfig, ExamplesConfig, QuestionsConfig
 from teachers.corpora.documents import write_documents

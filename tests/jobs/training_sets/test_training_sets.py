@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from jobs.config import ConfigError
-from jobs.training_sets.config import parse_grounded
+from jobs.training_sets.config import parse_training_sets
 from serve.chat_endpoint import grounded_in
 from serve.index import load_index
 from serve.versions import current_version, folder_of
@@ -39,7 +39,7 @@ def question(kind: str, subject: str, habit: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def grounded_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def training_sets_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("grounded")
     pairs = [(subject, habit) for subject in SUBJECTS for habit in HABITS]
     documents = [
@@ -83,9 +83,9 @@ def grounded_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_each_set_has_a_student_and_all_have_one_test(grounded_config: Path) -> None:
-    run = grounded_config.parent / "run"
-    printed = run_job("grounded", grounded_config, "--run", str(run))
+def test_each_set_has_a_student_and_all_have_one_test(training_sets_config: Path) -> None:
+    run = training_sets_config.parent / "run"
+    printed = run_job("compare_training_sets", training_sets_config, "--run", str(run))
     asked = read_rows(str(run / "questions"))
     test = [row for row in asked if row["split"] == "test"]
     found = json.loads((run / "report/comparison.json").read_text())
@@ -200,7 +200,7 @@ def test_answers_are_measured_as_squads(answer: str, f1: float, exact: float) ->
         (["--generator.sets", '["nobody"]'], "generator.sets: 'nobody' is none of `sets`"),
     ],
 )
-def test_a_wrong_config_is_one_line(grounded_config: Path, change: list[str], line: str) -> None:
+def test_a_wrong_config_is_one_line(training_sets_config: Path, change: list[str], line: str) -> None:
     with pytest.raises(ConfigError) as error:
-        parse_grounded(["--config", str(grounded_config), *change])
+        parse_training_sets(["--config", str(training_sets_config), *change])
     assert line in str(error.value) and "\n" not in str(error.value)

@@ -1,0 +1,49 @@
+"""Checks of a comparison's data, weights and systems, and the files that are read before it starts."""
+
+from jobs.comparison.config import ComparisonConfig, existing_file
+from jobs.config import ConfigError
+from jobs.distillation import inputs as distillation
+from jobs.execution.resources import check_resources
+from student.evaluation.response_ranking import HeldOut, response_selection
+from teachers.scoring.ratings import Rated, read_ratings
+
+
+def check_inputs(config: ComparisonConfig) -> None:
+    """Raises ConfigError where data or weights that the config or one of its systems names are missing."""
+    distillation.check_inputs(config)
+    for name in config.compare.systems:
+        try:
+            distillation.check_inputs(config.system(name, config.compare.seeds[0]))
+        except ConfigError as error:
+            raise ConfigError(f"compare.systems.{name}: {error}") from None
+
+
+def check_system_resources(config: ComparisonConfig) -> None:
+    """Raises ConfigError where the cluster is too small for a system."""
+    for name in config.compare.systems:
+        try:
+            check_resources(config.system(name, config.compare.seeds[0]))
+        except ConfigError as error:
+            raise ConfigError(f"compare.systems.{name}: {error}") from None
+
+
+def human_ratings(config: ComparisonConfig) -> list[Rated]:
+    """Return the responses that people rated; none where there is no such file.
+
+    Raises:
+        ValueError: a row is malformed.
+    """
+    file = existing_file(config.compare.ratings)
+    return [] if file is None else read_ratings(file)
+
+
+def out_of_domain(config: ComparisonConfig) -> HeldOut | None:
+    """Return the contexts with candidates of their own; None where there are none.
+
+    Raises:
+        ValueError: a row is malformed.
+    """
+    file = existing_file(config.compare.out_of_domain)
+    if file is None:
+        return None
+    return response_selection(file, config.student.context_turns, config.evaluate.contexts)

@@ -1,0 +1,24 @@
+"""Checks of a distillation's data and weights."""
+
+from jobs.config import ConfigError
+from jobs.distillation.config import DistillationConfig
+from jobs.execution.inputs import check, check_teachers
+from student.encoders.packaged import resolve_model
+from teachers.corpora.conversations import check_source
+from teachers.generation.filters import filters
+from teachers.scoring.candidates import RANKED_CANDIDATES
+
+
+def check_inputs(config: DistillationConfig) -> None:
+    """Raises ConfigError where data or weights that the config names are missing."""
+    check_teachers(config.teachers)
+    check("student.model", lambda: resolve_model(config.student.model))
+    check("examples.conversations", lambda: check_source(config.examples.conversations))
+    filters(config.filters)
+    check("candidates.retriever", lambda: resolve_model(config.candidates.retriever))
+
+    if config.examples.max_test < RANKED_CANDIDATES:
+        raise ConfigError(
+            f"examples.max_test: {config.examples.max_test} test responses are fewer than the "
+            f"{RANKED_CANDIDATES} candidates of hits@1/{RANKED_CANDIDATES}"
+        )

@@ -1,0 +1,18 @@
+"""Checks of the data and weights of a comparison of training sets."""
+
+from functools import partial
+
+from jobs.execution.inputs import check, check_documents, check_questions, check_sources
+from jobs.training_sets.config import TrainingSetsConfig
+from student.encoders.packaged import resolve_model
+from teachers.engines.weights import check_model
+
+
+def check_inputs(config: TrainingSetsConfig) -> None:
+    """Raises ConfigError where data or weights that the config names are missing."""
+    check("student.model", lambda: resolve_model(config.student.model))
+    check_documents(config.documents)
+    check_questions(config.questions)
+    check_sources("synthesised", config.synthesised)
+    if config.generator is not None:
+        check("generator.model", partial(check_model, config.generator.model))
