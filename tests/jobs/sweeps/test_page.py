@@ -1,17 +1,16 @@
-"""The report page of a sweep, and its chart in a real headless Chromium."""
+"""The report page of a sweep, and its charts in a real headless Chromium."""
 
 import shutil
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from jobs.sweeps.charts import BEST_COLOUR, score_charts
 from jobs.sweeps.config import SweepConfig
 from jobs.sweeps.page import sweep_page
-from jobs.sweeps.parallel_coordinates import parallel_coordinates
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 NARROW_PX, WIDE_PX = 390, 1280
@@ -47,7 +46,7 @@ def trial(score: float | None, *, stopped: bool = False, **changes: Any) -> dict
 
 def trials_of(sweep: SweepConfig, count: int) -> list[dict[str, Any]]:
     """Best first, spread over all settings."""
-    found = []
+    trials = []
     for number in range(count):
         changes = {}
         for place, (key, parameter) in enumerate(sweep.parameters.items(), 1):
@@ -57,8 +56,8 @@ def trials_of(sweep: SweepConfig, count: int) -> list[dict[str, Any]]:
             if parameter.min is not None and parameter.max is not None:
                 drawn = parameter.min + share * (parameter.max - parameter.min)
                 changes[key] = round(drawn) if parameter.is_whole else drawn
-        found.append({**trial(0.5 - number / 1000, stopped=number % 3 == 1), "changes": changes})
-    return found
+        trials.append({**trial(0.5 - number / 1000, stopped=number % 3 == 1), "changes": changes})
+    return trials
 
 
 def test_the_page_shows_every_trial_and_escapes_what_failed() -> None:
@@ -79,46 +78,28 @@ def test_the_page_shows_every_trial_and_escapes_what_failed() -> None:
     assert DRAWN not in sweep_page(sweep_of("student.max_tokens"), trials)
 
 
-def test_lines_pass_where_the_settings_are() -> None:
-    sweep = sweep_of("student.learning_rate", "student.student_temperature", "student.kl_weight")
-    settings = ("student__learning_rate", "student__student_temperature", "student__kl_weight")
-    rows = [(0.4, 1e-5, 2, 0.0), (0.3, 1e-3, 1, 0.25), (0.2, 1e-1, 0.5, 0.5)]
-    found = [
+def test_each_parameter_that_varies_has_a_dot_for_every_trial() -> None:
+    sweep = sweep_of("student.learning_rate", "student.student_temperature", "student.max_tokens")
+    settings = ("student__learning_rate", "student__student_temperature", "student__max_tokens")
+    rows = [(0.4, 1e-5, 2, 32), (0.3, 1e-3, 1, 32), (0.2, 1e-1, 0.5, 32)]
+    trials = [
         trial(score, stopped=score == 0.2, **dict(zip(settings, row, strict=True))) for score, *row in rows
     ]
-    figure = parallel_coordinates(sweep, found)
-    assert figure is not None
-    worst, middle, best = figure.data
-    # Powers of ten from 1e-5 to 1e-1; three places at equal distances; from 0 to 0.5; scores from 0.2 to 0.4.
-    assert best.y == pytest.approx((0, 5 / 6, 0, 1))
-    assert middle.y == pytest.approx((0.5, 0.5, 0.5, 0.5))
-    assert worst.y == pytest.approx((1, 1 / 6, 1, 0))
-    assert best.line.width > middle.line.width and best.line.color != middle.line.color
-    assert (best.line.dash, worst.line.dash) == ("solid", "dot")
-    ticks = {(label.x, label.text): label.y for label in figure.layout.annotations}
-    assert ticks[0, "0.001"] == pytest.approx(0.5) and ticks[1, "2"] == pytest.approx(5 / 6)
-    assert ticks[2, "0.5"] == 1 and ticks[3, "0.20"] == 0
+    charts = score_charts(sweep, trials)
+    assert list(charts) == ["student.learning_rate", "student.student_temperature"]
 
+    others, best = charts["student.learning_rate"].data
+    assert (others.x, others.y) == ((1e-3, 1e-1), (0.3, 0.2))
+    assert (best.x, best.y) == ((1e-5,), (0.4,))
+    assert best.marker.color == BEST_COLOUR != others.marker.color
+    assert best.marker.size > others.marker.size
+    assert (list(others.marker.symbol), list(best.marker.symbol)) == (["circle", "circle-open"], ["circle"])
+    assert charts["student.learning_rate"].layout.xaxis.type == "log"
 
-def test_lines_of_one_place_lie_side_by_side_and_within_it() -> None:
-    sweep = sweep_of("student.student_temperature")
-    figure = parallel_coordinates(
-        sweep, [trial(1 - n / 100, student__student_temperature=1) for n in range(90)]
-    )
-    assert figure is not None
-    heights = [line.y[0] for line in reversed(figure.data)]
-    assert heights == sorted(set(heights), reverse=True)
-    assert 1 / 3 < heights[-1] < heights[0] < 2 / 3
-
-
-def test_ticks_of_one_axis_are_apart_and_within() -> None:
-    keys = [key for key in PARAMETERS if key != "student.max_tokens"]
-    figure = parallel_coordinates(sweep_of(*keys), trials_of(sweep_of(*keys), 30))
-    assert figure is not None
-    for number in range(len(keys) + 1):
-        heights = sorted(label.y for label in figure.layout.annotations if label.x == number)
-        assert 2 <= len(heights) <= 13 and heights[0] >= 0 and heights[-1] <= 1
-        assert min(b - a for a, b in pairwise(heights)) > 0.08
+    # The values 0.5, 1 and 2 are at equal distances.
+    others, best = charts["student.student_temperature"].data
+    assert (list(best.x), list(others.x)) == ([2], [1, 0])
+    assert list(charts["student.student_temperature"].layout.xaxis.ticktext) == ["0.5", "1", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +114,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize(("num_parameters", "num_trials"), [(1, 2), (9, 100)])
 @pytest.mark.parametrize("width", [WIDE_PX, NARROW_PX])
-def test_the_chart_is_drawn_and_only_its_own_box_scrolls(
+def test_the_charts_are_drawn_and_fit_the_page(
     browser: Browser, tmp_path: Path, width: int, num_parameters: int, num_trials: int
 ) -> None:
     sweep = sweep_of(*list(PARAMETERS)[:num_parameters])
@@ -143,23 +124,22 @@ def test_the_chart_is_drawn_and_only_its_own_box_scrolls(
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
     page.goto((tmp_path / "sweep.html").as_uri())
-    lines = page.locator("#trials .scatterlayer .trace")
-    expect(lines).to_have_count(num_trials)
+
+    # The constant has no chart.
+    num_charts = min(num_parameters, 8)
+    expect(page.locator(".scatterlayer .point")).to_have_count(num_charts * num_trials)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    box = page.get_by_role("region", name="Settings and scores")
-    scrolls = box.evaluate("box => box.scrollWidth > box.clientWidth")
-    assert scrolls == (width == NARROW_PX and num_parameters > 2)
-    # The constant has no axis; no title covers the next one.
-    titles = page.locator("#trials .xtick text").evaluate_all(
-        "titles => titles.map(title => title.getBoundingClientRect()).map(box => [box.left, box.right])"
+    widths = page.locator(".multiples .chart").evaluate_all(
+        "charts => charts.map(chart => chart.getBoundingClientRect().width)"
     )
-    assert len(titles) == (2 if num_parameters == 1 else 9)
-    assert all(end < start for (_, end), (start, _) in pairwise(titles))
-    lines.last.locator(".point").first.hover(force=True)  # plotly lays its own layer over the lines
-    told = page.locator("#trials .hoverlayer")
-    expect(told).to_contain_text("0.5000 validation_mrr")
-    expect(told).to_contain_text(f"student.learning_rate {1e-5:.3g}")
+    assert len(widths) == num_charts and all(300 <= chart <= width for chart in widths)
+
+    best = page.locator("#chart-1 .scatterlayer .trace").last.locator(".point")
+    best.hover(force=True)  # plotly lays its own layer over the dots
+    label = page.locator("#chart-1 .hoverlayer")
+    expect(label).to_contain_text("0.5000 validation_mrr")
+    expect(label).to_contain_text(f"student.learning_rate {1e-5:.3g}")
     if num_parameters > 1:
-        expect(told).to_contain_text("targets.combination mean_of_scores")
+        expect(label).to_contain_text("targets.combination mean_of_scores")
     assert errors == []
     page.close()
