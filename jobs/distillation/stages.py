@@ -5,9 +5,10 @@ from itertools import islice
 from typing import Any
 
 from jobs.distillation.config import DistillationConfig
-from jobs.distillation.model_card import card_of, licences_of
+from jobs.distillation.model_card import card_of, write_model_card
 from jobs.execution.job import Counts, Job, Stage, Step, warn
 from jobs.execution.progress import embedding
+from jobs.reports.licences import licences_of
 from jobs.reports.terminal import report_metrics
 from jobs.stages.teacher_inference import generate_samples, score_pairs
 from jobs.stages.training import TRAIN, finetuned
@@ -16,7 +17,6 @@ from serve.response_set import response_set
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.response_ranking import ContextSample, evaluate_student
-from student.export.model_card import write_model_card
 from student.retrieval.neighbours import write_neighbours
 from teachers import records
 from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes

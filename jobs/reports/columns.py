@@ -47,6 +47,13 @@ class Table:
         """The cells of each row, as they are shown."""
         return [[column.text(row.get(column.key)) for column in self.columns] for row in self.rows]
 
+    def markdown(self) -> list[str]:
+        """The lines of a Markdown table."""
+        lines = ["|" + "---|" * len(self.columns)]
+        for cells in self.texts():
+            lines.append(_markdown_row(cells))
+        return [_markdown_row([column.title for column in self.columns]), *lines]
+
     def plain(self) -> tuple[list[str], list[list[Any]]]:
         """Titles and rows of plain cells: an interval has a column for each of its values."""
         titles: list[str] = []
@@ -63,6 +70,10 @@ class Table:
                 row += [getattr(cell, part, None) for part in parts] or [cell]
 
         return titles, rows
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def table(title: str, columns: Iterable[Column], rows: Sequence[Row]) -> Table:
@@ -95,7 +106,7 @@ SPARSITY = (
     Column("flops", "FLOPs"),
 )
 RANKING = (
-    *metric_columns(("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100")),
+    *metric_columns(("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10")),
     _CONTEXTS,
     Column("responses", "responses", ",.0f"),
     *SPARSITY,

@@ -1,7 +1,6 @@
 """Writes a comparison of systems: JSON, the page, Markdown tables, W&B."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,22 +57,13 @@ def as_markdown(comparison: Comparison) -> str:
         )
         lines += ["", f"### {held_out.name[:1].upper()}{held_out.name[1:]}", ""]
         lines += [held_out.explanation, "", counts, ""]
-        lines += _markdown_table(systems_table(held_out).select(*held_out.metrics, "difference"))
+        lines += systems_table(held_out).select(*held_out.metrics, "difference").markdown()
 
     for tables in sections(comparison).values():
         for table in tables:
             if table.rows:
-                lines += ["", f"### {table.title}", "", *_markdown_table(table)]
+                lines += ["", f"### {table.title}", "", *table.markdown()]
     return "\n".join(lines) + "\n"
-
-
-def _markdown_table(table: Table) -> list[str]:
-    titles = [column.title for column in table.columns]
-    return [_markdown_row(titles), "|" + "---|" * len(titles), *map(_markdown_row, table.texts())]
-
-
-def _markdown_row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _key(table: Table) -> str:

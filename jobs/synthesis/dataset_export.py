@@ -11,14 +11,15 @@ The first three are there as .parquet and as .jsonl.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.distillation.model_card import licences_of_teachers, shown_name
 from jobs.execution.run_directory import RunDirectory
+from jobs.reports.licences import licences_of_teachers, shown_name
 from jobs.synthesis.config import SynthesisJobConfig
 from teachers.corpora.passages import passages
 from teachers.corpora.python_topics import PYTHON_TOPICS
@@ -52,11 +53,12 @@ _QUESTIONS = pa.schema(
 )
 _CORPUS = pa.schema([("doc_id", pa.string()), ("text", pa.string())])
 _ROWS_AT_A_TIME = 1000
+_CARD_TEMPLATE = Path(__file__).parent / "dataset_card.md.j2"
 
 
 def write_dataset(run: RunDirectory, config: SynthesisJobConfig) -> dict[str, Any]:
     """Writes the folder `dataset` of the run from its conversations and documents; how many rows each has."""
-    found: dict[str, tuple[pa.Schema, Callable[[], Iterable[Row]]]] = {
+    files: dict[str, tuple[pa.Schema, Callable[[], Iterable[Row]]]] = {
         "conversations": (_CONVERSATIONS, lambda: map(_conversation, Rows(run.at("conversations")))),
         "questions": (
             _QUESTIONS,
@@ -66,7 +68,7 @@ def write_dataset(run: RunDirectory, config: SynthesisJobConfig) -> dict[str, An
     }
     folder = run.make_folder("dataset")
     counts = {}
-    for name, (schema, rows) in found.items():
+    for name, (schema, rows) in files.items():
         counts[name] = _write_lines(f"{folder}/{name}.jsonl", rows())
         _write_parquet(f"{folder}/{name}.parquet", rows(), schema)
     run.write_text(_card(config, counts), "dataset", "README.md")
@@ -143,32 +145,12 @@ def _card(config: SynthesisJobConfig, counts: Mapping[str, int]) -> str:
     )
     corpora = ", ".join(_CORPORA.get(corpus, shown_name(corpus)) for corpus in config.documents.corpus)
     teachers = licences_of_teachers(config.model_dump(mode="json")["teachers"])
-    lines = [
-        "# Conversations synthesised by Rejoinder",
-        "",
-        f"{counts['conversations']} conversations about {corpora}, written turn by turn along sampled plans "
-        "and checked (CoDi, Huber et al., 2024). Nobody has read them all: these are the models' words, with "
-        "the models' errors.",
-        "",
-        "| `.parquet`, `.jsonl` | rows | what it is |",
-        "|---|---|---|",
-        f"| `conversations` | {counts['conversations']} | `messages`; of each turn `plan`, `phenomena`, "
-        "`teachers`, `passages` and `evidence`, the sentence that grounds it; `axes` |",
-        f"| `questions` | {counts['questions']} | `messages` up to a question; `response`, that answered it; "
-        "`positives`, the ids of the passage that it is grounded in and of the whole document |",
-        f"| `corpus` | {counts['corpus']} | the passages |",
-        "",
-        "```python",
-        "from datasets import load_dataset",
-        "",
-        'conversations = load_dataset("path/to/this/folder", "conversations", split="train")',
-        "```",
-        "",
-        "| teacher | licence |",
-        "|---|---|",
-        *(f"| {shown_name(model)} | {licence or 'unknown'} |" for model, licence in teachers.items()),
-        "",
-        "The documents' licence holds for what is taken from them, the teachers' terms for what they wrote.",
-    ]
-    body = "\n".join(lines)
-    return str(huggingface_hub.DatasetCard(f"---\n{front_matter.to_yaml()}\n---\n\n{body}\n"))
+    return str(
+        huggingface_hub.DatasetCard.from_template(
+            front_matter,
+            template_path=str(_CARD_TEMPLATE),
+            counts=counts,
+            corpora=corpora,
+            licences={shown_name(model): licence or "unknown" for model, licence in teachers.items()},
+        )
+    )
