@@ -151,3 +151,13 @@ VALIDATION = (
     Column("validation_response_terms", "response terms", ",.1f"),
     Column("validation_flops", "FLOPs"),
 )
+SHARES = metric_columns(("expected", "planned", "obtained"))
+DIVERSITY = (
+    Column("turns", "turns", ",d"),
+    Column("words", "words"),
+    Column("distinct_1", "distinct-1"),
+    Column("distinct_2", "distinct-2"),
+    Column("self_bleu", "self-BLEU"),
+    Column("spread", "spread"),
+    Column("near_duplicates", "near duplicates"),
+)

@@ -1,5 +1,6 @@
 """Writes a comparison of systems: JSON, the page, Markdown tables, W&B."""
 
+import logging
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,8 @@ from jobs.reports.comparison import Comparison
 from jobs.reports.comparison_page import comparison_page
 from jobs.reports.tables import all_tables, sections, systems_table
 from jobs.reports.terminal import print_systems
+
+logger = logging.getLogger(__name__)
 
 GENERATED = "generated"
 
@@ -36,7 +39,7 @@ def publish(
 
     tracker.log_tables({f"comparison/{_key(table)}": table.plain() for table in all_tables(comparison)})
     print_systems(comparison.tables)
-    print(f"report: {run.at('report', 'index.html')}")
+    logger.info("report: %s", run.at("report", "index.html"))
 
 
 def as_markdown(comparison: Comparison) -> str:

@@ -1,5 +1,6 @@
 """What a job shows at its end: `report/metrics.json` and tables."""
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +20,8 @@ from jobs.reports.columns import (
 )
 from jobs.reports.comparison import HeldOutTable
 from jobs.reports.tables import systems_table
+
+logger = logging.getLogger(__name__)
 
 _SHOWN_METRICS = (
     "hits@1/20",
@@ -41,20 +44,16 @@ def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
     title = "teachers on held-out contexts, entropies in nats"
     print_table(table(title, [TEACHER, *TEACHER_MEASURES], teachers))
 
-    terminal = console()
     if agreement:
         taus = ", ".join(f"{pair} {tau:.2f}" for pair, tau in agreement.items())
-        terminal.print(f"agreement of teachers (Kendall's tau): {taus}", highlight=False)
+        logger.info("agreement of teachers (Kendall's tau): %s", taus)
     for teacher, counts in metrics["responses"].items():
         dropped = ", ".join(f"{reason} {count}" for reason, count in counts.items() if reason != "kept")
-        terminal.print(f"{teacher} wrote: kept {counts['kept']}, {dropped}", highlight=False)
+        logger.info("%s wrote: kept %d, %s", teacher, counts["kept"], dropped)
     for teacher, noise in metrics["scoring"].items():
         if "noise_nats_per_token" in noise:
-            terminal.print(
-                f"{teacher} scored {noise['pairs scored twice']} pairs twice, at most "
-                f"{noise['noise_nats_per_token']:.2g} nats/token apart",
-                highlight=False,
-            )
+            num_pairs, nats = noise["pairs scored twice"], noise["noise_nats_per_token"]
+            logger.info("%s scored %s pairs twice, at most %.2g nats/token apart", teacher, num_pairs, nats)
 
 
 def report_training(run: RunDirectory, reports: list[dict[str, Any]]) -> None:
@@ -82,12 +81,13 @@ def print_table(shown: Table, title: str | None = None) -> None:
         printed.add_column(column.title, justify="right" if number else "left")
     for cells in shown.texts():
         printed.add_row(*cells)
-    console().print(printed)
+    _show(printed)
 
 
-def console() -> Console:
-    """A console as wide as the terminal, or as the widest table."""
-    return Console(width=None if Console().is_terminal else _WIDTH)
+def _show(shown: rich_table.Table) -> None:
+    """Print a table as wide as the terminal, or as the widest table; nothing for a job that is quiet."""
+    if logger.isEnabledFor(logging.INFO):
+        Console(width=None if Console().is_terminal else _WIDTH).print(shown)
 
 
 def print_parity(manifest: dict[str, Any]) -> None:
@@ -115,4 +115,4 @@ def print_parity(manifest: dict[str, Any]) -> None:
                 f"{figures['latency_ms']:.1f}",
                 f"{entry['torch_latency_ms']:.1f}",
             )
-    console().print(parity)
+    _show(parity)

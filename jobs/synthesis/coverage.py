@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, get_args
 
-from rich.table import Table
-
 from jobs.execution.job import Job
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import RunDirectory, provenance
-from jobs.reports.terminal import console
+from jobs.reports.columns import DIVERSITY, SHARES, Column, Row, named_rows, table
+from jobs.reports.terminal import print_table
 from jobs.synthesis.config import SynthesisJobConfig
 from jobs.synthesis.page import coverage_page
 from student.encoders.encoder import EncoderSource
@@ -26,7 +25,7 @@ logger = logging.getLogger(__name__)
 _MAX_TEXTS = 20_000
 _NEAR_DUPLICATES = 0.7  # Jaccard similarity of word 3-shingles, as in `filters.near_duplicates`
 _ENCODER = "all-minilm-l6-v2"
-_MEASURES = ("turns", "words", "distinct_1", "distinct_2", "self_bleu", "spread", "near_duplicates")
+_AXIS, _VALUE, _SPEAKER = Column("axis", "axis"), Column("value", "value"), Column("speaker", "speaker")
 
 
 def coverage_of(run: RunDirectory, graph: Graph) -> dict[str, Any]:
@@ -59,24 +58,17 @@ def report_coverage(job: Job[SynthesisJobConfig], coverage: dict[str, Any]) -> N
     logger.info("report: %s", run.at("report", "index.html"))
 
 
-def print_coverage(found: Mapping[str, Any]) -> None:
-    """Tables of the shares and of diversity."""
-    table = Table(title="shares of conversations and turns")
-    for title in ("axis", "value", "expected", "planned", "obtained"):
-        table.add_column(title, justify="left" if title in ("axis", "value") else "right")
-    for axis, shares in found["axes"].items():
-        table.add_section()
-        for place, name in enumerate(shares["expected"]):
-            label = f"{axis} (distance {shares['distance']:.3f})" if place == 0 else ""
-            table.add_row(
-                label, name, *(f"{shares[part][name]:.3f}" for part in ("expected", "planned", "obtained"))
+def print_coverage(coverage: Mapping[str, Any]) -> None:
+    """Print tables of the shares and of diversity."""
+    rows: list[Row] = []
+    for axis, shares in coverage["axes"].items():
+        label = f"{axis} (distance {shares['distance']:.3f})"
+        for value in shares["expected"]:
+            rows.append(
+                {"axis": label, "value": value, **{part.key: shares[part.key][value] for part in SHARES}}
             )
-    console().print(table)
-    varied = Table(title="diversity of turns")
-    varied.add_column("speaker")
-    for measure in _MEASURES:
-        varied.add_column(measure.replace("_", " "), justify="right")
-    for speaker, values in found["diversity"].items():
-        cells = [f"{values[name]:.0f}" if name == "turns" else f"{values[name]:.3f}" for name in _MEASURES]
-        varied.add_row(speaker, *cells)
-    console().print(varied)
+            label = ""
+
+    print_table(table("shares of conversations and turns", [_AXIS, _VALUE, *SHARES], rows))
+    diversity = named_rows(_SPEAKER, coverage["diversity"])
+    print_table(table("diversity of turns", [_SPEAKER, *DIVERSITY], diversity))

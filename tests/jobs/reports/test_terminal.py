@@ -1,5 +1,6 @@
 """What a finished job prints."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from jobs.reports.terminal import report_metrics
 
 @pytest.mark.parametrize("sparse", [False, True])
 def test_terms_are_shown_where_a_system_has_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], sparse: bool
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, sparse: bool
 ) -> None:
     ranked = {"hits@1/20": 0.5, "mrr": 0.25}
     terms = {"context_terms": 31.5, "response_terms": 38.25, "flops": 2.125} if sparse else {}
@@ -20,9 +21,20 @@ def test_terms_are_shown_where_a_system_has_them(
         "responses": {},
         "scoring": {},
     }
+    caplog.set_level(logging.INFO, "jobs")
     report_metrics(RunDirectory(str(tmp_path)), metrics)
     table = capsys.readouterr().out
     for shown in ("context terms", "response terms", "FLOPs", "31.5", "38.2", "2.125"):
         assert (shown in table) == sparse
     assert "untrained student" in table
     assert "…" not in table
+
+
+def test_a_quiet_job_prints_no_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "jobs")
+    metrics = {"systems": {"bm25": {"mrr": 0.25}}, "teachers": {"kendall_tau": {}}}
+    report_metrics(RunDirectory(str(tmp_path)), {**metrics, "responses": {}, "scoring": {}})
+    assert capsys.readouterr().out == ""
+    assert (tmp_path / "report" / "metrics.json").is_file()
