@@ -21,7 +21,7 @@ endif
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: setup distill search synthesise compare results sweep serve export test faults faults-of-engines faults-of-clusters lint format constraints clean
+.PHONY: setup distill search synthesise compare results sweep serve export test golden faults faults-of-engines faults-of-clusters lint format constraints clean
 
 setup: $(STAMP)
 
@@ -73,6 +73,10 @@ export: $(STAMP)
 # Two processes, each with a Ray of its own; what shares engines or a job's run goes to one of them.
 test: $(STAMP)
 	.venv/bin/python -m pytest --numprocesses 2 --no-loadscope-reorder -m "not faults" $(ARGS)
+
+# Writes the values in tests/golden again, after a change that is meant to change them.
+golden: $(STAMP)
+	REJOINDER_WRITE_GOLDEN=1 .venv/bin/python -m pytest tests/test_golden.py tests/jobs/test_golden_job.py $(ARGS)
 
 # Killing what runs. Engines start on one core, so that the other is there for clusters; more at a time would time
 # each other out. Files are named, for to look through all imports every library.

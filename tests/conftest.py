@@ -27,6 +27,7 @@ _READ_THE_RUN = {
     "tests/jobs/distillation/test_distill.py",
     "tests/jobs/sweeps/test_sweep.py",
     "tests/jobs/test_export.py",
+    "tests/jobs/test_golden_job.py",
 }
 
 

@@ -1,0 +1,34 @@
+"""The tiny job's counts and metrics are as they were recorded."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.golden_values import assert_recorded, shown
+
+pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
+
+# By the clock or the machine, and what a test of the run changes in it.
+NOT_RECORDED = {"contexts_per_s", "data_share", "noise_nats_per_token", "version", "temperatures"}
+
+
+def lines_of(counts: dict[str, Any], *names: str) -> Iterator[str]:
+    """A line for each number in `counts`, in the order of their names."""
+    for name in sorted(counts.keys() - NOT_RECORDED):
+        value = counts[name]
+        if isinstance(value, dict):
+            yield from lines_of(value, *names, name)
+        else:
+            yield f"{' / '.join([*names, name])}: {shown(value)}"
+
+
+def test_the_tiny_job_has_the_recorded_counts_and_metrics(run: Path) -> None:
+    # None hangs on sampled text: the tiny teacher never ends its turn, so the filters drop all that it wrote.
+    counts: dict[str, Any] = {}
+    for file in (run / "stages").glob("*.json"):
+        counts[file.stem] = json.loads(file.read_text())["counts"]
+    assert json.loads((run / "report" / "metrics.json").read_text()) == counts["evaluate"]
+    assert_recorded("tiny_job.txt", lines_of(counts))
