@@ -106,14 +106,14 @@ def _train(base: ComparisonJob, name: str) -> tuple[DistillationJob, Models]:
         logger.info("%s, seed %d:", name, seed)
         job = seed_job(config, system, name, seed)
         job.do(TRAIN)
-        models[f"seed-{seed}"] = EncoderSource.of(job.config.student, job.run.at("student"))
+        models[f"seed-{seed}"] = EncoderSource.from_config(job.config.student, job.run.at("student"))
         system.keys[f"train-{seed}"] = job.keys["train"]
     return system, models
 
 
 def _untrained(config: DistillationConfig) -> EncoderSource:
     """The encoder that a job's training begins with."""
-    return EncoderSource.of(config.student, resolve_model(config.student.model))
+    return EncoderSource.from_config(config.student, resolve_model(config.student.model))
 
 
 def branch(base: Job[Any], config: DistillationConfig, *folder: str) -> DistillationJob:

@@ -210,7 +210,7 @@ def scores_uris(job: SearchJob) -> dict[str, str]:
 
 def retriever(config: SearchConfig) -> EncoderSource:
     """Return the student before its training."""
-    return EncoderSource.of(config.student, resolve_model(config.student.model))
+    return EncoderSource.from_config(config.student, resolve_model(config.student.model))
 
 
 def trained_student(job: SearchJob, config: SearchConfig) -> EncoderSource:

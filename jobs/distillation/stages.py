@@ -151,7 +151,7 @@ def _write_index(job: DistillationJob) -> Counts:
     responses = response_set(job.run.at("targets"))
     write_rows(job.run.at("response_set"), responses.to_pylist(), records.RESPONSE_SET)
 
-    student = EncoderSource.of(job.config.student, job.run.at("student"))
+    student = EncoderSource.from_config(job.config.student, job.run.at("student"))
     turns = job.config.student.context_turns
     return embedding(
         lambda tally: write_index(responses, student, job.run.uri, job.config.index, turns, tally)
@@ -163,8 +163,8 @@ def _evaluate(job: DistillationJob) -> Counts:
     config, student = job.config.evaluate, job.config.student
     sample = ContextSample(student.context_turns, config.contexts, config.seed)
     models = {
-        "untrained student": EncoderSource.of(student, resolve_model(student.model)),
-        "student": EncoderSource.of(student, job.run.at("student")),
+        "untrained student": EncoderSource.from_config(student, resolve_model(student.model)),
+        "student": EncoderSource.from_config(student, job.run.at("student")),
     }
     systems = embedding(
         lambda tally: evaluate_student(

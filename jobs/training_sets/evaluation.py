@@ -43,10 +43,10 @@ def evaluate(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJob]) -> d
 
 def _evaluate(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJob], tally: Tally) -> dict[str, Any]:
     config = job.config
-    untrained = EncoderSource.of(config.student, resolve_model(config.student.model))
+    untrained = EncoderSource.from_config(config.student, resolve_model(config.student.model))
     encoders = {UNTRAINED: untrained}
     encoders |= {
-        name: EncoderSource.of(config.student, of.run.at("student")) for name, of in students.items()
+        name: EncoderSource.from_config(config.student, of.run.at("student")) for name, of in students.items()
     }
     read = student_queries(job.run.at("questions"), "test", config.student.context_turns)
     rows = {task: list(Rows(job.run.at(task))) for task in _TASKS}

@@ -115,7 +115,7 @@ def write_first_index(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJ
 
     def work() -> Counts:
         responses = as_response_set(job.run.at("documents"))
-        student = EncoderSource.of(config.student, first.run.at("student"))
+        student = EncoderSource.from_config(config.student, first.run.at("student"))
         turns = config.student.context_turns
         return embedding(
             lambda tally: write_index(responses, student, job.run.uri, config.index, turns, tally)

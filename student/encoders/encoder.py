@@ -52,7 +52,7 @@ class EncoderSource:
     """Of the products where many texts are embedded, as in training."""
 
     @classmethod
-    def of(cls, config: StudentConfig, model: str) -> "EncoderSource":
+    def from_config(cls, config: StudentConfig, model: str) -> "EncoderSource":
         """Return the student of the config at `model`, trained or untrained."""
         return cls(model, config.kind, config.max_tokens, config.precision)
 
