@@ -1,4 +1,4 @@
-"""One replica: a responder behind HTTP. Routes, and what happens to a request."""
+"""One replica: a responder behind HTTP. Routes, and the handling of a request."""
 
 import asyncio
 import json
@@ -6,31 +6,30 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from ray import serve as ray_serve
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from serve.answers import answer_above, best_text, search_answer
 from serve.changes import read_changes, write_change
-from serve.chat_completions import ChatRequest, chunks, completion, error_body, server_sent
+from serve.chat_completions import ChatRequest, chunks, completion, server_sent
 from serve.chat_endpoint import ChatEndpoint, EndpointError
 from serve.config import ServeConfig
 from serve.encoders import load_text_encoder
-from serve.gate import Gate, StrictJson, route_of
+from serve.gate import Gate, StrictJson, http_error, validation_error
 from serve.index import load_index
 from serve.metrics import ReplicaMetrics
-from serve.responder import Answer, Responder
+from serve.responder import Responder
 from serve.schemas import (
     ChangeRequest,
-    FoundDocument,
     GenerateAnswer,
     GenerateRequest,
     Question,
     ReloadRequest,
     RespondAnswer,
     RespondRequest,
-    ResponseAnswer,
     ScoreAnswer,
     ScoreRequest,
     SearchAnswer,
@@ -54,38 +53,15 @@ _POLICY = "; ".join(
 app = FastAPI(title="Rejoinder")
 app.router.route_class = StrictJson
 app.add_middleware(Gate)
+app.add_exception_handler(RequestValidationError, validation_error)
+app.add_exception_handler(StarletteHTTPException, http_error)
 
 
-@app.exception_handler(RequestValidationError)
-async def one_line_error(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Status 422 and one line that names the first wrong field."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return _error(request, 422, f"{where}: {first['msg']}", where)
-
-
-@app.exception_handler(StarletteHTTPException)
-async def http_error(request: Request, error: StarletteHTTPException) -> JSONResponse:
-    """One line, in the shape that the route's clients read."""
-    return _error(request, error.status_code, str(error.detail))
-
-
-def _error(request: Request, status: int, line: str, where: str | None = None) -> JSONResponse:
-    if route_of(request).startswith("/v1/"):
-        return JSONResponse(error_body(line, status, where), status)
-    return JSONResponse({"detail": line}, status)
-
-
-def _best(found: Answer) -> str | None:
-    """The text that is most like the conversation, if any is."""
-    return found.responses[0].text if found.responses and found.responses[0].score else None
-
-
-# The class and `app` are pickled when they are made: what its methods use has to be defined above.
+# The class and `app` are pickled at their definition: everything that its methods use is defined above.
 @ray_serve.deployment
 @ray_serve.ingress(app)
 class ResponderReplica:
-    """One replica. Its responder is exchanged as a whole: a request sees one version from start to end."""
+    """One replica. Its responder is replaced as a whole: a request sees one version from start to end."""
 
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
@@ -98,18 +74,22 @@ class ResponderReplica:
         self._take(self._load(config.version or current_version(config.run)))
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
-        """Ray Serve's `user_config`, {"version": …}; if it cannot be loaded that is logged, the old stays."""
+        """Load the version of Ray Serve's `user_config`, {"version": …}.
+
+        A version that cannot be loaded is logged, and the old one stays.
+        """
         try:
             self._pinned = user_config.get("version")
             if self._pinned is not None:
                 await self.load(check_version(self._config.run, self._pinned))
         except ValueError as error:
-            logger.error(f"{error}; {self._responder.version} is served on")
+            logger.error(f"{error}; {self._responder.version} stays")
 
     async def check_health(self) -> None:
-        """Called by Ray Serve every few seconds: takes what was changed while this replica was starting."""
-        # Again and again: set once, while the replica starts, it was not to be scraped on a slow machine.
+        """Take the changes written while this replica was starting; Ray Serve calls it every few seconds."""
+        # At every check: a gauge set once, at the start, could not be scraped on a slow machine.
         self._metrics.serves(self._responder.version, self._responder.num_responses)
+
         try:
             if self._pinned is None:
                 await self.load(await asyncio.to_thread(current_version, self._config.run))
@@ -117,7 +97,7 @@ class ResponderReplica:
                 await self.take_changes()
         except (OSError, ValueError) as error:
             # An answer from an older version is better than none.
-            logger.error(f"{error}; {self._responder.version} is served on")
+            logger.error(f"{error}; {self._responder.version} stays")
 
     @app.get("/", include_in_schema=False)
     async def page(self) -> FileResponse:
@@ -126,79 +106,85 @@ class ResponderReplica:
 
     @app.post("/respond")
     async def respond(self, request: RespondRequest) -> RespondAnswer:
-        """The best responses to the conversation; no answer, and why, where none is good enough."""
+        """Return the best responses; no answer, and the reason, where none is good enough."""
         answer, _ = await self._answer("/respond", request)
         return answer
 
     @app.post("/generate")
     async def generate(self, request: GenerateRequest) -> GenerateAnswer:
-        """What the generator writes, to compare with what is found; it may be shown the best of that."""
+        """Return the generator's answer, to compare with the retrieved responses.
+
+        A grounded generator is shown the best of them.
+        """
         if self._generator is None:
             raise HTTPException(404, "there is no generator")
+
         responder = self._responder
         messages = [message.model_dump() for message in request.messages]
         try:
-            found = responder.search(messages, 1)
+            retrieved = responder.search(messages, 1)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
+
         try:
-            answer, shown = await self._generator.answer(messages, _best(found))
+            answer, shown = await self._generator.answer(messages, best_text(retrieved))
         except EndpointError as error:
             self._metrics.answered("/generate", "generator failed")
             raise HTTPException(502, str(error)) from error
-        self._metrics.answered("/generate", "answered", found.timings)
+
+        self._metrics.answered("/generate", "answered", retrieved.timings)
         return GenerateAnswer(answer=answer, grounded_in=shown, version=responder.version)
 
     @app.post("/search")
     async def search(self, request: SearchRequest) -> SearchAnswer:
-        """What is nearest to the conversation: the documents of a search job."""
+        """Return the documents nearest to the conversation, for the index of a search job."""
         responder = self._responder
         messages = [message.model_dump() for message in request.messages]
         try:
-            found = responder.search(messages, request.k)
+            retrieved = responder.search(messages, request.k)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
-        self._metrics.answered("/search", "answered", found.timings)
-        documents = [
-            FoundDocument(doc_id=response.response_id, text=response.text, score=response.score)
-            for response in found.responses
-        ]
-        return SearchAnswer(documents=documents, version=responder.version)
+
+        self._metrics.answered("/search", "answered", retrieved.timings)
+        return search_answer(retrieved, responder.version)
 
     @app.post("/score")
     async def score(self, request: ScoreRequest) -> ScoreAnswer:
-        """Inner products of the conversation with each candidate."""
+        """Return the inner products of the conversation with each candidate."""
         responder = self._responder
         messages = [message.model_dump() for message in request.messages]
         try:
             scores = responder.score(messages, request.candidates)
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
+
         self._metrics.answered("/score", "answered")
         return ScoreAnswer(scores=scores, version=responder.version)
 
     @app.post("/v1/chat/completions", response_model=None)
     async def chat_completions(self, request: ChatRequest) -> JSONResponse | StreamingResponse:
-        """OpenAI's chat completions, whole or as a stream."""
+        """Return an OpenAI chat completion, whole or as a stream."""
         if request.model != self._model:
-            raise HTTPException(404, f"the model {request.model!r} does not exist; it is {self._model!r}")
+            raise HTTPException(404, f"unknown model {request.model!r}; expected {self._model!r}")
+
         request.k = max(request.k, request.n)
         answer, tokens = await self._answer("/v1/chat/completions", request)
         if not request.stream:
             return JSONResponse(completion(self._model, answer, request.n, tokens))
+
         usage = request.stream_options is not None and request.stream_options.include_usage
         events = server_sent(chunks(self._model, answer, request.n, tokens, usage))
         return StreamingResponse(events, media_type="text/event-stream")
 
     @app.get("/v1/models")
     async def models(self) -> dict[str, Any]:
-        """The one model."""
+        """List the one model."""
         model = {"id": self._model, "object": "model", "created": 0, "owned_by": "rejoinder"}
         return {"object": "list", "data": [model]}
 
     @app.get("/health")
     async def health(self) -> dict[str, Any]:
-        """That this replica answers, and from what; and which model it can be compared with, if any."""
+        """Return the status, the version that is served, and the generator's model, if there is one."""
         responder = self._responder
         generator = self._config.generator.model if self._config.generator else None
         return {
@@ -210,52 +196,55 @@ class ResponderReplica:
 
     @app.get("/ready")
     async def ready(self) -> dict[str, str]:
-        """That this replica takes requests: it is not started before it has an index."""
+        """Report that this replica takes requests: it does not start before it has an index."""
         return {"status": "ready", "version": self._responder.version}
 
     @app.get("/admin/versions")
     async def list_versions(self) -> dict[str, Any]:
-        """The versions that could be served."""
+        """List the versions that can be served."""
         return {"served": self._responder.version, "versions": versions(self._config.run)}
 
     @app.post("/admin/reload")
     async def reload(self, request: ReloadRequest) -> dict[str, Any]:
-        """Has every replica serve a version; 409, and the old one stays, where it cannot be loaded."""
+        """Load a version in every replica; 409, and the old one stays, where it cannot be loaded."""
         if self._pinned is not None:
             raise HTTPException(409, f"the deployment's user_config names the version {self._pinned!r}")
+
         try:
             version = check_version(self._config.run, request.version)
             await self.load(version)
         except ValueError as error:
             raise HTTPException(409, str(error)) from error
+
         make_current(self._config.run, version)
         return {"version": version, "replicas": await self._everywhere("load", version)}
 
     @app.post("/admin/responses")
     async def change_responses(self, request: ChangeRequest) -> dict[str, Any]:
-        """Adds and withdraws single responses in every replica, for good."""
-        unknown = [found for found in request.withdraw if not self._responder.has(found)]
-        if unknown:
-            raise HTTPException(404, f"withdraw: there is no response {unknown[0]!r}")
+        """Add and withdraw single responses in every replica, for good."""
+        for response_id in request.withdraw:
+            if not self._responder.has(response_id):
+                raise HTTPException(404, f"withdraw: unknown response {response_id!r}")
+
         write_change(self._config.run, request.add, request.withdraw)
         replicas = await self._everywhere("take_changes")
         return {"responses": self._responder.num_responses, "replicas": replicas}
 
     async def load(self, version: str) -> None:
-        """Serves a version from now on; requests under way end with the old one.
+        """Serve a version from now on; running requests end with the old one.
 
         Raises:
-            ValueError: it is damaged; the old one stays.
+            ValueError: the version is damaged; the old one stays.
         """
         async with self._loading:
             if version != self._responder.version:
                 self._take(await asyncio.to_thread(self._load, version))
 
     async def take_changes(self) -> None:
-        """Serves with all changes written so far.
+        """Serve with all changes written so far.
 
         Raises:
-            ValueError: one is damaged.
+            ValueError: a change is damaged.
         """
         async with self._loading:
             changes = read_changes(self._config.run)
@@ -265,7 +254,7 @@ class ResponderReplica:
         config = self._config
         index = load_index(local_version(config.run, version))
         encoder = load_text_encoder(config.run, index, config.encoder, max(1, int(config.replica_cpus)))
-        logger.info(f"{version}: {index.vectors.ntotal} responses, contexts by {type(encoder).__name__}")
+        logger.info(f"{version}: {index.vectors.ntotal} responses, encoder {type(encoder).__name__}")
         return Responder(index, encoder, read_changes(config.run))
 
     def _take(self, responder: Responder) -> None:
@@ -273,64 +262,51 @@ class ResponderReplica:
         self._metrics.serves(responder.version, responder.num_responses)
 
     async def _everywhere(self, method: str, *arguments: Any) -> int:
-        """Calls a method of every replica, this one's too; of how many it went well.
+        """Call a method of every replica, this one included; return the number of successes.
 
-        One that fails, or that dies meanwhile and comes again, catches up at a check of its health.
+        A replica that fails, or that is restarted meanwhile, catches up at its next health check.
         """
         context = ray_serve.get_replica_context()
         handle = ray_serve.get_deployment_handle(context.deployment, context.app_name)
-        found = await handle.broadcast(method, *arguments).results_async(return_exceptions=True)
-        failures = [result for result in found if isinstance(result, Exception)]
-        for failure in failures:
-            logger.error(f"{method} failed in a replica: {failure}")
-        return len(found) - len(failures)
+        results = await handle.broadcast(method, *arguments).results_async(return_exceptions=True)
+
+        num_failures = 0
+        for result in results:
+            if isinstance(result, Exception):
+                logger.error(f"{method} failed in a replica: {result}")
+                num_failures += 1
+        return len(results) - num_failures
 
     async def _answer(self, route: str, question: Question) -> tuple[RespondAnswer, int]:
-        """The answer, and the tokens read for it."""
+        """Return the answer, and the number of tokens read for it."""
         responder = self._responder
         messages = [message.model_dump() for message in question.messages]
         try:
-            found = responder.respond(messages, question.k, frozenset(question.sources), question.diversity)
+            retrieved = responder.respond(
+                messages, question.k, frozenset(question.sources), question.diversity
+            )
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
-        least = self._config.min_score if question.min_score is None else question.min_score
-        good = [response for response in found.responses if least is None or response.score >= least]
-        answer = RespondAnswer(
-            answer=good[0].text if good else None,
-            reason=None,
-            source=good[0].source if good else None,
-            responses=[
-                ResponseAnswer(
-                    id=response.response_id,
-                    text=response.text,
-                    score=response.score,
-                    source=response.source,
-                    teacher=response.teacher,
-                )
-                for response in good
-            ],
-            version=responder.version,
-        )
+
+        min_score = self._config.min_score if question.min_score is None else question.min_score
+        answer = answer_above(retrieved, min_score, responder.version)
+
         outcome = "answered"
-        if not good:
-            best = max((response.score for response in found.responses), default=None)
-            answer.reason = (
-                "there is no response of these sources"
-                if best is None
-                else f"the best score is {best:.4f}, below min_score {least}"
-            )
-            outcome = await self._fall_back(messages, _best(found), answer)
-        self._metrics.answered(route, outcome, found.timings)
+        if answer.answer is None:
+            outcome = await self._fall_back(messages, best_text(retrieved), answer)
+        self._metrics.answered(route, outcome, retrieved.timings)
+
         if self._config.log_requests:
             logger.info(json.dumps({"messages": messages, **answer.model_dump()}, ensure_ascii=False))
-        return answer, found.tokens
+        return answer, retrieved.tokens
 
     async def _fall_back(
         self, messages: list[dict[str, str]], best: str | None, answer: RespondAnswer
     ) -> str:
-        """Asks the fallback, if there is one, and puts what it says into the answer; the outcome."""
+        """Put the fallback's text, if there is a fallback, into the answer; return the outcome."""
         if self._fallback is None:
             return "no answer"
+
         try:
             answer.answer, _ = await self._fallback.answer(messages, best)
             answer.source = "fallback"

@@ -15,7 +15,7 @@ from teachers.storage import list_names, read_json, write_text
 
 @dataclass(frozen=True)
 class Changes:
-    """What is different from the response set of the index."""
+    """Differences from the response set of the index."""
 
     added: Mapping[str, str] = field(default_factory=dict)
     """Response id -> text."""
@@ -24,7 +24,7 @@ class Changes:
 
 
 def read_changes(run: str) -> Changes:
-    """All changes of a run, the later ones over the earlier.
+    """All changes of a run; a later change overrides an earlier one.
 
     Raises:
         ValueError: a file is damaged; the message names it.
@@ -39,18 +39,20 @@ def read_changes(run: str) -> Changes:
             change = read_json(file)
             texts, ids = change["add"], change["withdraw"]
         except (ValueError, KeyError) as error:
-            raise ValueError(f"{file} is no change of responses: {error}") from error
+            raise ValueError(f"{file}: expected a change of responses: {error}") from error
+
         for text in texts:
             added[response_id(text)] = text
             withdrawn.discard(response_id(text))
         for withdrawn_id in ids:
             added.pop(withdrawn_id, None)
             withdrawn.add(withdrawn_id)
+
     return Changes(added, frozenset(withdrawn))
 
 
 def write_change(run: str, add: Sequence[str], withdraw: Sequence[str]) -> None:
-    """Adds texts, then withdraws response ids; a text that was withdrawn comes back by adding it."""
+    """Add texts, then withdraw response ids; adding a withdrawn text brings it back."""
     change = {"add": list(add), "withdraw": list(withdraw)}
     name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
     write_text(f"{run}/changes/{name}", json.dumps(change, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""OpenAI's chat completions over the responder's answers: what its clients send and read.
+"""OpenAI's chat completions over the responder's answers: the requests and answers of its clients.
 
 The shapes are those of https://platform.openai.com/docs/api-reference/chat. `rejoinder` is ours: every
 response with its score, where OpenAI's clients keep fields that they do not know.
@@ -16,7 +16,7 @@ from serve.schemas import MAX_K, Question, RespondAnswer
 
 
 class StreamOptions(BaseModel):
-    """Of a stream."""
+    """Options of a stream."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -24,7 +24,7 @@ class StreamOptions(BaseModel):
 
 
 class ChatRequest(Question):
-    """`POST /v1/chat/completions`. What says how to generate, `temperature` and the like, has no effect."""
+    """`POST /v1/chat/completions`. Settings of generation, such as `temperature`, have no effect."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -48,6 +48,7 @@ def completion(model: str, answer: RespondAnswer, n: int, tokens: int) -> dict[s
         }
         for index, (text, refusal) in enumerate(_texts(answer, n))
     ]
+
     return {
         **_head("chat.completion", model),
         "choices": choices,
@@ -59,9 +60,10 @@ def completion(model: str, answer: RespondAnswer, n: int, tokens: int) -> dict[s
 def chunks(
     model: str, answer: RespondAnswer, n: int, tokens: int, include_usage: bool
 ) -> Iterator[dict[str, Any]]:
-    """The same as a stream of chat.completion.chunk: for each choice its role, its text, its end."""
+    """The same as chat.completion.chunk objects: each choice's role, text and end."""
     head = _head("chat.completion.chunk", model)
     texts = _texts(answer, n)
+
     for index, (text, refusal) in enumerate(texts):
         content = {"content": text} if refusal is None else {"refusal": refusal}
         last = {"rejoinder": _ours(answer)} if index == len(texts) - 1 else {}
@@ -72,6 +74,7 @@ def chunks(
         ):
             choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
             yield {**head, "choices": [choice], **more}
+
     if include_usage:
         yield {**head, "choices": [], "usage": _usage(tokens)}
 
@@ -84,7 +87,7 @@ def server_sent(events: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 
 def error_body(message: str, status: int, param: str | None = None) -> dict[str, Any]:
-    """An error as OpenAI's clients read it."""
+    """An error in the shape that OpenAI's clients read."""
     kind = "invalid_request_error" if status < 500 else "server_error"
     return {"error": {"message": message, "type": kind, "param": param, "code": None}}
 
@@ -99,7 +102,7 @@ def _head(kind: str, model: str) -> dict[str, Any]:
 
 
 def _texts(answer: RespondAnswer, n: int) -> list[tuple[str | None, str | None]]:
-    """The choices' texts, or no text and why."""
+    """Each choice's text and refusal, one of which is None."""
     if answer.answer is None:
         return [(None, answer.reason)]
     others = [response.text for response in answer.responses if response.text != answer.answer]
@@ -111,5 +114,5 @@ def _ours(answer: RespondAnswer) -> dict[str, Any]:
 
 
 def _usage(tokens: int) -> dict[str, int]:
-    """Nothing is generated, so only what was read counts."""
+    """Token counts; nothing is generated, so only the tokens read count."""
     return {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}

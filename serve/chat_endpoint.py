@@ -1,4 +1,4 @@
-"""A language model elsewhere that is asked for an answer: an endpoint with OpenAI's chat completions."""
+"""A remote language model: an endpoint with OpenAI's chat completions."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from serve.config import EndpointConfig
 
 
 class EndpointError(Exception):
-    """The endpoint gave no answer; the message says why."""
+    """The endpoint gave no answer; the message has the reason."""
 
 
 class ChatEndpoint:
-    """One such endpoint; `name` is what errors call it."""
+    """One such endpoint; errors call it `name`."""
 
     def __init__(self, name: str, config: EndpointConfig) -> None:
         key = os.environ.get(config.key_variable or f"REJOINDER_{name.upper()}_KEY")
@@ -28,38 +28,45 @@ class ChatEndpoint:
         )
 
     async def answer(self, messages: Sequence[Mapping[str, str]], best: str | None) -> tuple[str, str | None]:
-        """What the endpoint answers, and what it was shown: `best`, the text found, if it is to be.
+        """Return the endpoint's answer, and the text it was shown: `best`, for a grounded endpoint.
 
         Raises:
-            EndpointError: it cannot be reached, refuses, or says nothing.
+            EndpointError: it cannot be reached, refuses, or answers without text.
         """
         config = self._config
         shown = best if config.grounded else None
         newest = messages[-config.context_turns :] if config.context_turns else messages
         sent = [dict(message) for message in newest]
+
         if shown is not None:
             sent[-1]["content"] = grounded_in(shown, sent[-1]["content"])
         if config.system_prompt is not None:
             sent.insert(0, {"role": "system", "content": config.system_prompt})
-        asked: dict[str, Any] = {"model": config.model, "messages": sent}
-        for name in ("max_tokens", "temperature"):
-            if (value := getattr(config, name)) is not None:
-                asked[name] = value
+
+        body: dict[str, Any] = {"model": config.model, "messages": sent}
+        if config.max_tokens is not None:
+            body["max_tokens"] = config.max_tokens
+        if config.temperature is not None:
+            body["temperature"] = config.temperature
+
         try:
-            found = await self._client.post("/chat/completions", json=asked)
-            found.raise_for_status()
-            text = found.json()["choices"][0]["message"]["content"]
+            answer = await self._client.post("/chat/completions", json=body)
+            answer.raise_for_status()
+            text = answer.json()["choices"][0]["message"]["content"]
         except httpx.HTTPStatusError as error:
             raise EndpointError(f"the {self._name} answered {error.response.status_code}") from error
         except httpx.HTTPError as error:
             raise EndpointError(f"the {self._name} failed ({type(error).__name__})") from error
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise EndpointError(f"the {self._name} answered something else than a chat completion") from error
+            raise EndpointError(
+                f"the {self._name} answered something other than a chat completion"
+            ) from error
+
         if not isinstance(text, str) or not text.strip():
-            raise EndpointError(f"the {self._name} said nothing")
+            raise EndpointError(f"the {self._name} answered without text")
         return text.strip(), shown
 
 
 def grounded_in(document: str, question: str) -> str:
-    """The message that shows a document with a question, as generators learn it."""
+    """The message that shows a document with a question, in the form that generators are trained on."""
     return f"Text: {document}\n\n{question}"

@@ -9,7 +9,7 @@ Backend = Literal["auto", "torch", "onnx", "onnx-int8"]
 
 
 class IndexConfig(BaseModel):
-    """How the response set becomes an index."""
+    """Settings of the index of the response set."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -23,7 +23,7 @@ class IndexConfig(BaseModel):
 
 
 class EndpointConfig(BaseModel):
-    """A language model that is asked: any endpoint with OpenAI's chat completions."""
+    """A remote language model: any endpoint with OpenAI's chat completions."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -33,39 +33,39 @@ class EndpointConfig(BaseModel):
     system_prompt: str | None = None
     """Sent before the conversation."""
     grounded: bool = False
-    """Whether the best text found is sent with the last message, as a generator of
-    `jobs/compare_training_sets.py` learns to read it."""
+    """Whether the best retrieved text is sent with the last message, in the form on which
+    `jobs/compare_training_sets.py` trains a generator."""
     context_turns: int | None = Field(default=None, ge=1)
-    """Newest turns of the conversation that are sent; all where none is given."""
+    """Newest turns of the conversation that are sent; all by default."""
     max_tokens: int | None = Field(default=None, ge=1)
-    """Of its answer; the endpoint's own limit where none is given."""
+    """Length of its answer; the endpoint's limit by default."""
     temperature: float | None = Field(default=None, ge=0)
-    """Of its sampling; the endpoint's own where none is given."""
+    """Temperature of its sampling; the endpoint's by default."""
     key_variable: str | None = None
-    """The environment variable with the key, if it needs one; where none is named, `REJOINDER_FALLBACK_KEY`
-    or `REJOINDER_GENERATOR_KEY`, so that neither gets the other's."""
+    """The environment variable with the key; by default `REJOINDER_FALLBACK_KEY` or
+    `REJOINDER_GENERATOR_KEY`, so that neither endpoint gets the other's key."""
     timeout_s: float = Field(default=30.0, gt=0)
 
 
 class ServeConfig(BaseModel):
-    """What the served application answers from, and where."""
+    """Settings of the served application."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     run: str = Field(min_length=1)
     """Run directory, a path or a URI, with `index/` in it."""
     version: str | None = None
-    """A version of the index; the newest where none is named."""
+    """A version of the index; the newest by default."""
     encoder: Backend = "auto"
-    """`onnx` and `onnx-int8` need `jobs/export.py` first; `auto` is `onnx` once it was run, else `torch`."""
+    """`onnx` and `onnx-int8` need `jobs/export.py` first; `auto` is `onnx` after it, else `torch`."""
     min_score: float | None = None
-    """The least score of an answer, where a request names none."""
+    """The least score of an answer, unless a request sets its own."""
     fallback: EndpointConfig | None = None
-    """Asked where no response has the least score."""
+    """Answers where no response reaches the least score."""
     generator: EndpointConfig | None = None
-    """Asked each time by the chat page, which shows what it writes below what was found."""
+    """Answers every turn of the chat page, which shows its text below the retrieved response."""
     log_requests: bool = False
-    """Writes conversations and answers to the replicas' logs."""
+    """Whether conversations and answers go to the replicas' logs."""
     host: str = "127.0.0.1"
     """Bind address; `serve run` and `serve deploy` bring their own."""
     port: int = Field(default=8000, ge=1, le=65535)
@@ -73,4 +73,4 @@ class ServeConfig(BaseModel):
     replica_cpus: float = Field(default=1.0, gt=0)
     """Cores that Ray reserves for one replica, and the threads it encodes with."""
     max_queued_requests: int = Field(default=64, ge=0)
-    """That wait at a replica; further ones are answered 503 with Retry-After."""
+    """Requests that wait at a replica; further ones are answered 503 with Retry-After."""

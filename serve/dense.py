@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from serve.config import DenseKind, IndexConfig
 
-faiss: Any = typed_faiss  # its annotations are those of C++
+faiss: Any = typed_faiss  # its annotations follow the C++ signatures
 FILE = "index.faiss"
 Matrix = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# Up to here exact search takes little beside the encoder; see docs/performance.md.
+# Up to this size exact search takes little time beside the encoder; see docs/performance.md.
 _LARGEST_EXACT = 50_000
 
 
@@ -28,11 +28,11 @@ class DenseIndex:
 
     @property
     def ntotal(self) -> int:
-        """N."""
+        """The number N of responses."""
         return int(self.index.ntotal)
 
     def only(self, allowed: Mask) -> Any:
-        """What `search` takes for the rows [N] that are allowed."""
+        """The filter that `search` takes for the allowed rows [N]."""
         selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         if isinstance(self.index, faiss.IndexHNSW):
             return faiss.SearchParametersHNSW(sel=selector, efSearch=self.index.hnsw.efSearch)
@@ -48,21 +48,22 @@ class DenseIndex:
 
     def vectors(self, rows: Rows) -> Matrix:
         """The vectors [R, D] of rows [R], as near as the index keeps them."""
-        found: Matrix = np.stack([self.index.reconstruct(int(row)) for row in rows])
-        return found
+        vectors: Matrix = np.stack([self.index.reconstruct(int(row)) for row in rows])
+        return vectors
 
 
 def choose_kind(config: IndexConfig, num_responses: int) -> DenseKind:
-    """The kind of an index of so many responses."""
+    """The kind of an index of `num_responses` responses."""
     if config.kind != "auto":
         return config.kind
     return "exact" if num_responses <= _LARGEST_EXACT else "hnsw"
 
 
 def write_dense(vectors: Matrix, kind: DenseKind, config: IndexConfig, folder: Path) -> None:
-    """Writes the index of vectors [N, D]."""
+    """Write the index of vectors [N, D]."""
     dimensions, links = vectors.shape[1], config.hnsw_neighbours
     index: Any
+
     if kind == "exact":
         index = faiss.IndexFlatIP(dimensions)
     elif kind == "hnsw":
@@ -73,18 +74,19 @@ def write_dense(vectors: Matrix, kind: DenseKind, config: IndexConfig, folder: P
         )
     if kind != "exact":
         index.hnsw.efSearch = config.hnsw_ef_search
+
     index.train(vectors)
     index.add(vectors)
     faiss.write_index(index, str(folder / FILE))
 
 
 def read_dense(folder: Path) -> DenseIndex:
-    """The index of a folder; processes of a machine share the memory of its vectors.
+    """Read the index of a folder; processes of a machine share the memory of its vectors.
 
     Raises:
         ValueError: the file is missing or damaged.
     """
     try:
         return DenseIndex(faiss.read_index(str(folder / FILE), faiss.IO_FLAG_MMAP_IFC))
-    except RuntimeError as error:  # what FAISS raises for every failure
-        raise ValueError(f"{folder / FILE}: no FAISS index ({error})") from error
+    except RuntimeError as error:  # FAISS raises it for every failure
+        raise ValueError(f"{folder / FILE}: expected a FAISS index ({error})") from error

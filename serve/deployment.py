@@ -1,6 +1,6 @@
 """The Ray Serve application over a run directory.
 
-`build` is what `serve run serve.deployment:build run=RUN` calls; `deploy` does the same from Python.
+`serve run serve.deployment:build run=RUN` calls `build`; `deploy` does the same from Python.
 """
 
 import signal
@@ -20,7 +20,7 @@ _RETRY_AFTER_S = 1
 
 
 def build(config: ServeConfig) -> Application:
-    """The application of one run, whose replicas load its newest version or the one that is named.
+    """The application of one run, whose replicas load its newest version or `config.version`.
 
     Raises:
         ValueError: the run has no such version.
@@ -28,8 +28,10 @@ def build(config: ServeConfig) -> Application:
     if "://" not in config.run:
         # A replica's working directory is not the caller's.
         config = config.model_copy(update={"run": str(Path(config.run).absolute())})
+
     version = check_version(config.run, config.version)
     make_current(config.run, version)
+
     deployment = ResponderReplica.options(  # type: ignore[attr-defined]
         num_replicas=config.num_replicas,
         ray_actor_options={"num_cpus": config.replica_cpus},
@@ -40,7 +42,7 @@ def build(config: ServeConfig) -> Application:
 
 
 def deploy(config: ServeConfig) -> str:
-    """The URL at which the run answers, once every replica does.
+    """Serve a run; return its URL once every replica answers.
 
     Starts Ray Serve on the current Ray cluster; the caller ends it by `ray.serve.shutdown()`.
 
@@ -48,18 +50,20 @@ def deploy(config: ServeConfig) -> str:
         ValueError: the run has no such version, or the port is taken.
     """
     application = build(config)
+
     try:
         ray_serve.start(http_options={"host": config.host, "port": config.port})
         ray_serve.run(application, name=NAME, route_prefix="/")
-    except RuntimeError as error:  # what Ray raises for every failure of its proxy
+    except RuntimeError as error:  # Ray raises it for every failure of its proxy
         if "Failed to bind" not in str(error):
             raise
         raise ValueError(f"port: {config.host}:{config.port} is taken") from error
+
     return f"http://{config.host}:{config.port}"
 
 
 def run_until_interrupted(config: ServeConfig) -> None:
-    """Serves the run until SIGINT or SIGTERM, then takes Ray Serve down."""
+    """Serve the run until SIGINT or SIGTERM, then shut Ray Serve down."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         url = deploy(config)

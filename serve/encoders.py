@@ -21,7 +21,7 @@ from teachers.storage import file_exists, local_folder
 
 
 class TextEncoder(Protocol):
-    """One student, in two steps that are timed apart."""
+    """One student, in two steps that are timed separately."""
 
     def tokenise(self, texts: Sequence[str], side: Side) -> Mapping[str, Any]:
         """The tokens of one batch of texts."""
@@ -31,7 +31,7 @@ class TextEncoder(Protocol):
 
 
 class TorchEncoder:
-    """The student by sentence-transformers, in float32: for one text bf16 has to convert all weights."""
+    """The student by sentence-transformers, in float32: for one text bf16 would convert all weights."""
 
     def __init__(self, source: EncoderSource) -> None:
         self._encoder: Encoder = load_encoder(source).eval()
@@ -52,29 +52,30 @@ class TorchEncoder:
             name: value.to(device) if isinstance(value, torch.Tensor) else value
             for name, value in tokens.items()
         }
+
         with torch.inference_mode():
             vectors = self._encoder(features, task=TASKS[side])["sentence_embedding"].float()
+
         if self._sparse:
             return csr_matrix(vectors.cpu().numpy())
         return torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
 
 
 class OnnxEncoder:
-    """The student as `jobs/export.py` wrote it; its files are in memory once it is made."""
+    """The student as `jobs/export.py` wrote it; the constructor reads its files into memory."""
 
     def __init__(self, export: str, precision: str, threads: int) -> None:
         from student.export import onnx_encoder
 
+        self._encoders: dict[Side, onnx_encoder.OnnxEncoder] = {}
         with tempfile.TemporaryDirectory(prefix="rejoinder-onnx-") as scratch:
             folder = local_folder(export, Path(scratch))
             manifest = json.loads((folder / onnx_encoder.MANIFEST).read_text())
             self._sparse = manifest["kind"] == "sparse"
-            self._encoders: dict[Side, onnx_encoder.OnnxEncoder] = {
-                side: onnx_encoder.OnnxEncoder.load(
-                    folder / entry[precision]["file"], entry["prompt"], threads
-                )
-                for side, entry in manifest["encoders"].items()
-            }
+
+            for side, entry in manifest["encoders"].items():
+                file = folder / entry[precision]["file"]
+                self._encoders[side] = onnx_encoder.OnnxEncoder.load(file, entry["prompt"], threads)
 
     def tokenise(self, texts: Sequence[str], side: Side) -> Mapping[str, Any]:
         """The tokens of one batch of texts."""
@@ -87,26 +88,28 @@ class OnnxEncoder:
 
 
 def load_text_encoder(run: str, index: Index, backend: Backend, threads: int) -> TextEncoder:
-    """The student of an index; for `auto` by ONNX Runtime where that is possible.
+    """Load the student of an index; `auto` takes ONNX Runtime where that is possible.
 
     Raises:
-        ValueError: ONNX Runtime is asked for and is not installed, or has no export of this student.
+        ValueError: ONNX Runtime is configured but not installed, or this student has no export.
     """
     metadata = index.metadata
     export = _export(run, metadata["student_hash"]) if backend != "torch" else None
     if export is not None:
         return OnnxEncoder(export, "int8" if backend == "onnx-int8" else "fp32", threads)
+
     if backend in ("onnx", "onnx-int8"):
         raise ValueError(
             f"encoder: {run} has no ONNX export of the student {metadata['student_hash']} "
             "(run jobs/export.py), or onnxruntime is not installed"
         )
+
     torch.set_num_threads(threads)
     return TorchEncoder(EncoderSource(index.student_folder, metadata["student_kind"], metadata["max_tokens"]))
 
 
 def _export(run: str, student: str) -> str | None:
-    """The folder of a student's complete export, if ONNX Runtime is there to read it."""
+    """The folder of a student's complete export; None without one or without ONNX Runtime."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None
     from student.export.onnx_encoder import MANIFEST

@@ -1,4 +1,7 @@
-"""What is turned away before it is read: bodies that are too large or no JSON, requests without the key."""
+"""Requests refused before their route: without the key, too large, not JSON; and the form of errors.
+
+Limits hold for every route; a route of OpenAI's API answers errors in the shape of its clients.
+"""
 
 import hmac
 import os
@@ -6,11 +9,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pydantic_core
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.chat_completions import error_body
 
 MAX_BODY_BYTES = 1 << 20
 KEY, ADMIN_KEY = "REJOINDER_API_KEY", "REJOINDER_ADMIN_KEY"
@@ -24,15 +30,17 @@ class Gate:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on, or answers 401, 403 or 413."""
+        """Pass a request on, or answer 401, 403 or 413."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+
         request = Request(scope)
         refused = _without_key(request) or _too_large(request)
         if refused is not None:
             await refused(scope, receive, send)
             return
+
         received = 0
 
         async def counted() -> Message:
@@ -50,7 +58,7 @@ class StrictJson(APIRoute):
     """Bodies by pydantic's parser, which refuses deep nesting where Python's runs out of stack."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, with another parser."""
+        """Return FastAPI's handler, with the stricter parser."""
         handle = super().get_route_handler()
 
         async def parsed(request: Request) -> Response:
@@ -64,13 +72,33 @@ class _StrictRequest(Request):
         try:
             return pydantic_core.from_json(await self.body())
         except ValueError as error:
-            raise HTTPException(400, f"no JSON: {error}") from error
+            raise HTTPException(400, f"body: expected JSON, {error}") from error
 
 
 def route_of(request: Request) -> str:
     """The path below the application's `route_prefix`."""
     path: str = request.scope["path"]
     return path.removeprefix(request.scope.get("root_path", "")) or "/"
+
+
+async def validation_error(request: Request, error: Exception) -> JSONResponse:
+    """Return status 422 and one line that names the first wrong field."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return _error(request, 422, f"{where}: {first['msg']}", where)
+
+
+async def http_error(request: Request, error: Exception) -> JSONResponse:
+    """Return the error as one line, in the shape that the route's clients read."""
+    assert isinstance(error, HTTPException)
+    return _error(request, error.status_code, str(error.detail))
+
+
+def _error(request: Request, status: int, line: str, where: str | None = None) -> JSONResponse:
+    if route_of(request).startswith("/v1/"):
+        return JSONResponse(error_body(line, status, where), status)
+    return JSONResponse({"detail": line}, status)
 
 
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
@@ -88,13 +116,14 @@ def _without_key(request: Request) -> JSONResponse | None:
     name = ADMIN_KEY if path.startswith("/admin") else KEY
     expected = os.environ.get(name)
     if expected is None and name == ADMIN_KEY:
-        return JSONResponse({"detail": f"no {ADMIN_KEY} is set: the index cannot be changed"}, 403)
+        return JSONResponse({"detail": f"{ADMIN_KEY} is not set: the index cannot be changed"}, 403)
     if expected is None or path in _OPEN:
         return None
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    # Compared in a time that says nothing of how much of it is right.
-    if scheme.lower() == "bearer" and hmac.compare_digest(given.encode(), expected.encode()):
+
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    # In constant time: the duration must not tell how much of the key is right.
+    if scheme.lower() == "bearer" and hmac.compare_digest(key.encode(), expected.encode()):
         return None
     return JSONResponse(
-        {"detail": "a key is needed: Authorization: Bearer KEY"}, 401, {"WWW-Authenticate": "Bearer"}
+        {"detail": "expected a key: Authorization: Bearer KEY"}, 401, {"WWW-Authenticate": "Bearer"}
     )

@@ -1,7 +1,7 @@
 """An index: the student and, row by row, the responses and their vectors. Written once, loaded, searched.
 
-B queries, N responses. What lies in a version's folder: `student/`, `responses.arrow` (row i is vector i),
-the vectors (see `serve.dense`, `serve.inverted`), and `index.json` with sizes and hashes of the files.
+B queries, N responses, D dimensions. A version's folder has `student/`, `responses.arrow` (row i is vector
+i), the vectors (see `serve.dense`, `serve.inverted`), and `index.json` with sizes and hashes of the files.
 """
 
 import hashlib
@@ -54,9 +54,10 @@ def write_index(
     context_turns: int,
     tally: Tally,
 ) -> dict[str, Any]:
-    """Embeds the responses (RESPONSE_SET) and writes a version; its name and the responses by source."""
+    """Embed the responses (RESPONSE_SET), write a version; return its name and the counts by source."""
     vectors = texts_to_vectors({"response": responses["text"].to_pylist()}, student, tally)["response"]
     version = write_version(responses, vectors, student, run, config, context_turns)
+
     sources = responses["source"].to_pylist()
     return {
         "version": version,
@@ -74,19 +75,21 @@ def write_version(
     config: IndexConfig,
     context_turns: int,
 ) -> str:
-    """Writes a version of responses (RESPONSE_SET) and their vectors [N, D]; its name.
+    """Write a version of responses (RESPONSE_SET) and their vectors [N, D]; return its name.
 
     `context_turns` is the student's; the responder reads it and how to encode from `index.json`.
     """
     with tempfile.TemporaryDirectory(prefix="rejoinder-index-") as scratch:
         folder = Path(scratch) / "built"
         folder.mkdir()
+
         _write_responses(responses, folder / RESPONSES_FILE)
         kind = "inverted" if student.kind == "sparse" else choose_kind(config, len(responses))
         if kind == "inverted":
             write_postings(invert(vectors), folder)
         else:
             write_dense(vectors, kind, config, folder)
+
         source = local_folder(student.model, Path(scratch))
         metadata = {
             "metric": "inner_product",
@@ -101,6 +104,7 @@ def write_version(
         }
         content = json.dumps(metadata, indent=2) + "\n"
         (folder / METADATA_FILE).write_text(content)
+
         copy_folder(source, folder / STUDENT_FOLDER)
         version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
         copy_folder(folder, folder_of(run, version), last=METADATA_FILE)
@@ -108,27 +112,31 @@ def write_version(
 
 
 def load_index(folder: Path) -> Index:
-    """The index of a version's local folder, ready to search.
+    """Load the index of a version's local folder.
 
     Raises:
-        ValueError: it is incomplete or damaged, or its vectors are not those of the student beside them: two
-            students' vectors cannot be compared, and the answers would be noise.
+        ValueError: it is incomplete or damaged, or another student made its vectors: two students' vectors
+            cannot be compared, and the answers would be noise.
     """
     if not (folder / METADATA_FILE).is_file():
-        raise ValueError(f"{folder}: no complete index, {METADATA_FILE} is missing")
+        raise ValueError(f"{folder}: incomplete index, {METADATA_FILE} is missing")
+
     try:
         metadata = json.loads((folder / METADATA_FILE).read_text())
         files, expected = metadata["files"], metadata["student_hash"]
     except (ValueError, KeyError):
         raise ValueError(f"{folder}: {METADATA_FILE} is damaged or of another version of Rejoinder") from None
+
     for name, fingerprint in files.items():
         if not (folder / name).is_file() or file_digest(folder / name) != fingerprint:
             raise ValueError(f"{folder / name} is missing or damaged")
-    found = student_hash(str(folder / STUDENT_FOLDER))
-    if found != expected:
+
+    actual = student_hash(str(folder / STUDENT_FOLDER))
+    if actual != expected:
         raise ValueError(
-            f"{folder}: its vectors are of the student {expected}, but {STUDENT_FOLDER}/ is {found}"
+            f"{folder}: its vectors are of the student {expected}, but {STUDENT_FOLDER}/ is {actual}"
         )
+
     read = read_dense if metadata["student_kind"] == "dense" else read_postings
     return Index(
         folder=folder,
@@ -139,6 +147,6 @@ def load_index(folder: Path) -> Index:
 
 
 def _write_responses(responses: pa.Table, file: Path) -> None:
-    """Uncompressed, to be memory-mapped."""
+    """Write the responses uncompressed, so that they can be memory-mapped."""
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, responses.schema) as writer:
         writer.write_table(responses)

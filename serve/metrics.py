@@ -1,4 +1,4 @@
-"""What a replica counts, for Prometheus: Ray exports it with its own metrics from every node."""
+"""A replica's metrics for Prometheus; Ray exports them with its own from every node."""
 
 from dataclasses import asdict
 
@@ -25,15 +25,17 @@ class ReplicaMetrics:
         self._served: str | None = None
 
     def answered(self, route: str, outcome: str, timings: Timings | None = None) -> None:
-        """One request: its outcome is `answered`, `no answer`, `fallback` or `fallback failed`;
-        `generator failed` where that was asked."""
+        """Count one request.
+
+        Its outcome is `answered`, `no answer`, `fallback`, `fallback failed` or `generator failed`.
+        """
         self._requests.inc(tags={"route": route, "outcome": outcome})
         if timings is not None:
             for part, milliseconds in asdict(timings).items():
                 self._parts.observe(milliseconds, tags={"part": part})
 
     def serves(self, version: str, num_responses: int) -> None:
-        """From now on."""
+        """Record the version served from now on."""
         if self._served not in (None, version):
             self._version.set(0, tags={"version": self._served})
         self._version.set(num_responses, tags={"version": version})

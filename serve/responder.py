@@ -1,4 +1,7 @@
-"""The responder: a conversation in, scored responses out. A plain class that needs no Ray. N responses."""
+"""The responder: a conversation in, scored responses out. A plain class that needs no Ray.
+
+N responses of the index, D dimensions. Rows from N on are those of added responses.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -6,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 from scipy.sparse import csr_matrix
@@ -19,9 +23,9 @@ from student.encoders.encoder import Side, Vectors, inner_products
 from student.text import context_text
 
 SOURCES = ("gold", "generated", "added")
-# Candidates that a diverse answer is chosen among, for each of its responses.
+# Candidates per response of a diverse answer.
 _POOL = 4
-_TINY = 1e-30  # instead of dividing by 0
+_TINY = 1e-30  # avoids a division by 0
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class ScoredResponse:
     text: str
     score: float
     source: str  # gold, generated or added
-    teacher: str | None  # of a generated one
+    teacher: str | None  # of a generated response
 
 
 @dataclass
@@ -46,52 +50,53 @@ class Timings:
 
 @dataclass(frozen=True)
 class Answer:
-    """Responses, best first, and what they took."""
+    """Retrieved responses, best first, with the tokens and the time that they took."""
 
     responses: list[ScoredResponse]
     tokens: int
-    """That the student read."""
+    """Tokens that the student read."""
     timings: Timings
 
 
 class Responder:
-    """Answers conversations from an index, with the student that made it, and the changes since."""
+    """Retrieves responses from an index and the changes since, with the student that made the index."""
 
     def __init__(self, index: Index, encoder: TextEncoder, changes: Changes) -> None:
         self.changes = changes
         self._index = index
         self._encoder = encoder
         self._filters: dict[frozenset[str], Any] = {}
+
         ids = index.responses["response_id"]
-        known = set(ids.filter(pa.compute.is_in(ids, pa.array([*changes.added], pa.string()))).to_pylist())
-        self._added = [
-            ScoredResponse(response_id, text, 0.0, "added", None)
-            for response_id, text in changes.added.items()
-            if response_id not in known
-        ]
+        indexed = set(ids.filter(pa.compute.is_in(ids, pa.array([*changes.added], pa.string()))).to_pylist())
+        self._added: list[ScoredResponse] = []
+        for response_id, text in changes.added.items():
+            if response_id not in indexed:
+                self._added.append(ScoredResponse(response_id, text, 0.0, "added", None))
+
         self._added_vectors = self._encode([response.text for response in self._added])
         self._present = ~np.asarray(pa.compute.is_in(ids, pa.array(sorted(changes.withdrawn), pa.string())))
 
     def changed(self, changes: Changes) -> "Responder":
-        """The same with other changes."""
+        """The same responder with other changes."""
         return Responder(self._index, self._encoder, changes)
 
     @property
     def version(self) -> str:
-        """The index's."""
+        """The version of the index."""
         return self._index.version
 
     @property
     def num_responses(self) -> int:
-        """Responses that may be given."""
+        """The number of responses that can be retrieved."""
         return int(self._present.sum()) + len(self._added)
 
     def has(self, response_id: str) -> bool:
-        """Whether a response id may be given, or is withdrawn."""
+        """Whether the response id is indexed, withdrawn or not, or added."""
         ids = self._index.responses["response_id"]
-        return pa.compute.index(ids, response_id).as_py() >= 0 or any(
-            response.response_id == response_id for response in self._added
-        )
+        if pa.compute.index(ids, response_id).as_py() >= 0:
+            return True
+        return any(response.response_id == response_id for response in self._added)
 
     def respond(
         self,
@@ -100,38 +105,42 @@ class Responder:
         sources: frozenset[str] = frozenset(SOURCES),
         diversity: float = 0.0,
     ) -> Answer:
-        """The `k` best responses of `sources`, best first, or fewer where there are fewer.
+        """Retrieve the `k` best responses of `sources`, best first, or all where there are fewer.
 
-        `messages` are in OpenAI's chat format, oldest first. With `diversity` between 0 and 1 those that
-        resemble the better ones give way, see `maximal_marginal_relevance`.
+        `messages` are in OpenAI's chat format, oldest first. A `diversity` between 0 and 1 demotes responses
+        that are similar to better ones, see `maximal_marginal_relevance`.
 
         Raises:
-            ValueError: no message is of a user or an assistant.
+            ValueError: no message has the role user or assistant.
         """
         timings = Timings()
         start = time.perf_counter()
         tokens = self._encoder.tokenise(
-            [_text_of(messages, self._index.metadata["context_turns"])], "context"
+            [_student_text(messages, self._index.metadata["context_turns"])], "context"
         )
-        timings.tokenise, start = _since(start)
+        timings.tokenise, start = _elapsed_ms(start)
+
         query = self._encoder.encode(tokens, "context")  # [1, D]
-        timings.encode, start = _since(start)
-        scores, places = self._search(query, k * _POOL if diversity else k, sources)
-        if diversity and len(places):
-            chosen = self._diverse(scores, places, k, diversity)
-            scores, places = scores[chosen], places[chosen]
-        responses = [self._at(place, score) for score, place in zip(scores, places, strict=True)]
-        timings.search, _ = _since(start)
+        timings.encode, start = _elapsed_ms(start)
+
+        scores, rows = self._search(query, k * _POOL if diversity else k, sources)
+        if diversity and len(rows):
+            chosen = self._diverse(scores, rows, k, diversity)
+            scores, rows = scores[chosen], rows[chosen]
+        responses = [self._response_at(row, score) for score, row in zip(scores, rows, strict=True)]
+        timings.search, _ = _elapsed_ms(start)
+
         return Answer(responses, int(np.asarray(tokens["attention_mask"]).sum()), timings)
 
     def search(self, messages: Sequence[Mapping[str, str]], k: int) -> Answer:
-        """The same as documents: without those that share no term with a sparse student's context.
+        """Retrieve without diversity, and without responses that share no term with a sparse context.
 
         Raises:
             ValueError: see `respond`.
         """
-        found = self.respond(messages, k)
-        return replace(found, responses=[response for response in found.responses if response.score != 0])
+        retrieved = self.respond(messages, k)
+        matching = [response for response in retrieved.responses if response.score != 0]
+        return replace(retrieved, responses=matching)
 
     def score(self, messages: Sequence[Mapping[str, str]], candidates: Sequence[str]) -> list[float]:
         """Inner products of the context with each candidate.
@@ -139,9 +148,9 @@ class Responder:
         Raises:
             ValueError: see `respond`.
         """
-        query = self._encode([_text_of(messages, self._index.metadata["context_turns"])], "context")
-        found: list[float] = inner_products(query, self._encode(candidates))[0].tolist()
-        return found
+        query = self._encode([_student_text(messages, self._index.metadata["context_turns"])], "context")
+        scores: list[float] = inner_products(query, self._encode(candidates))[0].tolist()
+        return scores
 
     def _encode(self, texts: Sequence[str], side: Side = "response") -> Vectors:
         if not texts:
@@ -149,58 +158,63 @@ class Responder:
         return self._encoder.encode(self._encoder.tokenise(texts, side), side)
 
     def _search(self, query: Vectors, k: int, sources: frozenset[str]) -> tuple[Scores, Rows]:
-        """Scores and places [up to k], best first; places from N on are those of added responses."""
+        """Scores and rows [up to k], best first, ties by the lower row."""
         size = self._index.vectors.ntotal
-        only = self._only(sources)
-        scores, places = (found[0] for found in self._index.vectors.search(query, min(k, size), only))
-        scores, places = scores[places >= 0], places[places >= 0]
+        score_matrix, row_matrix = self._index.vectors.search(query, min(k, size), self._only(sources))
+        filled = row_matrix[0] >= 0
+        scores, rows = score_matrix[0][filled], row_matrix[0][filled]
+
         if self._added and "added" in sources:
             scores = np.concatenate([scores, inner_products(query, self._added_vectors)[0]])
-            places = np.concatenate([places, size + np.arange(len(self._added))])
-            best = np.lexsort((places, -scores))[:k]
-            scores, places = scores[best], places[best]
-        return scores, places
+            rows = np.concatenate([rows, size + np.arange(len(self._added))])
+            best = np.lexsort((rows, -scores))[:k]
+            scores, rows = scores[best], rows[best]
+        return scores, rows
 
     def _only(self, sources: frozenset[str]) -> Any:
-        """What an index's search takes for these sources; None where that is all of it."""
+        """The index's filter for these sources; None where it would allow every row."""
         if sources not in self._filters:
-            of_source = pa.compute.is_in(self._index.responses["source"], pa.array(sorted(sources)))
-            allowed = self._present & np.asarray(of_source)
+            has_source = pa.compute.is_in(self._index.responses["source"], pa.array(sorted(sources)))
+            allowed = self._present & np.asarray(has_source)
             self._filters[sources] = None if allowed.all() else self._index.vectors.only(allowed)
         return self._filters[sources]
 
-    def _diverse(self, scores: Scores, places: Rows, k: int, diversity: float) -> Rows:
-        """Of the places found, those chosen."""
+    def _diverse(self, scores: Scores, rows: Rows, k: int, diversity: float) -> Rows:
+        """Choose up to `k` of the candidates; return their positions in `rows`."""
         size = self._index.vectors.ntotal
-        vectors = np.zeros((len(places), self._index.metadata["dimensions"]), dtype=np.float32)
-        indexed = places < size
-        for own, found in (
-            (indexed, self._index.vectors.vectors(places[indexed])),
-            (~indexed, self._added_vectors[places[~indexed] - size]),
-        ):
-            vectors[own] = found.toarray() if isinstance(found, csr_matrix) else found
+        indexed = rows < size
+        vectors = np.zeros((len(rows), self._index.metadata["dimensions"]), dtype=np.float32)
+        vectors[indexed] = _dense(self._index.vectors.vectors(rows[indexed]))
+        vectors[~indexed] = _dense(self._added_vectors[rows[~indexed] - size])
+
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         vectors /= np.maximum(lengths, _TINY)
-        # A sparse student's scores have no upper bound: shares of the best are as large as cosines.
+
+        # A sparse student's scores have no upper bound: shares of the best are on the scale of cosines.
         shares = scores / max(float(scores[0]), _TINY)
         return maximal_marginal_relevance(shares, vectors @ vectors.T, k, diversity)
 
-    def _at(self, place: int, score: float) -> ScoredResponse:
+    def _response_at(self, row: int, score: float) -> ScoredResponse:
         size = self._index.vectors.ntotal
-        if place >= size:
-            return replace(self._added[place - size], score=float(score))
-        return ScoredResponse(score=float(score), **self._index.responses.slice(place, 1).to_pylist()[0])
+        if row >= size:
+            return replace(self._added[row - size], score=float(score))
+        return ScoredResponse(score=float(score), **self._index.responses.slice(row, 1).to_pylist()[0])
 
 
-def _text_of(messages: Sequence[Mapping[str, str]], context_turns: int) -> str:
+def _dense(vectors: Vectors) -> npt.NDArray[np.float32]:
+    dense: npt.NDArray[np.float32] = vectors.toarray() if isinstance(vectors, csr_matrix) else vectors
+    return dense
+
+
+def _student_text(messages: Sequence[Mapping[str, str]], context_turns: int) -> str:
     """The student's text; it was trained on turns of users and assistants only."""
     turns = [message for message in messages if message["role"] in ("user", "assistant")]
     if not turns:
-        raise ValueError("messages: at least one message of a user or an assistant is needed")
+        raise ValueError("messages: expected at least one message of a user or an assistant")
     return context_text(turns, context_turns)
 
 
-def _since(start: float) -> tuple[float, float]:
-    """Milliseconds since `start`, and now."""
+def _elapsed_ms(start: float) -> tuple[float, float]:
+    """Milliseconds since `start`, and the current time."""
     now = time.perf_counter()
     return 1000 * (now - start), now

@@ -1,4 +1,4 @@
-"""The response set: every text that a run may answer with."""
+"""The response set: every text that a run can respond with."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from teachers.storage import open_uri
 
 
 def response_id(text: str) -> str:
-    """16 hexadecimal digits of a text, the same for texts that differ in white space only."""
+    """16 hexadecimal digits of a text, equal for texts that differ in white space only."""
     return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:16]
 
 
@@ -26,23 +26,28 @@ def response_set(targets_uri: str) -> pa.Table:
         ValueError: no training row has a response.
     """
     best: dict[str, tuple[bool, str, str]] = {}  # normalised text -> (generated?, teacher, text)
+
     for candidate in _training_candidates(targets_uri):
         normalised = " ".join(candidate["text"].split())
         if candidate["source"] not in ("gold", "generated") or not normalised:
             continue
+
         entry = (candidate["source"] == "generated", candidate["teacher"] or "", candidate["text"].strip())
         best[normalised] = min(entry, best.get(normalised, entry))
+
     if not best:
         raise ValueError(f"{targets_uri}: no gold or generated response in the training split")
-    rows = [
-        {
-            "response_id": response_id(text),
-            "text": text,
-            "source": "generated" if generated else "gold",
-            "teacher": teacher or None,
-        }
-        for _, (generated, teacher, text) in sorted(best.items())
-    ]
+
+    rows: list[dict[str, Any]] = []
+    for _, (generated, teacher, text) in sorted(best.items()):
+        rows.append(
+            {
+                "response_id": response_id(text),
+                "text": text,
+                "source": "generated" if generated else "gold",
+                "teacher": teacher or None,
+            }
+        )
     return pa.Table.from_pylist(rows, schema=RESPONSE_SET)
 
 

@@ -1,10 +1,10 @@
-"""What goes over HTTP, beside OpenAI's own shapes: see `serve.chat_completions`."""
+"""Bodies of HTTP requests and answers; those of OpenAI's API are in `serve.chat_completions`."""
 
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-# A student reads a few hundred tokens; these only keep a request from costing more than its answer.
+# A student reads a few hundred tokens; the limits only bound the cost of a request.
 MAX_MESSAGES = 1000
 MAX_CHARACTERS = 20_000
 MAX_CANDIDATES = 100
@@ -15,7 +15,7 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 
 
 def _joined(content: Any) -> Any:
-    """The text of a message that comes in parts, as some clients send it."""
+    """Join the text of a message that some clients send in parts."""
     if isinstance(content, list) and all(
         isinstance(part, dict) and part.get("type") == "text" for part in content
     ):
@@ -33,7 +33,7 @@ class Message(BaseModel):
 
 
 class Question(BaseModel):
-    """A conversation so far, oldest message first, and which responses are wanted."""
+    """A conversation so far, oldest message first, and which responses to retrieve."""
 
     messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
     k: int = Field(default=5, ge=1, le=MAX_K)
@@ -49,7 +49,7 @@ class RespondRequest(Question):
 
 
 class ResponseAnswer(BaseModel):
-    """One response, its inner product with the context, and where it came from."""
+    """One response, its inner product with the context, and its source."""
 
     id: str
     text: str
@@ -59,7 +59,7 @@ class ResponseAnswer(BaseModel):
 
 
 class RespondAnswer(BaseModel):
-    """The answer and the best responses, best first; no answer and why where none is good enough."""
+    """The answer and the best responses, best first; a reason where no response is good enough."""
 
     answer: str | None
     reason: str | None
@@ -77,7 +77,7 @@ class GenerateRequest(BaseModel):
 
 
 class GenerateAnswer(BaseModel):
-    """What the generator wrote, and the text that it was shown for it."""
+    """The generator's answer, and the text that it was shown."""
 
     answer: str
     grounded_in: str | None
@@ -109,7 +109,7 @@ class SearchAnswer(BaseModel):
 
 
 class ScoreRequest(BaseModel):
-    """`POST /score`: texts to be scored as responses to a conversation."""
+    """`POST /score`: texts to score as responses to a conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -133,7 +133,7 @@ class ReloadRequest(BaseModel):
 
 
 class ChangeRequest(BaseModel):
-    """`POST /admin/responses`: texts to be added, ids of responses to be withdrawn."""
+    """`POST /admin/responses`: texts to add, ids of responses to withdraw."""
 
     model_config = ConfigDict(extra="forbid")
 

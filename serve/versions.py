@@ -1,4 +1,4 @@
-"""Versions of a run's index: folders under `index/` that are never changed once they are complete.
+"""Versions of a run's index: folders under `index/` that never change once they are complete.
 
 A version has the student, the vectors, the responses, and `index.json`, which is written last. The file
 `index/current` names the version that replicas load.
@@ -18,7 +18,7 @@ _CURRENT = "current"
 
 
 def folder_of(run: str, version: str = "") -> str:
-    """Where a version of the run lies, or all of them."""
+    """The folder of a version of the run's index, or of all versions."""
     return f"{run.rstrip('/')}/index/{version}".rstrip("/")
 
 
@@ -29,21 +29,22 @@ def versions(run: str) -> list[str]:
 
 
 def check_version(run: str, version: str | None = None) -> str:
-    """The version, or the newest where none is named.
+    """Return the version, or the newest where `version` is None.
 
     Raises:
         ValueError: the run has no such version, or none at all.
     """
-    found = versions(run)
-    if not found:
+    complete = versions(run)
+    if not complete:
         raise ValueError(f"run: {run} has no complete index ({folder_of(run)}/*/{METADATA_FILE} is missing)")
-    if version is not None and version not in found:
-        raise ValueError(f"version: {run} has no complete index {version!r}; it has {', '.join(found)}")
-    return version or found[-1]
+
+    if version is not None and version not in complete:
+        raise ValueError(f"version: {run} has no complete index {version!r}; it has {', '.join(complete)}")
+    return version or complete[-1]
 
 
 def current_version(run: str) -> str:
-    """The version that replicas are to load.
+    """The version that replicas load.
 
     Raises:
         ValueError: see `check_version`.
@@ -53,24 +54,26 @@ def current_version(run: str) -> str:
 
 
 def make_current(run: str, version: str) -> None:
-    """Has replicas load the version from now on when they start."""
+    """Make replicas load the version from now on when they start."""
     write_text(f"{folder_of(run)}/{_CURRENT}", f"{version}\n")
 
 
 def local_version(run: str, version: str) -> Path:
-    """A local folder of the version: its own, or a copy that all replicas of the node share.
+    """A local folder of the version: the run's, or a copy that all replicas of the node share.
 
     Raises:
-        OSError: it could not be copied.
+        OSError: the version could not be copied.
     """
     uri = folder_of(run, version)
     if isinstance(open_uri(uri)[0], pyarrow.fs.LocalFileSystem):
         return Path(open_uri(uri)[1])
+
     shared = Path(tempfile.gettempdir()) / f"rejoinder-{os.getuid()}" / version
     if not shared.is_dir():
         shared.parent.mkdir(mode=0o700, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=shared.parent) as scratch:
             copy = local_folder(uri, Path(scratch))
+
             try:
                 copy.rename(shared)
             except OSError:  # another replica was first

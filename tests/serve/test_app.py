@@ -141,7 +141,7 @@ def test_openais_client_reads_a_stream(client: httpx.Client, chat: openai.OpenAI
 
 
 def test_openais_client_raises_its_own_errors(chat: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match=r"'gpt' does not exist; it is 'chat'"):
+    with pytest.raises(openai.NotFoundError, match=r"unknown model 'gpt'; expected 'chat'"):
         chat.chat.completions.create(model="gpt", messages=HELLO)
     with pytest.raises(openai.UnprocessableEntityError, match=r"messages\.0\.role"):
         chat.chat.completions.create(model="chat", messages=[{"role": "robot", "content": "hello"}])
@@ -150,11 +150,11 @@ def test_openais_client_raises_its_own_errors(chat: openai.OpenAI) -> None:
 @pytest.mark.parametrize(
     ("body", "named"),
     [
-        (b"{not json", "no JSON"),
+        (b"{not json", "expected JSON"),
         (b"", "body: Field required"),
-        (b"\xff\xfe", "no JSON"),
-        (b"\x00" * 100, "no JSON"),
-        (b'{"messages": ' + b"[" * 100_000, "no JSON: recursion limit"),
+        (b"\xff\xfe", "expected JSON"),
+        (b"\x00" * 100, "expected JSON"),
+        (b'{"messages": ' + b"[" * 100_000, "expected JSON, recursion limit"),
         (b'{"messages": []}', "messages"),
         (b"{}", "messages"),
         (b"[1]", "valid"),
@@ -207,7 +207,7 @@ def test_responses_are_added_and_withdrawn_in_every_replica(client: httpx.Client
         texts = {response["text"]: response["source"] for response in found["responses"]}
         assert texts["never cook fish"] == "added" and "good night" not in texts
     answer = client.post("/admin/responses", json={"withdraw": ["nothing"]}, headers=ADMIN)
-    assert (answer.status_code, answer.json()["detail"]) == (404, "withdraw: there is no response 'nothing'")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "withdraw: unknown response 'nothing'")
     back = {"add": ["good night"], "withdraw": [response_id("never cook fish")]}
     assert client.post("/admin/responses", json=back, headers=ADMIN).status_code == 200
     assert all(len(found["responses"]) == 4 for found in everywhere(client, k=10))

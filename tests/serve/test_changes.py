@@ -24,7 +24,7 @@ def test_a_damaged_change_is_named(tmp_path: Path) -> None:
     write_change(str(tmp_path), ["hello"], [])
     [file] = (tmp_path / "changes").iterdir()
     file.write_text(file.read_text()[:5])
-    with pytest.raises(ValueError, match=f"{file.name} is no change"):
+    with pytest.raises(ValueError, match=f"{file.name}: expected a change"):
         read_changes(str(tmp_path))
 
 

@@ -46,7 +46,7 @@ def test_a_row_number_beyond_the_responses_is_refused(tmp_path: Path) -> None:
     index = invert(vectors(5, seed=1))
     index.postings.indices[0] = 99
     write_postings(index, tmp_path)
-    with pytest.raises(ValueError, match=r"postings-indptr\.npy: no posting lists"):
+    with pytest.raises(ValueError, match=r"postings-indptr\.npy: expected posting lists"):
         read_postings(tmp_path)
 
 

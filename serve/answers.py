@@ -1,0 +1,51 @@
+"""The bodies of HTTP answers, from the responses that a responder retrieved."""
+
+from serve.responder import Answer
+from serve.schemas import FoundDocument, RespondAnswer, ResponseAnswer, SearchAnswer
+
+
+def best_text(retrieved: Answer) -> str | None:
+    """The text most similar to the conversation; None where nothing is similar."""
+    if not retrieved.responses or not retrieved.responses[0].score:
+        return None
+    return retrieved.responses[0].text
+
+
+def answer_above(retrieved: Answer, min_score: float | None, version: str) -> RespondAnswer:
+    """The responses of at least `min_score`, the best as the answer; the reason where there is none."""
+    responses: list[ResponseAnswer] = []
+    for response in retrieved.responses:
+        if min_score is None or response.score >= min_score:
+            responses.append(
+                ResponseAnswer(
+                    id=response.response_id,
+                    text=response.text,
+                    score=response.score,
+                    source=response.source,
+                    teacher=response.teacher,
+                )
+            )
+
+    reason = None
+    if not retrieved.responses:
+        reason = "there is no response of these sources"
+    elif not responses:
+        best = max(response.score for response in retrieved.responses)
+        reason = f"the best score is {best:.4f}, below min_score {min_score}"
+
+    return RespondAnswer(
+        answer=responses[0].text if responses else None,
+        reason=reason,
+        source=responses[0].source if responses else None,
+        responses=responses,
+        version=version,
+    )
+
+
+def search_answer(retrieved: Answer, version: str) -> SearchAnswer:
+    """The retrieved responses as documents."""
+    documents = [
+        FoundDocument(doc_id=response.response_id, text=response.text, score=response.score)
+        for response in retrieved.responses
+    ]
+    return SearchAnswer(documents=documents, version=version)
