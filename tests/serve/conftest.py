@@ -1,11 +1,9 @@
-"""Small runs to serve: tiny students of random weights, TARGETS of a few rows, and their indexes."""
+"""Small runs to serve: tiny students with random weights, TARGETS of a few rows, and their indexes."""
 
-import json
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pyarrow as pa
@@ -22,6 +20,7 @@ from serve.versions import check_version, folder_of
 from student.config import Kind
 from student.encoders.encoder import EncoderSource
 from teachers.records import TARGETS
+from tests.http_server import chat_completion, json_server
 from tests.tiny_models import make_sparse_student, make_student
 
 WORDS = [
@@ -86,8 +85,10 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make_run(run: Path, kind: Kind, targets: Path) -> Path:
     """A run directory with a version of an index; its response set has four responses."""
-    (make_student if kind == "dense" else make_sparse_student)(run / "student", WORDS)
+    make = make_student if kind == "dense" else make_sparse_student
+    make(run / "student", WORDS)
     student = EncoderSource(str(run / "student"), kind, 32, "fp32")
+
     counts = write_index(response_set(str(targets)), student, str(run), IndexConfig(), 4, lambda *_: None)
     assert counts == {
         "version": check_version(str(run)),
@@ -99,7 +100,7 @@ def make_run(run: Path, kind: Kind, targets: Path) -> Path:
 
 
 def version_folder(run: Path) -> Path:
-    """Of the run's newest version."""
+    """The folder of the run's newest version."""
     return Path(folder_of(str(run), check_version(str(run))))
 
 
@@ -117,65 +118,54 @@ def sparse_run(tmp_path_factory: pytest.TempPathFactory, targets: Path, ray_clus
 
 @pytest.fixture(scope="session", params=["small_run", "sparse_run"])
 def any_run(request: pytest.FixtureRequest) -> Path:
-    """Either of the two."""
+    """The run of either student."""
     run: Path = request.getfixturevalue(request.param)
     return run
 
 
 @pytest.fixture(scope="package")
 def served_run(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of its own: what is served may be changed."""
+    """A copy of the run: tests change what is served."""
     return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("served") / "chat"))
 
 
 @pytest.fixture(scope="package")
 def served_run_copy(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Another."""
+    """A second copy, for the tests of faults."""
     return Path(shutil.copytree(small_run, tmp_path_factory.mktemp("disturbed") / "chat"))
 
 
-class _Repeats(BaseHTTPRequestHandler):
-    """A chat endpoint whose answer is what it was asked; `refuse` at its end is an error."""
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        said = " | ".join(f"{message['role']}: {message['content']}" for message in asked["messages"])
-        body = json.dumps({"choices": [{"message": {"role": "assistant", "content": said}}]}).encode()
-        self.send_response(503 if said.endswith("refuse") else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        """Nothing."""
+def _repeat(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Answer with the messages of the request; with status 503 where they end with `refuse`."""
+    turns = [f"{message['role']}: {message['content']}" for message in request["messages"]]
+    text = " | ".join(turns)
+    return 503 if text.endswith("refuse") else 200, chat_completion(text)
 
 
 @pytest.fixture(scope="package")
 def generator_url() -> Iterator[str]:
-    """Of an endpoint that repeats."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Repeats) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-        server.shutdown()
+    """The URL of a chat endpoint that repeats its messages."""
+    with json_server(_repeat) as url:
+        yield f"{url}/v1"
 
 
 @pytest.fixture(scope="package")
 def client(served_run: Path, generator_url: str) -> Iterator[httpx.Client]:
-    """Of a deployment with two replicas that log requests, and with a generator to compare with."""
+    """A client of a deployment with two replicas that log requests, and with a generator."""
     generator = EndpointConfig(
         url=generator_url, model="parrot", system_prompt="Be brief.", grounded=True, context_turns=3
     )
+    config = ServeConfig(
+        run=str(served_run),
+        port=free_port(),
+        num_replicas=2,
+        replica_cpus=0.5,
+        log_requests=True,
+        generator=generator,
+    )
+
     try:
-        url = deploy(
-            ServeConfig(
-                run=str(served_run),
-                port=free_port(),
-                num_replicas=2,
-                replica_cpus=0.5,
-                log_requests=True,
-                generator=generator,
-            )
-        )
+        url = deploy(config)
         with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
             yield client
     finally:

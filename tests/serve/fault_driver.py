@@ -1,8 +1,8 @@
-"""Serves a run and does what it is told, line by line: for tests that disturb it.
+"""Serves a run and redeploys it for each line of its input, for tests of faults.
 
 python -m tests.serve.fault_driver RUN PORT
 
-Each line is the JSON of keys of ServeConfig to deploy with; "done" follows when that is served.
+Each line is the JSON of keys of ServeConfig to deploy with; "done" follows once they are served.
 """
 
 import json
@@ -16,7 +16,7 @@ from serve.deployment import deploy
 
 
 def main(run: str, port: str) -> None:
-    """Serves until the input ends."""
+    """Serve until the input ends."""
     connect()
     try:
         for line in sys.stdin:

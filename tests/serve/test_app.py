@@ -1,4 +1,4 @@
-"""The application behind a really running Ray Serve, asked over HTTP and by OpenAI's client."""
+"""The application behind a running Ray Serve, over HTTP and by OpenAI's client."""
 
 import json
 import platform
@@ -35,8 +35,8 @@ def chat(client: httpx.Client) -> openai.OpenAI:
 def respond(client: httpx.Client, **changes: Any) -> dict[str, Any]:
     answer = client.post("/respond", json={"messages": HELLO, **changes})
     assert answer.status_code == 200, answer.text
-    found: dict[str, Any] = answer.json()
-    return found
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def test_the_application_answers_over_http(client: httpx.Client, served_run: Path) -> None:
@@ -44,24 +44,28 @@ def test_the_application_answers_over_http(client: httpx.Client, served_run: Pat
     health = {"status": "ok", "responses": 4, "version": version, "generator": "parrot"}
     assert client.get("/health").json() == health
     assert client.get("/ready").json() == {"status": "ready", "version": version}
+
     answer = respond(client, k=2)
     assert len(answer["responses"]) == 2
     assert answer["answer"] == answer["responses"][0]["text"]
     assert set(answer["responses"][0]) == {"id", "text", "score", "source", "teacher"}
     assert answer["version"] == version
-    # More than there are: all of them.
+    # k above the number of responses returns all of them.
     assert len(respond(client, k=10)["responses"]) == 4
 
 
-def test_a_generator_writes_with_the_best_text_before_it(client: httpx.Client) -> None:
+def test_a_grounded_generator_is_shown_the_best_text(client: httpx.Client) -> None:
     best = client.post("/search", json={"messages": HELLO, "k": 1}).json()["documents"][0]["text"]
-    said = {"role": "assistant", "content": "hi"}
-    conversation = [*HELLO, said, *HELLO, said, *HELLO]  # the newest three turns are sent
-    found = client.post("/generate", json={"messages": HELLO}).json()
-    assert found["answer"] == f"system: Be brief. | user: {grounded_in(best, 'hello')}"
-    assert (found["grounded_in"], found["version"]) == (best, client.get("/health").json()["version"])
-    earlier = client.post("/generate", json={"messages": conversation}).json()["answer"]
-    assert earlier.startswith("system: Be brief. | user: hello | assistant: hi | user: Text: ")
+    generated = client.post("/generate", json={"messages": HELLO}).json()
+    assert generated["answer"] == f"system: Be brief. | user: {grounded_in(best, 'hello')}"
+    assert (generated["grounded_in"], generated["version"]) == (best, client.get("/health").json()["version"])
+
+    # The newest three turns are sent.
+    response = {"role": "assistant", "content": "hi"}
+    conversation = [*HELLO, response, *HELLO, response, *HELLO]
+    answer = client.post("/generate", json={"messages": conversation}).json()["answer"]
+    assert answer.startswith("system: Be brief. | user: hello | assistant: hi | user: Text: ")
+
     refused = client.post("/generate", json={"messages": [{"role": "user", "content": "refuse"}]})
     assert (refused.status_code, refused.json()) == (502, {"detail": "the generator answered 503"})
     assert client.post("/generate", json={"messages": []}).status_code == 422
@@ -74,11 +78,11 @@ def test_a_generator_does_not_get_the_fallbacks_key(monkeypatch: pytest.MonkeyPa
     assert ChatEndpoint("generator", config).headers == {}
 
 
-def test_sources_are_kept_apart(client: httpx.Client) -> None:
+def test_responses_come_from_the_requested_sources_only(client: httpx.Client) -> None:
     assert {response["source"] for response in respond(client, sources=["gold"])["responses"]} == {"gold"}
 
 
-def test_no_good_answer_is_said_with_its_reason(client: httpx.Client) -> None:
+def test_no_answer_comes_with_its_reason(client: httpx.Client) -> None:
     answer = respond(client, min_score=2)
     assert (answer["answer"], answer["responses"]) == (None, [])
     assert "below min_score 2" in answer["reason"]
@@ -89,34 +93,36 @@ def test_no_good_answer_is_said_with_its_reason(client: httpx.Client) -> None:
 def test_candidates_are_scored_like_responses(client: httpx.Client) -> None:
     best = respond(client, k=4)["responses"]
     body = {"messages": HELLO, "candidates": [response["text"] for response in best]}
-    found = client.post("/score", json=body).json()["scores"]
-    assert found == pytest.approx([response["score"] for response in best], abs=1e-5)
+    scores = client.post("/score", json=body).json()["scores"]
+    assert scores == pytest.approx([response["score"] for response in best], abs=1e-5)
 
 
-def test_a_search_finds_what_is_nearest_whatever_its_score(client: httpx.Client, served_run: Path) -> None:
+def test_a_search_returns_the_nearest_documents_whatever_their_score(
+    client: httpx.Client, served_run: Path
+) -> None:
     best = respond(client, k=3)["responses"]
     answer = client.post("/search", json={"messages": HELLO, "k": 3})
     assert answer.status_code == 200, answer.text
-    assert answer.json() == {
-        "documents": [
-            {"doc_id": response["id"], "text": response["text"], "score": pytest.approx(response["score"])}
-            for response in best
-        ],
-        "version": version_folder(served_run).name,
-    }
+
+    documents = []
+    for response in best:
+        score = pytest.approx(response["score"])
+        documents.append({"doc_id": response["id"], "text": response["text"], "score": score})
+    assert answer.json() == {"documents": documents, "version": version_folder(served_run).name}
+
     assert client.post("/search", json={"messages": HELLO, "k": 0}).status_code == 422
     assert client.post("/search", json={"messages": []}).status_code == 422
 
 
 def test_openais_client_reads_an_answer(client: httpx.Client, chat: openai.OpenAI) -> None:
     assert [model.id for model in chat.models.list()] == ["chat"]
-    found = chat.chat.completions.create(model="chat", messages=HELLO, temperature=0.7, max_tokens=5)
+    completion = chat.chat.completions.create(model="chat", messages=HELLO, temperature=0.7, max_tokens=5)
     best = respond(client)
-    [choice] = found.choices
+    [choice] = completion.choices
     assert (choice.message.role, choice.message.content) == ("assistant", best["answer"])
     assert choice.finish_reason == "stop"
-    assert found.usage.completion_tokens == 0 and found.usage.prompt_tokens == 3
-    assert found.rejoinder["responses"] == best["responses"]
+    assert completion.usage.completion_tokens == 0 and completion.usage.prompt_tokens == 3
+    assert completion.rejoinder["responses"] == best["responses"]
 
     several = chat.chat.completions.create(model="chat", messages=HELLO, n=3)
     texts = [response["text"] for response in best["responses"][:3]]
@@ -181,52 +187,61 @@ def test_a_wrong_request_answers_4xx_with_one_line_that_names_it(
     assert named in line and "\n" not in line and len(line) < 300
 
 
-def test_a_huge_body_is_refused_whether_its_length_is_told_or_not(client: httpx.Client) -> None:
+def test_a_huge_body_is_refused_with_or_without_a_content_length(client: httpx.Client) -> None:
     huge = b'{"messages": "' + b"a" * (1 << 20) + b'"}'
-    for content in (huge, (huge[start : start + 65536] for start in range(0, len(huge), 65536))):
+    chunks = (huge[start : start + 65536] for start in range(0, len(huge), 65536))
+    for content in (huge, chunks):
         answer = client.post("/respond", content=content, headers={"Content-Type": "application/json"})
         assert (answer.status_code, answer.json()["detail"]) == (413, "the body is larger than 1048576 bytes")
 
 
-def test_the_index_is_changed_with_the_key_only(client: httpx.Client) -> None:
+def test_the_index_changes_with_the_key_only(client: httpx.Client) -> None:
     for key in (b"", b"Bearer wrong", b"Bearer \xe9", b"Basic " + ADMIN_KEY.encode()):
         answer = client.post("/admin/reload", json={}, headers={"Authorization": key})
         assert answer.status_code == 401
 
 
 def everywhere(client: httpx.Client, **changes: Any) -> list[dict[str, Any]]:
-    """Answers of enough requests for each replica to get some."""
+    """Answers to enough requests that each replica gets some."""
     return [respond(client, **changes) for _ in range(20)]
+
+
+def served_versions(client: httpx.Client) -> set[str]:
+    return {answer["version"] for answer in everywhere(client)}
 
 
 def test_responses_are_added_and_withdrawn_in_every_replica(client: httpx.Client) -> None:
     change = {"add": ["never cook fish"], "withdraw": [response_id("good night")]}
     answer = client.post("/admin/responses", json=change, headers=ADMIN)
     assert answer.json() == {"responses": 4, "replicas": 2}
-    for found in everywhere(client, k=10):
-        texts = {response["text"]: response["source"] for response in found["responses"]}
+    for changed in everywhere(client, k=10):
+        texts = {response["text"]: response["source"] for response in changed["responses"]}
         assert texts["never cook fish"] == "added" and "good night" not in texts
+
     answer = client.post("/admin/responses", json={"withdraw": ["nothing"]}, headers=ADMIN)
     assert (answer.status_code, answer.json()["detail"]) == (404, "withdraw: unknown response 'nothing'")
+
     back = {"add": ["good night"], "withdraw": [response_id("never cook fish")]}
     assert client.post("/admin/responses", json=back, headers=ADMIN).status_code == 200
-    assert all(len(found["responses"]) == 4 for found in everywhere(client, k=10))
+    assert {len(restored["responses"]) for restored in everywhere(client, k=10)} == {4}
 
 
 def test_every_replica_takes_a_new_version_and_goes_back(client: httpx.Client, served_run: Path) -> None:
     old = load_index(version_folder(served_run))
     student = EncoderSource(str(served_run / "student"), "dense", 32, "fp32")
-    new = write_index(old.responses.slice(2), student, str(served_run), IndexConfig(), 4, lambda *_: None)[
-        "version"
-    ]
-    assert {found["version"] for found in everywhere(client)} == {old.version}
+    counts = write_index(old.responses.slice(2), student, str(served_run), IndexConfig(), 4, lambda *_: None)
+    new = counts["version"]
+    assert served_versions(client) == {old.version}
+
     answer = client.post("/admin/reload", json={}, headers=ADMIN)
     assert answer.json() == {"version": new, "replicas": 2}
-    assert {(found["version"], len(found["responses"])) for found in everywhere(client)} == {(new, 2)}
+    for answered in everywhere(client):
+        assert (answered["version"], len(answered["responses"])) == (new, 2)
+
     assert client.post("/admin/reload", json={"version": old.version}, headers=ADMIN).status_code == 200
-    assert {found["version"] for found in everywhere(client)} == {old.version}
-    found = client.get("/admin/versions", headers=ADMIN).json()
-    assert found == {"served": old.version, "versions": sorted([old.version, new])}
+    assert served_versions(client) == {old.version}
+    listed = client.get("/admin/versions", headers=ADMIN).json()
+    assert listed == {"served": old.version, "versions": sorted([old.version, new])}
 
 
 def test_a_damaged_version_is_refused_and_the_old_one_stays(client: httpx.Client, served_run: Path) -> None:
@@ -236,7 +251,7 @@ def test_a_damaged_version_is_refused_and_the_old_one_stays(client: httpx.Client
     try:
         answer = client.post("/admin/reload", json={}, headers=ADMIN)
         assert answer.status_code == 409 and "index.faiss is missing or damaged" in answer.json()["detail"]
-        assert {found["version"] for found in everywhere(client)} == {served}
+        assert served_versions(client) == {served}
     finally:
         shutil.rmtree(damaged)
 
@@ -246,29 +261,35 @@ def test_haproxy_and_replicas_listen_on_loopback_alone(client: httpx.Client) -> 
     below = psutil.Process().children(recursive=True)
     names = ("haproxy", "ServeReplica")
     servers = [process for process in below if any(name in process.cmdline()[0] for name in names)]
-    assert len(servers) >= 3  # an HAProxy of before it was reloaded may be ending
+    assert len(servers) >= 3  # an HAProxy from before a reload may still be ending
+
     for server in servers:
-        sockets = [found.laddr for found in server.net_connections() if found.status == "LISTEN"]
+        sockets = [
+            connection.laddr for connection in server.net_connections() if connection.status == "LISTEN"
+        ]
         if "ServeReplica" in server.cmdline()[0]:
-            # Others are those of every worker of Ray, which asks for a token there.
+            # The others belong to every worker of Ray, which requires a token there.
             sockets = [socket for socket in sockets if socket.port in REPLICA_PORTS]
         assert {socket.ip for socket in sockets} <= {"127.0.0.1"}, server.cmdline()
 
 
-def test_requests_are_in_the_logs_where_that_is_wanted(client: httpx.Client) -> None:
-    """That they are nowhere else is told by tests/serve/test_deploy.py."""
+def test_requests_are_in_the_logs_where_configured(client: httpx.Client) -> None:
+    """tests/serve/test_deploy.py checks that they are nowhere else."""
     answer = respond(client, messages=[{"role": "user", "content": "thanks, fish"}])
     logs = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "logs/serve"
+
+    lines: list[str] = []
     deadline = time.monotonic() + 30
-    while not (
-        lines := [line for file in logs.glob("*.log") for line in file.open() if "thanks, fish" in line]
-    ):
+    while not lines:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+        for file in logs.glob("*.log"):
+            lines += [line for line in file.read_text().splitlines() if "thanks, fish" in line]
+
     assert len(lines) == 1 and json.dumps(answer["answer"]) in lines[0]
 
 
-def test_the_page_runs_nothing_from_elsewhere(client: httpx.Client) -> None:
+def test_the_page_loads_nothing_from_other_hosts(client: httpx.Client) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]

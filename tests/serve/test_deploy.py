@@ -1,4 +1,4 @@
-"""`serve deploy` with a file, on a cluster of its own: keys, fallback, versions, metrics, logs."""
+"""`serve deploy` with a file on a separate cluster: keys, fallback, versions, metrics, logs."""
 
 import shutil
 import subprocess
@@ -29,36 +29,39 @@ EXAMPLE = REPOSITORY / "configs/serve.yaml"
 
 @dataclass
 class Cluster:
-    """A head node and what is deployed on it."""
+    """A head node and the application deployed on it."""
 
     head: RayHead
     port: int
 
     def deploy(self, run: Path, version: str | None = None) -> None:
-        """The shipped file for this run, and a second application that is the first one's fallback."""
+        """Deploy the shipped file for this run, and a second application as the first one's fallback."""
         config = yaml.safe_load(EXAMPLE.read_text())
         config["http_options"]["port"] = self.port
         [chat] = config["applications"]
         chat["deployments"][0]["num_replicas"] = 1
+
         teacher = yaml.safe_load(yaml.safe_dump(chat)) | {"name": "teacher", "route_prefix": "/teacher"}
         teacher["args"] = {"run": str(run), "replica_cpus": 0.5}
         url = f"http://127.0.0.1:{self.port}/teacher/v1"
         fallback = {"url": url, "model": run.name, "key_variable": KEY}
+
         chat["args"] = teacher["args"] | {"fallback": fallback, "log_requests": False}
         chat["deployments"][0]["user_config"] = {"version": version}
         config["applications"].append(teacher)
+
         file = self.head.folder / "serve.yaml"
         file.write_text(yaml.safe_dump(config))
         command = [BIN / "serve", "deploy", "-a", self.head.dashboard, str(file)]
         subprocess.run(command, check=True, timeout=120, env=self.head.environment)
 
     def post(self, path: str, body: dict[str, Any]) -> httpx.Response:
-        """A request with the key."""
+        """Post with the key."""
         url = f"http://127.0.0.1:{self.port}{path}"
         return httpx.post(url, json=body, headers=KEY_HEADER, timeout=30, trust_env=False)
 
-    def ask(self, path: str = "/respond", **changes: Any) -> httpx.Response:
-        """A conversation."""
+    def post_conversation(self, path: str = "/respond", **changes: Any) -> httpx.Response:
+        """Post BODY with changes."""
         return self.post(path, BODY | changes)
 
 
@@ -78,34 +81,39 @@ def cluster(run: Path) -> Iterator[Cluster]:
     with ray_head(**settings) as head:
         cluster = Cluster(head, free_port())
         cluster.deploy(run)
-        wait(lambda: cluster.ask().is_success and cluster.ask("/teacher/respond").is_success)
+        wait(
+            lambda: (
+                cluster.post_conversation().is_success
+                and cluster.post_conversation("/teacher/respond").is_success
+            )
+        )
         yield cluster
 
 
-def test_the_key_of_the_environment_is_asked_for(cluster: Cluster) -> None:
+def test_the_key_of_the_environment_is_required(cluster: Cluster) -> None:
     url = f"http://127.0.0.1:{cluster.port}"
     with httpx.Client(base_url=url, trust_env=False) as client:
         for path in ("/respond", "/score", "/v1/chat/completions", "/teacher/respond"):
             answer = client.post(path, json=BODY)
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert client.get("/v1/models").status_code == 401
-        # Below a prefix, too.
+        # Also below a prefix.
         assert client.post("/teacher/admin/reload", json={}).status_code == 401
         for path in ("/", "/health", "/ready", "/teacher/", "/teacher/health"):
             assert client.get(path).status_code == 200
 
 
-def test_a_fallback_is_asked_where_no_response_is_good_enough(cluster: Cluster) -> None:
-    best = cluster.ask("/teacher/respond").json()["answer"]
-    answer = cluster.ask(min_score=2).json()
+def test_a_fallback_answers_where_no_response_is_good_enough(cluster: Cluster) -> None:
+    best = cluster.post_conversation("/teacher/respond").json()["answer"]
+    answer = cluster.post_conversation(min_score=2).json()
     assert (answer["answer"], answer["source"], answer["responses"]) == (best, "fallback", [])
     assert "below min_score" in answer["reason"]
-    completion = cluster.ask("/v1/chat/completions", min_score=2, model="chat").json()
+    completion = cluster.post_conversation("/v1/chat/completions", min_score=2, model="chat").json()
     assert completion["choices"][0]["message"]["content"] == best
 
 
 def test_prometheus_has_requests_parts_and_the_version(cluster: Cluster, run: Path) -> None:
-    cluster.ask()
+    cluster.post_conversation()
     version = version_folder(run).name
 
     def scraped() -> list[str]:
@@ -113,12 +121,11 @@ def test_prometheus_has_requests_parts_and_the_version(cluster: Cluster, run: Pa
         return [line for line in lines if line.startswith("ray_rejoinder_")]
 
     def has(name: str, *labels: str) -> bool:
-        return any(
-            line.startswith(f"ray_rejoinder_{name}{{")
-            and all(label in line for label in labels)
-            and float(line.rsplit(" ", 1)[1]) > 0
-            for line in scraped()
-        )
+        for line in scraped():
+            is_metric = line.startswith(f"ray_rejoinder_{name}{{") and all(label in line for label in labels)
+            if is_metric and float(line.rsplit(" ", 1)[1]) > 0:
+                return True
+        return False
 
     wait(lambda: has("requests_total", 'route="/respond"', 'outcome="answered"'), 30)
     for part in ("tokenise", "encode", "search"):
@@ -126,22 +133,26 @@ def test_prometheus_has_requests_parts_and_the_version(cluster: Cluster, run: Pa
     wait(lambda: has("index_responses", f'version="{version}"'), 30)
 
 
-def test_a_changed_file_takes_replicas_to_a_version_and_back(cluster: Cluster, run: Path) -> None:
+def test_a_changed_file_moves_replicas_to_a_version_and_back(cluster: Cluster, run: Path) -> None:
     versions = sorted(folder.name for folder in (run / "index").iterdir() if folder.is_dir())
-    assert cluster.ask().json()["version"] == versions[1]
+    assert cluster.post_conversation().json()["version"] == versions[1]
     for version in versions:
         cluster.deploy(run, version)
-        wait(lambda version=version: cluster.ask().json()["version"] == version)
+        wait(lambda version=version: cluster.post_conversation().json()["version"] == version)
     refused = cluster.post("/admin/reload", {"version": versions[0]})
     assert refused.status_code == 409 and versions[1] in refused.json()["detail"]
 
 
 def test_no_text_of_a_request_is_in_the_logs(cluster: Cluster) -> None:
-    """Nor are keys."""
-    assert cluster.ask().is_success
+    """Keys are not in the logs either."""
+    assert cluster.post_conversation().is_success
     time.sleep(1)
-    logs = [
-        file for file in (cluster.head.folder / "ray").rglob("*") if file.is_file() and file.suffix != ".sock"
-    ]
-    told = [file.name for file in logs if any(word.encode() in file.read_bytes() for word in (WORDS, SECRET))]
-    assert logs and told == []
+
+    files = (cluster.head.folder / "ray").rglob("*")
+    logs = [file for file in files if file.is_file() and file.suffix != ".sock"]
+    leaks: list[str] = []
+    for log in logs:
+        content = log.read_bytes()
+        if WORDS.encode() in content or SECRET.encode() in content:
+            leaks.append(log.name)
+    assert logs and leaks == []

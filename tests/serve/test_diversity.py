@@ -1,4 +1,4 @@
-"""Maximal marginal relevance by hand."""
+"""Maximal marginal relevance, worked by hand."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from serve.diversity import maximal_marginal_relevance
 
 SCORES = np.float32([0.9, 0.8, 0.5])
-# The second says nearly what the first says.
+# The second is almost a paraphrase of the first.
 SIMILARITIES = np.float32([[1, 0.95, 0.1], [0.95, 1, 0.2], [0.1, 0.2, 1]])
 
 
@@ -19,11 +19,11 @@ SIMILARITIES = np.float32([[1, 0.95, 0.1], [0.95, 1, 0.2], [0.1, 0.2, 1]])
         (1.0, [0, 2, 1]),
     ],
 )
-def test_what_resembles_a_chosen_one_gives_way(diversity: float, expected: list[int]) -> None:
+def test_mmr_demotes_similar_responses(diversity: float, expected: list[int]) -> None:
     assert maximal_marginal_relevance(SCORES, SIMILARITIES, 3, diversity).tolist() == expected
     assert maximal_marginal_relevance(SCORES, SIMILARITIES, 2, diversity).tolist() == expected[:2]
 
 
-def test_there_are_no_more_than_there_are() -> None:
+def test_k_above_the_number_of_candidates_returns_all() -> None:
     assert maximal_marginal_relevance(SCORES, SIMILARITIES, 10, 0.5).tolist() == [0, 2, 1]
     assert maximal_marginal_relevance(SCORES[:0], SIMILARITIES[:0, :0], 2, 0.5).tolist() == []

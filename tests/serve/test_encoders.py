@@ -1,4 +1,4 @@
-"""Backends of the student in a replica: ONNX Runtime answers as torch does."""
+"""Backends of the student in a replica: ONNX Runtime scores as torch does."""
 
 import shutil
 from pathlib import Path
@@ -19,10 +19,11 @@ CONVERSATIONS = [[{"role": "user", "content": text}] for text in ("hello", "how 
 
 @pytest.fixture(scope="module")
 def exported(any_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with its student as ONNX."""
+    """A run with its student exported to ONNX."""
     run = Path(shutil.copytree(any_run, tmp_path_factory.mktemp("exported") / "chat"))
     metadata = load_index(version_folder(run)).metadata
     texts = [message["content"] for [message] in CONVERSATIONS] * 22
+
     export_student(
         run / "student",
         str(run / "onnx" / metadata["student_hash"]),
@@ -30,24 +31,31 @@ def exported(any_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         metadata["max_tokens"],
         {"context": texts, "response": texts},
     )
+
     return run
 
 
 def scores(run: Path, index: Index, backend: str) -> tuple[list[str], Scores]:
     encoder = load_text_encoder(str(run), index, backend, 1)  # type: ignore[arg-type]
     responder = Responder(index, encoder, Changes())
-    found = [response for turns in CONVERSATIONS for response in responder.respond(turns, 4).responses]
-    return [response.response_id for response in found], np.array([response.score for response in found])
+
+    ids: list[str] = []
+    values: list[float] = []
+    for conversation in CONVERSATIONS:
+        for response in responder.respond(conversation, 4).responses:
+            ids.append(response.response_id)
+            values.append(response.score)
+    return ids, np.array(values)
 
 
 @pytest.mark.parametrize(("backend", "tolerance"), [("onnx", 1e-4), ("onnx-int8", 0.1)])
-def test_onnx_answers_as_torch_does(exported: Path, backend: str, tolerance: float) -> None:
+def test_onnx_scores_as_torch_does(exported: Path, backend: str, tolerance: float) -> None:
     index = load_index(version_folder(exported))
     expected_ids, expected = scores(exported, index, "torch")
-    ids, found = scores(exported, index, backend)
+    ids, actual = scores(exported, index, backend)
     if backend == "onnx":
         assert ids == expected_ids
-    np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+    np.testing.assert_allclose(actual, expected, atol=tolerance * np.abs(expected).max())
 
 
 def test_the_default_is_onnx_where_the_student_was_exported(exported: Path, any_run: Path) -> None:

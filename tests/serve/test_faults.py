@@ -1,4 +1,4 @@
-"""A served run under steady load, disturbed: nothing may answer 5xx."""
+"""Faults of a served run under steady load: no request is answered 5xx."""
 
 import json
 import os
@@ -26,13 +26,13 @@ from tests.serve.conftest import version_folder
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults]
 CLIENTS, PAUSE_S = 4, 0.02
-AFTER_S = 4  # of load, once a disturbance is over
+AFTER_S = 4  # of load after a fault
 CUT_OFF = "RemoteProtocolError"
 BODY = {"messages": [{"role": "user", "content": "hello"}]}
 
 
 class Served:
-    """A run that is served by processes of its own."""
+    """A run served by a separate process."""
 
     def __init__(self, run: Path) -> None:
         self.run = run
@@ -46,7 +46,7 @@ class Served:
         self._input, self._output = self._driver.stdin, self._driver.stdout
 
     def deploy(self, **config: Any) -> None:
-        """Returns when it is served so."""
+        """Redeploy; return once the new config is served."""
         self._input.write(json.dumps(config) + "\n")
         self._input.flush()
         while (line := self._output.readline()) != "done\n":
@@ -54,42 +54,44 @@ class Served:
 
     def replicas(self) -> list[psutil.Process]:
         """The processes of the replicas."""
-        found = []
+        replicas = []
         for process in psutil.Process(self._driver.pid).children(recursive=True):
             with suppress(psutil.Error):  # it has just ended
                 if "ServeReplica" in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
+                    replicas.append(process)
+        return replicas
 
     def reload(self) -> dict[str, Any]:
-        """What the newest version's reload says."""
+        """Reload the newest version; return the answer."""
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
         answer = httpx.post(f"{self.url}/admin/reload", json={}, headers=headers, timeout=60)
-        found: dict[str, Any] = answer.json()
-        return found
+        body: dict[str, Any] = answer.json()
+        return body
 
     def end(self) -> None:
-        """Nothing of it is left."""
-        below = psutil.Process(self._driver.pid).children(recursive=True)
+        """End the driver and every process below it."""
+        driver = psutil.Process(self._driver.pid)
+        processes = driver.children(recursive=True)
         self._input.close()
+
         try:
             self._driver.wait(60)
         finally:
-            for process in (
-                [*below, psutil.Process(self._driver.pid)] if self._driver.poll() is None else below
-            ):
+            if self._driver.poll() is None:
+                processes.append(driver)
+            for process in processes:
                 if process.is_running():
                     process.kill()
 
 
 class Load:
-    """Clients that ask one request after the other, and count what comes."""
+    """Clients that send one request after the other, and count the outcomes."""
 
     def __init__(self, url: str) -> None:
         self.counts: Counter[str] = Counter()
         self._url = url
         self._ended = threading.Event()
-        self._clients = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+        self._clients = [threading.Thread(target=self._send_requests) for _ in range(CLIENTS)]
 
     def __enter__(self) -> "Load":
         for client in self._clients:
@@ -102,7 +104,7 @@ class Load:
         for client in self._clients:
             client.join()
 
-    def _ask(self) -> None:
+    def _send_requests(self) -> None:
         with httpx.Client(base_url=self._url, timeout=30, trust_env=False) as client:
             while not self._ended.is_set():
                 try:
@@ -125,38 +127,40 @@ def served(served_run_copy: Path) -> Iterator[Served]:
 
 
 def check(load: Load, fault: str, capsys: pytest.CaptureFixture[str], cut_off: int = 0) -> None:
-    """Tells the counts, and that all were answered but `cut_off` at most."""
+    """Print the counts; assert that at most `cut_off` requests were not answered."""
     with capsys.disabled():
         print(f"\n{fault}: {dict(load.counts)}")
     others = {outcome: count for outcome, count in load.counts.items() if not outcome.startswith("200 ")}
     assert load.counts and set(others) <= {CUT_OFF} and sum(others.values()) <= cut_off, load.counts
 
 
-def test_a_killed_replica_is_made_up_for_by_the_other(
+def test_the_other_replica_takes_over_from_a_killed_one(
     served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = served.replicas()
     assert len(before) == 2
+
     with Load(served.url) as load:
         time.sleep(1)
         os.kill(before[0].pid, signal.SIGKILL)
         deadline = time.monotonic() + 60
         while served.reload()["replicas"] < 2 and time.monotonic() < deadline:
             time.sleep(0.5)
+
     assert served.reload()["replicas"] == len(served.replicas()) == 2
-    # HAProxy asks another replica, unless the dead one's system answers for it by a reset.
+    # HAProxy tries the other replica, unless the dead one's system answers for it by a reset.
     check(load, "one of two replicas killed", capsys, cut_off=CLIENTS)
 
 
-def test_another_version_is_taken_under_load(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_version_is_reloaded_under_load(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
     old = load_index(version_folder(served.run))
     student = EncoderSource(str(served.run / "student"), "dense", 32, "fp32")
-    found = write_index(old.responses.slice(1), student, str(served.run), IndexConfig(), 4, lambda *_: None)
+    counts = write_index(old.responses.slice(1), student, str(served.run), IndexConfig(), 4, lambda *_: None)
     with Load(served.url) as load:
         time.sleep(1)
-        assert served.reload() == {"version": found["version"], "replicas": 2}
+        assert served.reload() == {"version": counts["version"], "replicas": 2}
     check(load, "reloaded", capsys)
-    assert set(load.counts) == {f"200 {old.version}", f"200 {found['version']}"}
+    assert set(load.counts) == {f"200 {old.version}", f"200 {counts['version']}"}
 
 
 def test_a_new_deployment_takes_over_under_load(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,11 +168,13 @@ def test_a_new_deployment_takes_over_under_load(served: Served, capsys: pytest.C
     with Load(served.url) as load:
         time.sleep(1)
         served.deploy(num_replicas=2, min_score=-1)
-    check(load, "deployed anew", capsys)
+    check(load, "redeployed", capsys)
     assert not before & {process.pid for process in served.replicas()}
 
 
-def test_replicas_come_and_go_under_load(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_number_of_replicas_changes_under_load(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
     for number in (1, 2):
         with Load(served.url) as load:
             time.sleep(1)
@@ -177,27 +183,28 @@ def test_replicas_come_and_go_under_load(served: Served, capsys: pytest.CaptureF
         assert len(served.replicas()) == number
 
 
-def test_what_is_too_much_is_answered_503_and_when_to_come_again(
+def test_requests_above_the_limit_are_answered_503_with_retry_after(
     served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served.deploy(num_replicas=2, min_score=-1, max_queued_requests=2)
     counts: Counter[int] = Counter()
-    late: list[str | None] = []
+    retry_after: list[str | None] = []
 
-    def ask() -> None:
+    def send_requests() -> None:
         with httpx.Client(base_url=served.url, timeout=60, trust_env=False) as client:
             for _ in range(10):
                 answer = client.post("/respond", json=BODY)
                 counts[answer.status_code] += 1
                 if answer.status_code == 503:
-                    late.append(answer.headers.get("retry-after"))
+                    retry_after.append(answer.headers.get("retry-after"))
 
-    clients = [threading.Thread(target=ask) for _ in range(40)]
+    clients = [threading.Thread(target=send_requests) for _ in range(40)]
     for client in clients:
         client.start()
     for client in clients:
         client.join()
+
     with capsys.disabled():
         print(f"\n40 clients, 2 may wait: {dict(counts)}")
-    assert set(counts) == {200, 503} and set(late) == {"1"}
+    assert set(counts) == {200, 503} and set(retry_after) == {"1"}
     assert httpx.post(f"{served.url}/respond", json=BODY, timeout=30).status_code == 200

@@ -17,13 +17,14 @@ from teachers.records import RESPONSE_SET
 from tests.serve.conftest import version_folder
 
 
-def test_the_response_set_is_the_distinct_training_replies_and_generations(targets: Path) -> None:
+def test_the_response_set_has_each_gold_and_generated_training_response_once(targets: Path) -> None:
     responses = response_set(str(targets))
     assert responses.schema.equals(RESPONSE_SET)
-    found = [(row["text"], row["source"], row["teacher"]) for row in responses.to_pylist()]
+    rows = [(row["text"], row["source"], row["teacher"]) for row in responses.to_pylist()]
+
     # Sorted by text. Gold wins over generated, the first teacher by name over the others; case counts;
-    # random and retrieved candidates and the validation row's reply are left out.
-    assert found == [
+    # random and retrieved candidates and the validation row's response are left out.
+    assert rows == [
         ("Fine thanks", "generated", "gemma"),
         ("fine thanks", "gold", None),
         ("good night", "gold", None),
@@ -79,10 +80,11 @@ def test_a_sparse_search_returns_inner_products_best_first(sparse_run: Path) -> 
 
 def test_the_metadata_describes_the_index(small_run: Path, sparse_run: Path) -> None:
     metadata = json.loads((version_folder(small_run) / "index.json").read_text())
-    of_sparse = json.loads((version_folder(sparse_run) / "index.json").read_text())
-    assert metadata.pop("student_hash") != of_sparse.pop("student_hash")
+    sparse_metadata = json.loads((version_folder(sparse_run) / "index.json").read_text())
+    assert metadata.pop("student_hash") != sparse_metadata.pop("student_hash")
     assert set(metadata.pop("files")) == {"index.faiss", "responses.arrow"}
-    assert len(of_sparse.pop("files")) == 5
+    assert len(sparse_metadata.pop("files")) == 5
+
     assert metadata == {
         "metric": "inner_product",
         "dimensions": 16,
@@ -93,37 +95,39 @@ def test_the_metadata_describes_the_index(small_run: Path, sparse_run: Path) -> 
         "max_tokens": 32,
     }
     # 13 words and BERT's five special tokens.
-    assert of_sparse == {**metadata, "dimensions": 18, "student_kind": "sparse", "kind": "inverted"}
+    assert sparse_metadata == {**metadata, "dimensions": 18, "student_kind": "sparse", "kind": "inverted"}
 
 
-def test_an_old_version_is_left_as_it_is_when_another_is_written(tmp_path: Path, small_run: Path) -> None:
+def test_writing_a_version_leaves_the_older_ones_unchanged(tmp_path: Path, small_run: Path) -> None:
     shutil.copytree(small_run, tmp_path, dirs_exist_ok=True)
     run = str(tmp_path)
     old = check_version(run)
     before = {path: path.read_bytes() for path in version_folder(tmp_path).rglob("*") if path.is_file()}
     student = EncoderSource(str(tmp_path / "student"), "dense", 32, "fp32")
     responses = load_index(version_folder(small_run)).responses
-    found = write_index(responses.slice(1), student, run, IndexConfig(), 4, lambda *_: None)
-    assert versions(run) == sorted([old, found["version"]])
+    counts = write_index(responses.slice(1), student, run, IndexConfig(), 4, lambda *_: None)
+    assert versions(run) == sorted([old, counts["version"]])
     assert {path: path.read_bytes() for path in before} == before
 
 
 @pytest.mark.parametrize("kind", ["hnsw", "quantised"])
-def test_other_kinds_find_the_same_on_a_small_set_and_only_what_is_allowed(
+def test_approximate_kinds_agree_with_exact_search_on_a_small_set_and_obey_filters(
     tmp_path: Path, small_run: Path, kind: DenseKind
 ) -> None:
     student = EncoderSource(str(small_run / "student"), "dense", 32, "fp32")
     exact = load_index(version_folder(small_run))
     write_index(exact.responses, student, str(tmp_path), IndexConfig(kind=kind), 4, lambda *_: None)
-    found = load_index(version_folder(tmp_path))
+    approximate = load_index(version_folder(tmp_path))
     queries = exact.vectors.vectors(np.arange(4))
+
     for allowed in (np.array([True] * 4), np.array([True, False, True, True])):
-        only = [index.vectors.only(allowed) for index in (exact, found)]
-        expected, rows = exact.vectors.search(queries, 3, only[0])
-        scores, near = found.vectors.search(queries, 3, only[1])
+        expected, rows = exact.vectors.search(queries, 3, exact.vectors.only(allowed))
+        scores, near = approximate.vectors.search(queries, 3, approximate.vectors.only(allowed))
         np.testing.assert_allclose(scores, expected, atol=2e-2)
         assert not (near == 1).any() or allowed[1]
-    np.testing.assert_allclose(found.vectors.vectors(rows[0]), exact.vectors.vectors(rows[0]), atol=2e-2)
+
+    stored = approximate.vectors.vectors(rows[0])
+    np.testing.assert_allclose(stored, exact.vectors.vectors(rows[0]), atol=2e-2)
 
 
 @pytest.mark.parametrize(("size", "kind"), [(100, "exact"), (10_000_000, "hnsw")])
@@ -134,7 +138,7 @@ def test_auto_chooses_by_the_number_of_responses(size: int, kind: str) -> None:
 
 @pytest.fixture
 def damaged(tmp_path: Path, any_run: Path) -> Path:
-    """A copy of a version's folder."""
+    """A copy of a version's folder, to damage."""
     return Path(shutil.copytree(version_folder(any_run), tmp_path / "version"))
 
 
@@ -156,6 +160,7 @@ def test_an_index_without_its_last_file_is_refused(damaged: Path) -> None:
 def test_a_missing_or_damaged_file_is_named(damaged: Path, damage: str) -> None:
     for file in [path for path in damaged.iterdir() if path.suffix in (".faiss", ".npy", ".arrow")]:
         content = file.read_bytes()
+
         file.unlink()
         if damage != "missing":
             changed = {
@@ -164,13 +169,14 @@ def test_a_missing_or_damaged_file_is_named(damaged: Path, damage: str) -> None:
                 "changed": content[:-1] + bytes([content[-1] ^ 1]),
             }
             file.write_bytes(changed[damage])
+
         with pytest.raises(ValueError, match=rf"{file.name} is missing or damaged"):
             load_index(damaged)
         file.write_bytes(content)
     load_index(damaged)
 
 
-def test_metadata_of_another_version_of_ours_is_refused(damaged: Path) -> None:
+def test_metadata_of_another_version_of_rejoinder_is_refused(damaged: Path) -> None:
     (damaged / "index.json").write_text('{"num_responses": 4}')
     with pytest.raises(ValueError, match="another version of Rejoinder"):
         load_index(damaged)

@@ -18,7 +18,7 @@ def vectors(count: int, seed: int) -> csr_matrix:
 
 
 @pytest.mark.parametrize("k", [1, 2, 10, 199, 200])
-def test_it_finds_what_brute_force_finds_and_ties_go_to_the_lower_row(k: int) -> None:
+def test_search_equals_brute_force_and_ties_go_to_the_lower_row(k: int) -> None:
     responses, queries = vectors(200, seed=1), vectors(20, seed=2)
     scores, rows = invert(responses).search(queries, k)
     expected = (queries @ responses.T).toarray()
@@ -28,7 +28,7 @@ def test_it_finds_what_brute_force_finds_and_ties_go_to_the_lower_row(k: int) ->
     np.testing.assert_array_equal(scores, np.take_along_axis(expected, best, axis=1))
 
 
-def test_a_query_without_terms_scores_nothing() -> None:
+def test_a_query_without_terms_has_scores_of_0() -> None:
     scores, rows = invert(vectors(5, seed=1)).search(csr_matrix((1, 50), dtype=np.float32), 3)
     assert scores.tolist() == [[0, 0, 0]]
     assert rows.tolist() == [[0, 1, 2]]
@@ -51,14 +51,17 @@ def test_a_row_number_beyond_the_responses_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("k", [1, 5, 40])
-def test_only_what_is_allowed_is_found(k: int) -> None:
+def test_search_returns_allowed_rows_only(k: int) -> None:
     responses, queries = vectors(40, seed=1), vectors(5, seed=2)
     allowed = np.arange(40) % 2 == 0
     index = invert(responses)
     _, rows = index.search(queries, k, index.only(allowed))
+
     expected = (queries @ responses[allowed].T).toarray()
     best = np.argsort(-expected, axis=1, kind="stable")[:, :k]
-    found = min(k, 20)
-    np.testing.assert_array_equal(rows[:, :found], 2 * best)
-    assert (rows[:, found:] == -1).all()
-    np.testing.assert_array_equal(index.vectors(rows[0, :found]).toarray(), responses[2 * best[0]].toarray())
+    num_filled = min(k, 20)
+    np.testing.assert_array_equal(rows[:, :num_filled], 2 * best)
+    assert (rows[:, num_filled:] == -1).all()
+    np.testing.assert_array_equal(
+        index.vectors(rows[0, :num_filled]).toarray(), responses[2 * best[0]].toarray()
+    )

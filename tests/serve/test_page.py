@@ -1,11 +1,11 @@
-"""The chat page in a real headless Chromium, against a really running application."""
+"""The chat page in a headless Chromium, against a running application."""
 
 import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from serve.response_set import response_id
 from tests.conftest import ADMIN_KEY
@@ -18,23 +18,22 @@ MARKUP = "<b>good</b> <script>document.title = 'taken over'</script>"
 
 @pytest.fixture(params=WIDTHS)
 def page(client: httpx.Client, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page, open; nothing may have gone wrong in it in the end."""
+    """The open page; at the end it must have reported no error."""
     width, height = WIDTHS[request.param]
     errors: list[str] = []
+
+    def keep_error(line: ConsoleMessage) -> None:
+        # Chromium logs statuses of refusals and failures, which the tests intend.
+        if line.type == "error" and "422" not in line.text and "502" not in line.text:
+            errors.append(line.text)
+
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         try:
             page = browser.new_page(viewport={"width": width, "height": height})
             page.on("pageerror", lambda error: errors.append(str(error)))
-            # Chromium itself tells of a refusal and of a failure, which are tests' intentions.
-            page.on(
-                "console",
-                lambda line: (
-                    errors.append(line.text)
-                    if line.type == "error" and not any(code in line.text for code in ("422", "502"))
-                    else None
-                ),
-            )
+            page.on("console", keep_error)
+
             page.goto(str(client.base_url))
             yield page
             assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -43,16 +42,18 @@ def page(client: httpx.Client, request: pytest.FixtureRequest) -> Iterator[Page]
             browser.close()
 
 
-def test_a_conversation_by_keyboard_alone(page: Page, client: httpx.Client) -> None:
+def test_the_keyboard_alone_is_enough_for_a_conversation(page: Page, client: httpx.Client) -> None:
     health = client.get("/health").json()
     expect(page.locator("#served")).to_have_text(f"4 responses · version {health['version']}")
+
     page.keyboard.type("hello")
     page.keyboard.press("Enter")
     turn = page.locator(".turn.assistant")
     best = client.post("/respond", json={"messages": [{"role": "user", "content": "hello"}]}).json()
     expect(turn.locator("p")).to_have_text(best["answer"])
     expect(turn.locator("summary")).to_contain_text(" ms")
-    # Back from the text, over what the generator wrote, to the summary above it.
+
+    # Back from the text box, over the generator's turn, to the summary above it.
     expect(page.locator(".turn.generated summary")).to_be_visible()
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
@@ -76,9 +77,10 @@ def test_a_conversation_by_keyboard_alone(page: Page, client: httpx.Client) -> N
     expect(page.locator("#text")).to_be_focused()
 
 
-def test_what_is_shown_is_text_and_never_markup(page: Page, client: httpx.Client) -> None:
+def test_responses_are_shown_as_text_and_never_as_markup(page: Page, client: httpx.Client) -> None:
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     client.post("/admin/responses", json={"add": [MARKUP]}, headers=headers).raise_for_status()
+
     try:
         page.locator("#text").fill(MARKUP)
         page.get_by_role("button", name="Send").click()
@@ -91,25 +93,27 @@ def test_what_is_shown_is_text_and_never_markup(page: Page, client: httpx.Client
         client.post("/admin/responses", json={"withdraw": [response_id(MARKUP)]}, headers=headers)
 
 
-def test_what_a_generator_writes_stands_below_what_was_found(page: Page) -> None:
+def test_a_generated_answer_stands_below_the_retrieved_one(page: Page) -> None:
     page.locator("#text").fill("hello")
     page.locator("#text").press("Enter")
     written = page.locator(".turn.generated")
     expect(written.locator("> p")).to_contain_text("system: Be brief. | user: Text: ")
     expect(written.locator("summary")).to_contain_text(" ms · written by parrot, with the best text found")
+
     page.locator("#text").fill("refuse")
     page.locator("#text").press("Enter")
     expect(written.nth(1)).to_have_text("Nothing written: the generator answered 503.")
-    # It is no part of the conversation, unlike the found one.
-    found = page.locator(".turn.assistant > p").nth(1).inner_text()
+
+    # Unlike the retrieved answer it is not part of the conversation.
+    retrieved = page.locator(".turn.assistant > p").nth(1).inner_text()
     page.locator("#text").fill("good night")
     page.locator("#text").press("Enter")
     expect(written.nth(2).locator("> p")).to_contain_text(
-        f"| user: refuse | assistant: {found} | user: Text: "
+        f"| user: refuse | assistant: {retrieved} | user: Text: "
     )
 
 
-def test_a_refusal_is_told_and_the_text_is_kept(page: Page) -> None:
+def test_a_refusal_is_shown_and_the_text_is_kept(page: Page) -> None:
     page.route("**/respond", lambda route: route.fulfill(status=422, json={"detail": "messages: too odd"}))
     page.locator("#text").fill("hello")
     page.locator("#text").press("Enter")

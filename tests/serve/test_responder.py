@@ -39,12 +39,15 @@ def test_scores_are_inner_products_of_the_students_vectors(responder: Responder,
     kind = load_index(version_folder(any_run)).metadata["student_kind"]
     encoder = load_encoder(EncoderSource(str(any_run / "student"), kind, 32))
     query = embed_texts(encoder, [context_text(CONVERSATION, 4)], "context")
-    found = responder.respond(CONVERSATION, 4).responses
-    expected = [
-        inner_products(query, embed_texts(encoder, [response.text], "response")).item() for response in found
-    ]
-    assert [response.score for response in found] == pytest.approx(expected, rel=1e-5, abs=1e-5)
-    scores = responder.score(CONVERSATION, [response.text for response in found])
+    responses = responder.respond(CONVERSATION, 4).responses
+
+    expected = []
+    for response in responses:
+        vector = embed_texts(encoder, [response.text], "response")
+        expected.append(inner_products(query, vector).item())
+
+    assert [response.score for response in responses] == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    scores = responder.score(CONVERSATION, [response.text for response in responses])
     assert scores == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
@@ -55,32 +58,34 @@ def test_the_best_response_comes_first_and_k_bounds_them(responder: Responder) -
     assert responder.respond(CONVERSATION, 2).responses == everything[:2]
 
 
-def test_a_search_leaves_out_what_shares_no_term_with_the_conversation(
+def test_a_search_leaves_out_documents_that_share_no_term_with_the_conversation(
     sparse_run: Path, small_run: Path
 ) -> None:
     index = load_index(version_folder(sparse_run))
     vectors = index.vectors.postings.T.tolil()
     vectors[1] = 0  # the response in row 1 has no term left
+
     encoder = load_text_encoder(str(sparse_run), index, "torch", threads=1)
     sparse = Responder(replace(index, vectors=invert(vectors.tocsr())), encoder, Changes())
     left_out = index.responses["text"][1].as_py()
     assert texts(sparse.respond(CONVERSATION, 4))[-1] == left_out
     assert texts(sparse.search(CONVERSATION, 4)) == texts(sparse.respond(CONVERSATION, 3))
+
     dense = make_responder(small_run)
     assert texts(dense.search(CONVERSATION, 4)) == texts(dense.respond(CONVERSATION, 4))
 
 
-def test_a_response_says_where_it_came_from(responder: Responder) -> None:
-    found = {response.text: response for response in responder.respond(CONVERSATION, 4).responses}
-    assert (found["good night"].source, found["good night"].teacher) == ("gold", None)
-    assert (found["hello hello"].source, found["hello hello"].teacher) == ("generated", "gemma")
+def test_a_response_has_its_source_and_teacher(responder: Responder) -> None:
+    by_text = {response.text: response for response in responder.respond(CONVERSATION, 4).responses}
+    assert (by_text["good night"].source, by_text["good night"].teacher) == ("gold", None)
+    assert (by_text["hello hello"].source, by_text["hello hello"].teacher) == ("generated", "gemma")
 
 
-def test_only_the_wanted_sources_answer(responder: Responder) -> None:
+def test_responses_come_from_the_requested_sources(responder: Responder) -> None:
     everything = responder.respond(CONVERSATION, 4).responses
     for source in ("gold", "generated"):
-        found = responder.respond(CONVERSATION, 4, frozenset([source])).responses
-        assert found == [response for response in everything if response.source == source]
+        responses = responder.respond(CONVERSATION, 4, frozenset([source])).responses
+        assert responses == [response for response in everything if response.source == source]
     assert responder.respond(CONVERSATION, 4, frozenset(["added"])).responses == []
 
 
@@ -102,24 +107,26 @@ def test_responses_are_added_and_withdrawn_without_the_index(responder: Responde
     gone, base = response_id("good night"), responder.respond(CONVERSATION, 4).responses
     changes = Changes({response_id(text): text for text in ("cook fish", "fine thanks")}, frozenset([gone]))
     changed = responder.changed(changes)
+
     assert changed.num_responses == 4  # one more, one less, and one that was there
-    found = changed.respond(CONVERSATION, 10).responses
-    assert len(found) == 4 and "good night" not in [response.text for response in found]
+    responses = changed.respond(CONVERSATION, 10).responses
+    assert len(responses) == 4 and "good night" not in [response.text for response in responses]
+
     [added] = changed.respond(CONVERSATION, 10, frozenset(["added"])).responses
     assert (added.text, added.source) == ("cook fish", "added")
     assert added.score == pytest.approx(responder.score(CONVERSATION, ["cook fish"])[0], rel=1e-5, abs=1e-5)
-    assert np.all(np.diff([response.score for response in found]) <= 0)
-    assert [changed.has(response_id(text)) for text in ("cook fish", "good night", "nobody says")] == [
-        True,
-        True,
-        False,
-    ]
-    # The first is as it was.
+    assert np.all(np.diff([response.score for response in responses]) <= 0)
+
+    assert changed.has(response_id("cook fish"))
+    assert changed.has(response_id("good night"))
+    assert not changed.has(response_id("nobody says"))
+
+    # The first responder is unchanged.
     assert responder.respond(CONVERSATION, 4).responses == base
     assert changed.changed(Changes()).respond(CONVERSATION, 4).responses == base
 
 
-def test_a_diverse_answer_puts_off_what_resembles_a_better_one(responder: Responder) -> None:
+def test_diversity_demotes_responses_similar_to_better_ones(responder: Responder) -> None:
     changed = responder.changed(Changes({"a": "good night good night", "b": "good good night"}))
     plain, diverse = changed.respond(CONVERSATION, 6), changed.respond(CONVERSATION, 6, diversity=0.9)
     assert sorted(texts(plain)) == sorted(texts(diverse))

@@ -7,7 +7,7 @@ from serve.versions import check_version, current_version, local_version, make_c
 
 @pytest.fixture
 def run(tmp_path: Path) -> str:
-    """Two complete versions and one that is half written."""
+    """Two complete versions and an unfinished one."""
     for name in ("1", "2", "3"):
         (tmp_path / "index" / name).mkdir(parents=True)
     for name in ("1", "2"):

@@ -1,13 +1,10 @@
 """Workers whose process breaks, hangs or is killed: every row is stored once, the bad one with its error."""
 
-import json
 import os
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,42 +17,25 @@ from teachers.inference.store import Row, content_key, open_store
 from teachers.inference.work_files import work_files, write_work
 from teachers.inference.worker import Task, Worker, run_teacher
 from teachers.records import PAIR_SCORES
+from tests.http_server import chat_completion, json_server
 
 pytestmark = pytest.mark.slow
 NUM_ROWS, BATCH = 12, 4
 _WANTED = pa.schema([("key", pa.string()), ("folder", pa.string()), ("fault", pa.string())])
 
 
-class _Says(BaseHTTPRequestHandler):
-    """Answers what a teacher is asked before it is used."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        answer = {"choices": [{"index": 0, "finish_reason": "stop", "message": {"content": "fine"}}]}
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
 @pytest.fixture(scope="module")
 def teacher() -> Iterator[EndpointTeacher]:
     """The teacher whose process starts fastest, for faults that the task forces."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Says) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    # It answers the check of an endpoint before its use.
+    with json_server(lambda request: (200, chat_completion("fine"))) as url:
         yield EndpointTeacher(
             kind="endpoint",
-            base_url=f"http://127.0.0.1:{server.server_port}/v1",
+            base_url=f"{url}/v1",
             model="tiny",
             num_cpus=1,
             batch_timeout_s=5,
         )
-        server.shutdown()
 
 
 def _run(teacher: Teacher, rows: list[Row]) -> list[Row]:
