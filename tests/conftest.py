@@ -1,16 +1,16 @@
-"""What every test shares: no network, fixed seeds, one small Ray cluster, a tiny student."""
+"""Shared by every test: no network, fixed seeds, one small Ray cluster."""
 
 import os
 
-# Before any test imports the libraries that read them.
+# Set before any test imports the libraries that read them.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("WANDB_MODE", "offline")
-# Ray Train takes a worker's report at each look: every 2 s, where tiny students take many steps a second.
+# Ray Train collects reports once per health check, by default every 2 s: tiny students take many steps in it.
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
-# As on every machine of its own, see jobs.execution.cluster.
+# As for a Ray that a job starts, see jobs.execution.cluster.
 os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
-# Replicas have the environment that Ray was started with.
+# Replicas inherit the environment that Ray was started with.
 ADMIN_KEY = os.environ["REJOINDER_ADMIN_KEY"] = "for tests"
 
 import random
@@ -31,28 +31,28 @@ _READ_THE_RUN = {
 }
 
 
-class ByWhatTheyShare(LoadScopeScheduling):
-    """A file's tests go to one process, and so do all that read the tiny job's run."""
+class SharedRunScheduling(LoadScopeScheduling):
+    """Sends a file's tests to one process, and all that read the tiny job's run to one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
         return "the tiny job's run" if file in _READ_THE_RUN else file
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByWhatTheyShare:
-    return ByWhatTheyShare(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedRunScheduling:
+    return SharedRunScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)
 def seeds() -> None:
-    """Every test starts from the same random state."""
+    """Start every test from the same random state."""
     random.seed(0)
     np.random.seed(0)
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
-    """A local Ray of four logical CPUs; what a test starts on it, it stops itself."""
+    """A local Ray with four logical CPUs; a test stops whatever it starts on it."""
     import ray
 
     from serve.ingress import use_haproxy

@@ -1,4 +1,4 @@
-"""A cloud for Ray's autoscaler whose machines are processes of this one."""
+"""A cloud for Ray's autoscaler whose machines are processes on this machine."""
 
 import os
 import subprocess
@@ -10,16 +10,16 @@ from typing import Any
 from ray.autoscaler.node_provider import NodeProvider
 from ray.autoscaler.tags import NODE_KIND_HEAD, TAG_RAY_NODE_KIND, TAG_RAY_USER_NODE_TYPE
 
-# What the head calls itself, as a cloud would name its machine.
+# The head's name for itself, as a cloud would name its machine.
 HEAD_ID = "head"
 HEAD_ENVIRONMENT = {
     "RAY_CLOUD_INSTANCE_ID": HEAD_ID,
     "RAY_NODE_TYPE_NAME": "head",
-    "RAY_enable_autoscaler_v2": "1",  # as `ray up` has it, and Kubernetes
+    "RAY_enable_autoscaler_v2": "1",  # as under `ray up` and Kubernetes
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
 }
 
-# Without any of these the autoscaler's process ends, and its head with it.
+# Without any of these keys the autoscaler's process ends, and its head with it.
 _NOTHING: dict[str, list[str]] = {
     "setup_commands": [],
     "head_setup_commands": [],
@@ -29,12 +29,18 @@ _NOTHING: dict[str, list[str]] = {
 
 
 def autoscaling_config(gcs_address: str, node_types: dict[str, Any]) -> dict[str, Any]:
-    """For `ray start --autoscaling-config`, with node types as in cluster.yaml; idle nodes leave soon."""
+    """The config for `ray start --autoscaling-config`, with node types as in cluster.yaml.
+
+    Idle nodes are removed soon.
+    """
+    max_workers = sum(node_type["max_workers"] for node_type in node_types.values())
+    available = {name: {"node_config": {}, **node_type} for name, node_type in node_types.items()}
+
     return {
         **_NOTHING,
         "cluster_name": "processes",
-        "max_workers": sum(node_type["max_workers"] for node_type in node_types.values()),
-        # So that a node is not taken away while a busy machine still starts what it came for.
+        "max_workers": max_workers,
+        # Long enough that no node is removed while a busy machine still starts its work.
         "idle_timeout_minutes": 0.3,
         "provider": {
             "type": "external",
@@ -43,14 +49,12 @@ def autoscaling_config(gcs_address: str, node_types: dict[str, Any]) -> dict[str
             "disable_node_updaters": True,  # nothing is installed on them
         },
         "head_node_type": "head",
-        "available_node_types": {
-            name: {"node_config": {}, **node_type} for name, node_type in node_types.items()
-        },
+        "available_node_types": available,
     }
 
 
 class ProcessNodes(NodeProvider):  # type: ignore[misc]
-    """What the autoscaler asks of a cloud. Ends with the autoscaler's process, its nodes do not."""
+    """A cloud as the autoscaler needs it. Ends with the autoscaler's process; its nodes do not."""
 
     def __init__(self, provider_config: dict[str, Any], cluster_name: str) -> None:
         super().__init__(provider_config, cluster_name)
@@ -77,12 +81,13 @@ class ProcessNodes(NodeProvider):  # type: ignore[misc]
         ]
         command += ["--num-cpus", f"{resources['CPU']:g}", "--labels", pairs]
         command += ["--dashboard-agent-listen-port", "0"]
+
         for _ in range(count):
             node = uuid.uuid4().hex
-            named = {"RAY_CLOUD_INSTANCE_ID": node, "RAY_NODE_TYPE_NAME": tags[TAG_RAY_USER_NODE_TYPE]}
+            names = {"RAY_CLOUD_INSTANCE_ID": node, "RAY_NODE_TYPE_NAME": tags[TAG_RAY_USER_NODE_TYPE]}
             self._tags[node] = tags
             self._nodes[node] = subprocess.Popen(
-                [Path(sys.executable).with_name("ray"), *command], env={**os.environ, **named}
+                [Path(sys.executable).with_name("ray"), *command], env={**os.environ, **names}
             )
 
     def terminate_node(self, node_id: str) -> None:

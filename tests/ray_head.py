@@ -1,4 +1,4 @@
-"""A head node of Ray's own, started by `ray start` as on a cluster."""
+"""A separate head node, started by `ray start` as on a cluster."""
 
 import os
 import shutil
@@ -26,33 +26,33 @@ BIN = Path(sys.executable).parent
 
 @dataclass
 class RayHead:
-    """A head node that runs, and the nodes that joined it."""
+    """A running head node, and the nodes that joined it."""
 
     folder: Path
     port: int
     dashboard: str
     metrics: str
     environment: dict[str, str]
-    """Of the nodes, and of those who talk to them."""
+    """The environment of the nodes and of their clients."""
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     """The head first; each is the leader of its node's processes."""
 
     def add_node(self, num_cpus: int, labels: str) -> subprocess.Popen[bytes]:
-        """Another node on this machine, once the head knows it; `labels` are KEY=VALUE, by commas."""
-        address, known = f"127.0.0.1:{self.port}", self.alive()
-        # Any port: the agent's default is one for all of a machine.
+        """Start a node on this machine; return once the head lists it. `labels` are KEY=VALUE, by commas."""
+        address, before = f"127.0.0.1:{self.port}", self.alive()
+        # Any port: all agents of a machine have the same default.
         agent = "--dashboard-agent-listen-port 0"
         node = self._start(f"--address {address} --num-cpus {num_cpus} --labels {labels} {agent}")
-        wait(lambda: self.alive() - known)
+        wait(lambda: self.alive() - before)
         return node
 
     def kill_node(self, node: subprocess.Popen[bytes]) -> None:
-        """As when a machine is lost: none of its processes can say good-bye."""
+        """Kill a node as when a machine is lost: its processes cannot clean up."""
         _kill(node)
         self.nodes.remove(node)
 
     def command_lines(self, *nodes: subprocess.Popen[bytes]) -> list[str]:
-        """Of the processes of these nodes, or of all."""
+        """Command lines of the processes of these nodes, or of all nodes."""
         lines = []
         for node in nodes or self.nodes:
             for process in _below(node):
@@ -73,10 +73,10 @@ class RayHead:
         return node
 
     def alive(self) -> set[str]:
-        """Ids of the nodes that the head takes to be alive; of a lost one it learns after some seconds."""
+        """Ids of the nodes that the head considers alive; it notices a lost one after some seconds."""
         headers = {"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"}
-        found = httpx.get(f"{self.dashboard}/nodes?view=summary", headers=headers, trust_env=False).json()
-        raylets = [node["raylet"] for node in found["data"]["summary"]]
+        nodes = httpx.get(f"{self.dashboard}/nodes?view=summary", headers=headers, trust_env=False).json()
+        raylets = [node["raylet"] for node in nodes["data"]["summary"]]
         return {raylet["nodeId"] for raylet in raylets if raylet["state"] == "ALIVE"}
 
 
@@ -84,22 +84,25 @@ class RayHead:
 def ray_head(
     options: str = "--num-cpus 4", node_types: dict[str, Any] | None = None, **environment: str
 ) -> Iterator[RayHead]:
-    """A head node, of four logical CPUs if not told otherwise; nothing is left when the body ends.
+    """Run a head node, by default with four logical CPUs; all of its processes end with the body.
 
     With `node_types`, as in cluster.yaml, Ray's autoscaler starts such nodes on this machine.
     """
-    # Not pytest's folder: the paths of Ray's sockets may have 107 bytes.
+    # Not pytest's folder: the paths of Ray's sockets have at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="rj-", dir="/tmp"))
     gcs, dashboard, agent, metrics = (free_port() for _ in range(4))
-    # The variables of the tests' own Ray name its sockets and ports.
+
+    # Without the variables of the tests' Ray, which name its sockets and ports.
     settings = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     settings |= {"PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(REPOSITORY)}
     settings |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "t" * 64, **environment}
+
     if node_types is not None:
         config = autoscaling_config(f"127.0.0.1:{gcs}", node_types)
         (folder / "autoscaling.yaml").write_text(yaml.safe_dump(config))
         options += f" --autoscaling-config {folder}/autoscaling.yaml"
         settings |= HEAD_ENVIRONMENT
+
     head = RayHead(folder, gcs, f"http://127.0.0.1:{dashboard}", f"http://127.0.0.1:{metrics}", settings)
     try:
         head._start(
@@ -107,7 +110,7 @@ def ray_head(
             f"--dashboard-agent-listen-port {agent} --temp-dir {folder}/ray {options}"
         )
         wait(lambda: httpx.get(head.dashboard, trust_env=False).status_code)
-        # It starts the jobs. Where it does not get its port, it says so in a log only.
+        # The agent starts the jobs. If its port is taken, only a log says so.
         wait(lambda: httpx.get(f"http://127.0.0.1:{agent}", trust_env=False).status_code)
         yield head
     finally:
@@ -117,29 +120,30 @@ def ray_head(
 
 
 def _kill(node: subprocess.Popen[bytes]) -> None:
-    """As when a machine is lost, which takes no time; those that the autoscaler started on it go, too."""
+    """Kill a node's processes at once, and those that the autoscaler started on it."""
     for process in _below(node):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    with suppress(ProcessLookupError):  # where nothing of it is left
+    with suppress(ProcessLookupError):  # all of its processes have ended
         os.killpg(node.pid, signal.SIGKILL)
     node.wait()
 
 
 def _below(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The processes that the node has started, and those that they have."""
+    """The descendants of the node's process."""
     with suppress(psutil.NoSuchProcess):
-        found: list[psutil.Process] = psutil.Process(node.pid).children(recursive=True)
-        return found
+        processes: list[psutil.Process] = psutil.Process(node.pid).children(recursive=True)
+        return processes
     return []
 
 
 def wait(until: Callable[[], Any], seconds: float = 300) -> Any:
-    """What `until` returns once that is true."""
+    """Poll `until`; return its first true value."""
     deadline = time.monotonic() + seconds
     while True:
         with suppress(httpx.HTTPError, ValueError, KeyError):
-            if found := until():
-                return found
+            value = until()
+            if value:
+                return value
         assert time.monotonic() < deadline
         time.sleep(0.5)

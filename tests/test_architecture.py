@@ -30,7 +30,7 @@ def test_a_config_loads_no_heavy_library(module: str) -> None:
 
 
 def test_no_module_of_jobs_shadows_another() -> None:
-    # `python jobs/distill.py` puts jobs/ first on sys.path, so jobs/types.py would be everyone's `types`.
+    # `python jobs/distill.py` puts jobs/ first on sys.path: jobs/types.py would replace the standard `types`.
     taken = {*ROOMS, *sys.stdlib_module_names, *importlib.metadata.packages_distributions()}
     names = {path.stem for path in (ROOT / "jobs").iterdir() if not path.name.startswith("__")}
     assert names & taken == set()

@@ -1,4 +1,4 @@
-"""The Makefile names every file of tests that end processes."""
+"""The Makefile lists every test file marked `faults`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The tables of the configs, in README.md and docs, say what the code says."""
+"""The tables of the configs in README.md and docs agree with the code."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ HEAD = "| key | default | meaning |"
 
 
 def table_rows(model: type[BaseModel] = DistillationConfig, prefix: str = "") -> Iterator[str]:
-    """Key, default and meaning of every field, as lines of the table."""
+    """Yield each field's key, default and meaning as a line of the table."""
     for name, field in model.model_fields.items():
         if name == "teachers":
             yield from teacher_rows()
@@ -29,13 +29,15 @@ def table_rows(model: type[BaseModel] = DistillationConfig, prefix: str = "") ->
             default = ", ".join("`" + json.dumps(value).strip('"') + "`" for value in defaults(model, field))
             meaning = " ".join((field.description or "").split())
             yield f"| `{prefix}{name}` | {default} | {meaning} |"
-            section, *nothing = get_args(field.annotation) or (None,)
-            if nothing == [type(None)] and isinstance(section, type) and issubclass(section, BaseModel):
+
+            # A section that may be absent has a row of its own, then those of its keys.
+            section, *others = get_args(field.annotation) or (None,)
+            if others == [type(None)] and isinstance(section, type) and issubclass(section, BaseModel):
                 yield from table_rows(section, f"{prefix}{name}.")
 
 
 def defaults(model: type[BaseModel], field: FieldInfo) -> list[object]:
-    """None for a required field; where the default hangs on `kind`, that of each kind in turn."""
+    """The default, or one per kind where it depends on `kind`; none for a required field."""
     if field.is_required():
         return []
     if field.default_factory is None:
@@ -47,20 +49,21 @@ def defaults(model: type[BaseModel], field: FieldInfo) -> list[object]:
 
 
 def teacher_rows() -> Iterator[str]:
-    """Every key of a vLLM teacher, then those by which the other kinds differ."""
-    known = set(table_rows(VllmTeacher, "teachers.NAME."))
+    """Yield every key of a vLLM teacher, then those in which the other kinds differ."""
+    vllm_rows = set(table_rows(VllmTeacher, "teachers.NAME."))
     yield from table_rows(VllmTeacher, "teachers.NAME.")
     for kind, model in (("similarity", SimilarityTeacher), ("endpoint", EndpointTeacher)):
         for row in table_rows(model, "teachers.NAME."):
-            if row not in known:
+            if row not in vllm_rows:
                 key, rest = row.removeprefix("| ").split(" | ", 1)
                 yield f"| {key} ({kind}) | {rest}"
 
 
 def table_of(document: str, number: int = 0) -> list[str]:
-    """The lines of the document from one of its tables of keys on."""
+    """The lines of the document from the rows of one of its key tables on."""
     lines = (ROOT / document).read_text().splitlines()
-    return lines[[place for place, line in enumerate(lines) if line == HEAD][number] + 2 :]
+    heads = [row for row, line in enumerate(lines) if line == HEAD]
+    return lines[heads[number] + 2 :]
 
 
 def test_the_table_has_every_key_with_its_default_and_meaning() -> None:
@@ -68,19 +71,19 @@ def test_the_table_has_every_key_with_its_default_and_meaning() -> None:
     assert table_of("README.md")[: len(rows) + 1] == [*rows, ""]
 
 
-def test_the_synthesis_table_has_the_keys_that_only_a_synthesis_has() -> None:
-    known = {*table_rows(), *table_rows(SearchConfig)}
-    rows = [row for row in table_rows(SynthesisJobConfig) if row not in known]
+def test_the_synthesis_table_has_the_keys_of_a_synthesis_alone() -> None:
+    shared = {*table_rows(), *table_rows(SearchConfig)}
+    rows = [row for row in table_rows(SynthesisJobConfig) if row not in shared]
     assert table_of("docs/synthesis.md")[: len(rows) + 1] == [*rows, ""]
 
 
-def test_the_second_table_of_syntheses_has_the_keys_of_their_comparison() -> None:
-    known = {*table_rows(), *table_rows(SearchConfig)}
-    rows = [row for row in table_rows(TrainingSetsConfig) if row not in known]
+def test_the_second_table_of_synthesis_has_the_keys_of_training_sets() -> None:
+    shared = {*table_rows(), *table_rows(SearchConfig)}
+    rows = [row for row in table_rows(TrainingSetsConfig) if row not in shared]
     assert table_of("docs/synthesis.md", 1)[: len(rows) + 1] == [*rows, ""]
 
 
-def test_the_searchs_table_has_the_keys_that_only_a_search_has() -> None:
-    known = set(table_rows())
-    rows = [row for row in table_rows(SearchConfig) if row not in known]
+def test_the_table_of_search_has_the_keys_of_a_search_alone() -> None:
+    shared = set(table_rows())
+    rows = [row for row in table_rows(SearchConfig) if row not in shared]
     assert table_of("docs/search.md")[: len(rows) + 1] == [*rows, ""]

@@ -1,4 +1,4 @@
-"""Tiny real models made on the spot: a Llama that vLLM serves and BERTs that sentence-transformers loads."""
+"""Tiny models with random weights: a Llama that vLLM serves and BERTs for sentence-transformers."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ _CHAT_TEMPLATE = (
 
 
 def make_teacher(folder: Path, *, chat: bool, seed: int) -> Path:
-    """A randomly initialised two-layer Llama with a byte-level vocabulary of its own."""
+    """A randomly initialised two-layer Llama with its own byte-level vocabulary."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -45,11 +45,13 @@ def make_teacher(folder: Path, *, chat: bool, seed: int) -> Path:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(CORPUS, trainer)
+
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<|im_start|>", eos_token="<|im_end|>", pad_token="<|im_end|>"
     )
     if chat:
         fast.chat_template = _CHAT_TEMPLATE
+
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(fast),
@@ -78,10 +80,10 @@ def make_student(folder: Path, words: Sequence[str]) -> Path:
 
 
 def make_sparse_student(folder: Path, words: Sequence[str]) -> Path:
-    """The same as SPLADE over `words` and five special tokens.
+    """A SPLADE folder of the same size over `words` and five special tokens.
 
-    Its layers hardly change the embeddings and its head hands them on, so that a word activates itself most,
-    as in a trained masked language model, and about half of the others a little.
+    Its layers hardly change the embeddings and its head passes them on: a word activates itself most, as in
+    a trained masked language model, and about half of the others a little.
     """
     bert = _make_bert(folder, words, BertForMaskedLM, initializer_range=0.02)
     model = BertForMaskedLM.from_pretrained(bert)
@@ -89,6 +91,7 @@ def make_sparse_student(folder: Path, words: Sequence[str]) -> Path:
         model.bert.embeddings.word_embeddings.weight.normal_()
         torch.nn.init.eye_(model.cls.predictions.transform.dense.weight)
     model.save_pretrained(bert)
+
     modules = [Transformer(str(bert), transformer_task="fill-mask"), SpladePooling("max")]
     SparseEncoder(modules=modules, device="cpu").save(str(folder))
     return folder
@@ -110,6 +113,7 @@ def _make_bert(
 ) -> Path:
     """A folder beside `folder` with the model and its tokenizer."""
     vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words])}
+
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(vocabulary),
@@ -121,6 +125,7 @@ def _make_bert(
         initializer_range=initializer_range,
         **settings,
     )
+
     bert = folder.with_name(f"{folder.name}-bert")
     architecture(config).save_pretrained(bert)
     BertTokenizerFast(vocab=vocabulary, model_max_length=64).save_pretrained(bert)

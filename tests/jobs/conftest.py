@@ -1,4 +1,4 @@
-"""The tiny job that the tests of `jobs` share: real conversations, tiny models of random weights."""
+"""The tiny job shared by the tests of `jobs`: real conversations, tiny models with random weights."""
 
 import json
 from pathlib import Path
@@ -14,16 +14,20 @@ NUM_CONVERSATIONS = 60
 
 
 def _write_conversations(path: Path) -> list[str]:
-    """Real conversations and two bad rows as JSON Lines; returns the words in them."""
+    """Write real conversations and two bad rows as JSON Lines; return their words."""
     lines: list[str] = ["{not json", json.dumps({"messages": [{"role": "robot", "content": "hi"}]})]
     words: set[str] = set()
+
     for _, row in read(CHITCHAT):
         messages = clean(row, 200).messages
-        if len(messages) >= 8:
-            lines.append(json.dumps({"messages": messages[:8]}))
-            words.update(word for message in messages[:8] for word in message["content"].lower().split())
+        if len(messages) < 8:
+            continue
+        lines.append(json.dumps({"messages": messages[:8]}))
+        for message in messages[:8]:
+            words.update(message["content"].lower().split())
         if len(lines) == NUM_CONVERSATIONS + 2:
             break
+
     path.write_text("\n".join(lines))
     return sorted(words)
 
@@ -33,6 +37,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("job")
     words = _write_conversations(folder / "conversations.jsonl")
     tiny_teacher = {"dtype": "float32", "max_model_tokens": 512, "max_sane_loss": 50}
+
     settings = {
         "examples": {
             "conversations": str(folder / "conversations.jsonl"),
@@ -61,6 +66,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "precision": "fp32",
         },
     }
+
     make_sparse_student(folder / "sparse-encoder", words)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(settings))
     return folder / "tiny.yaml"
@@ -68,7 +74,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def retriever_alone(config: Path) -> Path:
-    """The same job without the teacher whose engines take a minute to start."""
+    """The same job without the teacher whose engine takes a minute to start."""
     settings = yaml.safe_load(config.read_text())
     del settings["teachers"]["chat"]
     file = config.parent / "retriever-alone.yaml"

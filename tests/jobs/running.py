@@ -1,4 +1,4 @@
-"""Runs a job as its users do."""
+"""Running a job as users do."""
 
 import subprocess
 import sys
@@ -16,30 +16,32 @@ from tests.ray_head import BIN, REPOSITORY, RayHead, wait
 
 
 def run_job(job: str, config: Path, *arguments: str) -> str:
-    """What `jobs/JOB.py` printed, once it has ended well."""
-    done = subprocess.run(
+    """Run `jobs/JOB.py`; return its output."""
+    job_process = subprocess.run(
         [sys.executable, f"jobs/{job}.py", "--config", str(config), *arguments],
         capture_output=True,
         text=True,
         timeout=1500,
     )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
+    output = job_process.stdout
+    assert job_process.returncode == 0, output[-4000:] + job_process.stderr[-4000:]
+    return output
 
 
 class Submitted:
-    """A job as `ray job submit` follows it."""
+    """A job under `ray job submit`."""
 
     def __init__(
         self, head: RayHead, name: str, config: Path, run: str, *arguments: str, upload: bool = True
     ) -> None:
-        """`upload` sends the code, as users do; nodes that share one disk unpack it over each other."""
+        """Submit the job. `upload` sends the code, as users do; nodes that share a disk overwrite it."""
         self._head, self._name = head, name
         self._log = head.folder / f"{name}.log"
         command = ["job", "submit", "--address", head.dashboard, "--submission-id", name]
         command += ["--working-dir", "."] if upload else []
         job = ["python", "jobs/distill.py" if upload else f"{REPOSITORY}/jobs/distill.py"]
         job += ["--config", str(config), "--run", run, *arguments]
+
         with self._log.open("w") as log:
             self._client = subprocess.Popen(
                 [BIN / "ray", *command, "--", *job],
@@ -49,36 +51,37 @@ class Submitted:
                 stderr=subprocess.STDOUT,
             )
 
-    def said(self) -> str:
+    def output(self) -> str:
         return self._log.read_text()
 
     def stop(self) -> None:
-        """`ray job stop`; returns when the job has ended."""
+        """Run `ray job stop`; return when the job has ended."""
         command = [BIN / "ray", "job", "stop", "--address", self._head.dashboard, self._name]
         subprocess.run(command, check=True, env=self._head.environment, capture_output=True, timeout=60)
 
     def end(self) -> int:
-        """Exit status of `ray job submit`, once the job has ended."""
+        """Wait for the end of the job; return the exit status of `ray job submit`."""
         return self._client.wait(420)
 
     def wait(self, until: Callable[[], Any], seconds: float = 400) -> Any:
-        """What `until` returns once that is true, before the job has ended."""
+        """Poll `until` while the job runs; return its first true value."""
         try:
-            found = wait(lambda: self._client.poll() is not None or until(), seconds)
+            value = wait(lambda: self._client.poll() is not None or until(), seconds)
         except AssertionError:
-            raise AssertionError(f"not in {seconds:g} s: {self.said()}") from None
-        assert self._client.poll() is None, self.said()
-        return found
+            raise AssertionError(f"not within {seconds:g} s: {self.output()}") from None
+        assert self._client.poll() is None, self.output()
+        return value
 
 
 def stored_rows(store: str) -> list[str]:
-    """FOLDER/KEY of all rows that teachers made; one that was made twice is there twice."""
+    """FOLDER/KEY of every row that teachers made; a row made twice is listed twice."""
     filesystem, path = open_uri(store)
-    found: list[str] = []
+    rows: list[str] = []
+
     for file in filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=True)):
-        # What is not yet whole has a name with a dot before it, and goes when it is.
+        # An unfinished file's name starts with a dot; it is removed at the end.
         if file.extension == "parquet" and not file.base_name.startswith("."):
-            with suppress(pa.ArrowInvalid):  # it is being written
+            with suppress(pa.ArrowInvalid):  # still being written
                 keys = pq.read_table(file.path, columns=["key"], filesystem=filesystem)["key"].to_pylist()
-                found += [f"{Path(file.path).parent.name}/{key}" for key in keys]
-    return found
+                rows += [f"{Path(file.path).parent.name}/{key}" for key in keys]
+    return rows

@@ -74,7 +74,7 @@ class Nodes:
         return sum("MapWorker" in line for line in self._head.command_lines())
 
     def _stage(self) -> str:
-        begun = [line.split()[0] for line in self._job.said().splitlines() if line.endswith(" …")]
+        begun = [line.split()[0] for line in self._job.output().splitlines() if line.endswith(" …")]
         return begun[-1] if begun else ""
 
 
@@ -88,7 +88,7 @@ def test_teachers_nodes_come_for_their_work_and_leave_after_it(
         wait(lambda: nodes.changes[-1][1] == 0)
     with capsys.disabled():
         print("\nseconds, teachers' nodes and processes, stage:", *nodes.changes)
-    print(job.said())
+    print(job.output())
     assert status == 0
     assert nodes.changes[0][1] == 0
     # All three are asked for at once; on a slow machine the work may end before the last one is there.

@@ -108,7 +108,7 @@ def test_lost_nodes_cost_no_row_of_teachers_and_the_steps_since_the_last_checkpo
     job.wait(lambda: stored_rows(store))
     at_kill, killed = len(stored_rows(store)), time.monotonic()
     head.kill_node(teachers[0])
-    job.wait(lambda: "targets: " in job.said())
+    job.wait(lambda: "targets: " in job.output())
     took = time.monotonic() - killed
     found = stored_rows(store)
     with capsys.disabled():
@@ -127,12 +127,12 @@ def test_lost_nodes_cost_no_row_of_teachers_and_the_steps_since_the_last_checkpo
     # Steps that are taken again replace the lost ones.
     job.wait(lambda: reported_steps(run) != before)
     took, went_on = time.monotonic() - killed, reported_steps(run)[-1]
-    assert job.end() == 0, job.said()
+    assert job.end() == 0, job.output()
     with capsys.disabled():
         print(
             f"one of two training nodes killed at step {before[-1]} of {NUM_STEPS}: "
             f"step {went_on} {took:.0f} s later, {before[-1] - went_on + 1} steps repeated"
         )
-    print(job.said())
+    print(job.output())
     assert went_on - 1 in range(CHECKPOINT_EVERY, before[-1] + 1, CHECKPOINT_EVERY)
     assert reported_steps(run) == [*range(1, NUM_STEPS + 1)]

@@ -45,7 +45,7 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(
     first = Submitted(head, "first", config, str(run), *SETTINGS)
     first.wait(lambda: len(stored_rows(store)) > 30)
     # The log is followed while the job runs, and Prometheus sees what the dashboard shows.
-    assert re.search(r"chat writes: \d+ to do, 0 in the store", first.said())
+    assert re.search(r"chat writes: \d+ to do, 0 in the store", first.output())
     wait(lambda: scraped(head) >= METRICS, 30)
     first.stop()
     stopped = time.monotonic()
@@ -54,11 +54,11 @@ def test_a_stopped_job_goes_on_when_it_is_submitted_again(
     first.end()
     before = stored_rows(store)
     second = Submitted(head, "second", config, str(run), *SETTINGS)
-    assert second.end() == 0, second.said()
+    assert second.end() == 0, second.output()
     rows = stored_rows(store)
     with capsys.disabled():
         print(f"\nstopped at {len(before)} rows: teachers ended in {took:.0f} s; {len(rows)} in the end")
-    assert "examples: done before" in second.said()
+    assert "examples: done before" in second.output()
     assert set(before) < set(rows)
     assert len(rows) == len(set(rows))
 
