@@ -5,6 +5,7 @@ python -m tests.code_measures [FOLDER ...] prints them, by room where no folder 
 
 import ast
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ROOMS = ("teachers", "student", "serve", "jobs")
 
-# Names that say nothing of what they hold.
+# Names that do not tell what they hold.
 CONTENTLESS_NAMES = {"found", "said", "known", "wanted", "asked", "given", "of", "left", "own", "news"}
 
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -33,9 +34,10 @@ class Function:
 
 @dataclass(frozen=True)
 class Module:
-    """One file of Python."""
+    """One file of Python; its names and places are relative to `root`."""
 
     path: Path
+    root: Path = ROOT
 
     @cached_property
     def text(self) -> str:
@@ -48,7 +50,7 @@ class Module:
     @property
     def name(self) -> str:
         """The dotted name; a package is named by its folder."""
-        parts = self.path.relative_to(ROOT).with_suffix("").parts
+        parts = self.path.relative_to(self.root).with_suffix("").parts
         return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
     @property
@@ -67,31 +69,25 @@ class Module:
             if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             body = lines[node.lineno - 1 : node.end_lineno]
+
             arguments = node.args
             parameters = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
             if parameters and parameters[0].arg in ("self", "cls"):
                 del parameters[0]
+
             yield Function(
-                place=f"{self.path.relative_to(ROOT)}:{node.lineno} {node.name}",
+                place=self._place(node.lineno, node.name),
                 num_lines=len(body),
-                num_blank_lines=_num_blank(body) - _num_blank((ast.get_docstring(node) or "").splitlines()),
+                num_blank_lines=_num_blank(body) - _num_blank(_docstring_lines(node, lines)),
                 num_parameters=len(parameters),
             )
 
     def contentless_names(self) -> Iterator[str]:
-        """Places where a variable, a parameter, a function or a field has such a name."""
+        """Places where a variable, parameter, field, function, class or import gets such a name."""
         for node in ast.walk(self.tree):
-            name: str | None = None
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                name = node.id
-            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                name = node.attr
-            elif isinstance(node, ast.arg):
-                name = node.arg
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-                name = node.name
+            name = _bound_name(node)
             if name is not None and name.strip("_").lower() in CONTENTLESS_NAMES:
-                yield f"{self.path.relative_to(ROOT)}:{node.lineno} {name}"  # type: ignore[attr-defined]
+                yield self._place(node.lineno, name)  # type: ignore[attr-defined]
 
     def imports(self, modules: set[str]) -> set[str]:
         """Those of `modules` that it imports, anywhere in the file."""
@@ -105,13 +101,25 @@ class Module:
                 imported |= names & modules or {node.module} & modules
         return imported - {self.name}
 
+    def _place(self, line: int, name: str) -> str:
+        return f"{self.path.relative_to(self.root)}:{line} {name}"
 
-def read_modules(*folders: str) -> list[Module]:
+
+def read_modules(*folders: str, root: Path = ROOT) -> list[Module]:
     """Every module in the folders and beneath."""
     paths: list[Path] = []
     for folder in folders:
-        paths += sorted((ROOT / folder).rglob("*.py"))
-    return [Module(path) for path in paths]
+        paths += sorted((root / folder).rglob("*.py"))
+    return [Module(path, root) for path in paths]
+
+
+def files_per_folder(modules: list[Module]) -> Counter[str]:
+    """Folder -> number of its modules, without `__init__.py` and without those beneath."""
+    return Counter(
+        module.path.parent.relative_to(module.root).as_posix()
+        for module in modules
+        if module.path.name != "__init__.py"
+    )
 
 
 def imports_between_files(modules: list[Module]) -> dict[str, set[str]]:
@@ -124,13 +132,12 @@ def imports_between_folders(modules: list[Module]) -> dict[str, set[str]]:
     """Sub-room or top-level module -> those that it imports."""
     boxes: dict[str, set[str]] = {}
     for name, imported in imports_between_files(modules).items():
-        own_box = box_of(name)
-        boxes.setdefault(own_box, set()).update(box_of(other) for other in imported)
+        boxes.setdefault(box_of(name), set()).update(box_of(other) for other in imported)
     return {box: imported - {box} for box, imported in boxes.items()}
 
 
 def box_of(module: str) -> str:
-    """What a module is part of in a picture of the rooms: its sub-room, or itself at the top of its room."""
+    """The box of a module in a picture of the rooms: its sub-room, or itself at the top of its room."""
     return ".".join(module.split(".")[:2])
 
 
@@ -144,7 +151,7 @@ def cycle(imports: dict[str, set[str]]) -> list[str]:
 
 
 def comprehensions_per_100_lines(modules: list[Module]) -> float:
-    """Of lines that are not blank."""
+    """Comprehensions and generator expressions per 100 lines that are not blank."""
     num_blank = sum(_num_blank(module.text.splitlines()) for module in modules)
     return 100 * sum(module.num_comprehensions for module in modules) / (lines_in(modules) - num_blank)
 
@@ -162,6 +169,28 @@ def blank_share(modules: list[Module]) -> float:
 
 def lines_in(modules: list[Module]) -> int:
     return sum(module.num_lines for module in modules)
+
+
+def _bound_name(node: ast.AST) -> str | None:
+    """The name that a node binds; None where it binds none."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+            return name  # assignments, loops, `with`, walrus and the variables of comprehensions
+        case ast.arg(arg=name):
+            return name  # parameters of all kinds, those of a lambda included
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return name
+        case ast.alias(asname=name) | ast.ExceptHandler(name=name):
+            return name
+        case ast.MatchAs(name=name) | ast.MatchStar(name=name) | ast.MatchMapping(rest=name):
+            return name
+    return None
+
+
+def _docstring_lines(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> list[str]:
+    if ast.get_docstring(node) is None:
+        return []
+    return lines[node.body[0].lineno - 1 : node.body[0].end_lineno]
 
 
 def _num_blank(lines: list[str]) -> int:
