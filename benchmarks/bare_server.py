@@ -1,4 +1,4 @@
-"""What one would write without Ray: the responder in a FastAPI handler behind uvicorn, on one core.
+"""The baseline without Ray: the responder in a FastAPI handler behind uvicorn, on one core.
 
 python benchmarks/bare_server.py RUN PORT ENCODER
 """
@@ -19,7 +19,7 @@ from serve.versions import current_version, local_version
 
 
 def make_app(run: str, encoder: Backend) -> FastAPI:
-    """Answers as `serve.app` does, without its limits, keys and metrics."""
+    """Make an application that answers as `serve.app`, without its limits, keys and metrics."""
     torch.set_num_threads(1)
     index = load_index(local_version(run, current_version(run)))
     responder = Responder(index, load_text_encoder(run, index, encoder, 1), Changes())
@@ -27,7 +27,8 @@ def make_app(run: str, encoder: Backend) -> FastAPI:
 
     @app.post("/respond")
     async def respond(request: RespondRequest) -> RespondAnswer:
-        found = responder.respond([message.model_dump() for message in request.messages], request.k)
+        messages = [message.model_dump() for message in request.messages]
+        retrieved = responder.respond(messages, request.k)
         responses = [
             ResponseAnswer(
                 id=response.response_id,
@@ -36,8 +37,9 @@ def make_app(run: str, encoder: Backend) -> FastAPI:
                 source=response.source,
                 teacher=response.teacher,
             )
-            for response in found.responses
+            for response in retrieved.responses
         ]
+
         return RespondAnswer(
             answer=responses[0].text,
             reason=None,

@@ -1,8 +1,8 @@
-"""Embedding many texts: sentence-transformers in float32, and ours, in bf16 where the hardware has it.
+"""Embedding many texts: sentence-transformers in float32, and ours, in bf16 where the hardware supports it.
 
     python benchmarks/embedding.py [--quick]
 
-The packaged encoders on real contexts and their replies. The last line is JSON, its ratios medians.
+The packaged encoders on real contexts and their responses. The last line is JSON, its ratios medians.
 """
 
 import argparse
@@ -44,44 +44,46 @@ Texts = dict[Side, list[str]]
 
 
 def real_texts(count: int) -> Texts:
-    """Contexts of up to TURNS turns and the reply to each; no reply twice."""
+    """Contexts of up to TURNS turns and the response to each; no response twice."""
     pairs: dict[str, str] = {}
     for _, row in read(CHITCHAT):
         turns = [message["content"] for message in clean(row, 400).messages]
         for end in range(1, len(turns)):
             pairs.setdefault(turns[end], "\n".join(turns[max(0, end - TURNS) : end]))
     chosen = random.Random(0).sample(sorted(pairs), count)
-    return {"context": [pairs[reply] for reply in chosen], "response": chosen}
+    return {"context": [pairs[response] for response in chosen], "response": chosen}
 
 
 def timed(encoder: Encoder, texts: Texts) -> tuple[float, dict[Side, Vectors]]:
     """Seconds, and each side's vectors."""
     start = time.perf_counter()
-    vectors = {side: embed_texts(encoder, found, side) for side, found in texts.items()}
+    vectors = {side: embed_texts(encoder, side_texts, side) for side, side_texts in texts.items()}
     return time.perf_counter() - start, vectors
 
 
 def mrr(vectors: dict[Side, Vectors]) -> float:
-    """Of each context's reply among all replies."""
+    """MRR of each context's response among all responses."""
     gold = list(range(vectors["context"].shape[0]))
     scores = inner_products(vectors["context"], vectors["response"])
     return ranking_metrics(scores, gold, sample_candidates(gold, gold, 0))["mrr"]
 
 
 def smallest_cosine(one: Vectors, other: Vectors) -> float:
-    """Between a text's vectors [N, D] of two ways."""
-    left, right = (
-        found.toarray() if isinstance(found, csr_matrix) else np.asarray(found) for found in (one, other)
-    )
-    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return float(((left * right).sum(axis=1) / lengths).min())
+    """The smallest cosine of a text's vectors, rows of [N, D], from two ways."""
+    first, second = dense(one), dense(other)
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return float(((first * second).sum(axis=1) / lengths).min())
+
+
+def dense(vectors: Vectors) -> np.ndarray:
+    return vectors.toarray() if isinstance(vectors, csr_matrix) else np.asarray(vectors)
 
 
 def matrix_work(encoder: Encoder, texts: Texts) -> float:
     """Floating-point operations that the weights' products need for the texts' tokens, without padding."""
     model = encoder[0].model
-    weights = sum(found.numel() for found in model.parameters())
-    if not isinstance(encoder, SparseEncoder):  # a sparse one multiplies with its embeddings, too
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    if not isinstance(encoder, SparseEncoder):  # a sparse encoder also multiplies with its embeddings
         weights -= model.get_input_embeddings().weight.numel()
     every = list(chain(*texts.values()))
     tokens = sum(map(len, encoder.tokenizer(every, truncation=True, max_length=MAX_TOKENS)["input_ids"]))
@@ -89,17 +91,19 @@ def matrix_work(encoder: Encoder, texts: Texts) -> float:
 
 
 def compare(kind: Kind, texts: Texts, rounds: int) -> dict[str, float]:
-    """Both ways in turns, on one encoder."""
+    """Measure both ways in alternation, with one encoder."""
     name = {"dense": "all-minilm-l6-v2", "sparse": "cassette-splade"}[kind]
     encoder = load_encoder(EncoderSource(resolve_model(name), kind, MAX_TOKENS))
-    timed(encoder, {side: found[:64] for side, found in texts.items()})
+    timed(encoder, {side: side_texts[:64] for side, side_texts in texts.items()})
+
     plain, ours = [], []
     for _ in range(rounds):
         seconds, expected = timed(encoder, texts)
         plain.append(seconds)
         with mixed_precision(encoder.device, "auto"):
-            seconds, found = timed(encoder, texts)
+            seconds, vectors = timed(encoder, texts)
         ours.append(seconds)
+
     count = sum(map(len, texts.values()))
     return {
         "plain_texts_per_s": count / statistics.median(plain),
@@ -107,8 +111,8 @@ def compare(kind: Kind, texts: Texts, rounds: int) -> dict[str, float]:
         "speedup": statistics.median(one / other for one, other in zip(plain, ours, strict=True)),
         "of_matrix_rate": matrix_work(encoder, texts) / statistics.median(ours) / matrix_rate(),
         "plain_mrr": mrr(expected),
-        "mrr": mrr(found),
-        "smallest_cosine": min(smallest_cosine(found[side], expected[side]) for side in texts),
+        "mrr": mrr(vectors),
+        "smallest_cosine": min(smallest_cosine(vectors[side], expected[side]) for side in texts),
     }
 
 
@@ -119,19 +123,17 @@ def main() -> None:
     torch.set_num_threads(os.cpu_count() or 1)
     texts = real_texts(500 if quick else 2000)
     results = {kind: compare(kind, texts, rounds=1 if quick else 3) for kind in KINDS}
+
     table = Table("", *KINDS)
     for figure in results[KINDS[0]]:
         table.add_row(figure.replace("_", " "), *(f"{results[kind][figure]:.4g}" for kind in KINDS))
     Console().print(table)
-    print(
-        json.dumps(
-            {
-                f"{kind}_{figure}": round(results[kind][figure], 4)
-                for kind in KINDS
-                for figure in ("speedup", "of_matrix_rate", "smallest_cosine")
-            }
-        )
-    )
+
+    summary: dict[str, float] = {}
+    for kind in KINDS:
+        for figure in ("speedup", "of_matrix_rate", "smallest_cosine"):
+            summary[f"{kind}_{figure}"] = round(results[kind][figure], 4)
+    print(json.dumps(summary))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Which ensemble finds the gold reply best, on the validation contexts of a run that was scored.
+"""Ensembles compared by the rank of the gold response, on the validation contexts of a scored run.
 
     python jobs/distill.py --run validation --until score --generate.contexts 0 \\
       --candidates.evaluation_contexts 0 --candidates.validation_contexts 200
     python benchmarks/ensembles.py runs/validation
 
-What is fitted is cross-fitted in two halves. The last line is JSON.
+Fitted parameters are cross-fitted in two halves. The last line is JSON.
 """
 
 import argparse
@@ -22,23 +22,25 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--quick", action="store_true", help="changes nothing: it takes seconds")
     run = parser.parse_args().run
+
     scores = {folder.name: str(folder) for folder in sorted((run / "scores").iterdir())}
+    grid = product(get_args(Combination), (0.4, 0.5, 0.6, "validation"), ({}, "validation"))
     configs = [
         TargetsConfig(combination=combination, temperature=temperature, weights=weights)
-        for combination, temperature, weights in product(
-            get_args(Combination), (0.4, 0.5, 0.6, "validation"), ({}, "validation")
-        )
+        for combination, temperature, weights in grid
     ]
-    found = compare_ensembles(str(run / "candidates"), scores, "validation", configs)
-    for config, measured in zip(configs, found, strict=True):
+
+    measures = compare_ensembles(str(run / "candidates"), scores, "validation", configs)
+    for config, measured in zip(configs, measures, strict=True):
         weights = "fitted" if config.weights == "validation" else "equal"
         print(
             f"{config.combination:24} temperature {config.temperature!s:10} weights {weights:6} "
             f"hits@1/20 {measured['hits@1/20']:.3f}, mrr {measured['mrr']:.3f}, "
             f"cross-entropy {measured['cross_entropy']:.3f}"
         )
-    default = found[configs.index(TargetsConfig())]["cross_entropy"]
-    print(json.dumps({"ratio_to_best": round(default / min(row["cross_entropy"] for row in found), 3)}))
+
+    default = measures[configs.index(TargetsConfig())]["cross_entropy"]
+    print(json.dumps({"ratio_to_best": round(default / min(row["cross_entropy"] for row in measures), 3)}))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
     python benchmarks/generation.py [--quick] [--model smollm2-135m-instruct]
 
-Both have an engine of the same settings, one after the other, in turns. The start of the engine is shown and
-left out: the raw call is timed alone, the pipeline from its first batch to the last file in the store. The
-last line is JSON.
+Both have an engine with the same settings, one after the other, alternating. The start of the engine is shown
+but not counted: the raw call is timed alone, the pipeline from its first batch to the last file in the store.
+The last line is JSON.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def main() -> None:
     teacher = VllmTeacher(model=options.model, num_cpus=THREADS)
     config = GenerateConfig(samples=2)
     work = list(sample_requests(real_contexts(num_contexts), teacher, config))
+
     speeds: dict[str, list[float]] = {"vllm": [], "pipeline": []}
     for _ in range(rounds):
         for name, measure in (("vllm", raw), ("pipeline", pipeline)):
@@ -51,20 +53,21 @@ def main() -> None:
                 f"{speeds[name][-1]:.1f} samples/s, started in {start_s:.0f} s",
                 flush=True,
             )
+
     ratio = statistics.median(speeds["pipeline"]) / statistics.median(speeds["vllm"])
     print(json.dumps({"ratio_to_vllm": round(ratio, 3)}))
 
 
 def in_process(measure: Callable[..., tuple[float, float, int]], *arguments: Any) -> tuple[float, float, int]:
-    """The result of a measurement in a process of its own."""
+    """Run a measurement in a separate process; return its result."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(sender, measure, arguments))
     process.start()
     sender.close()  # so that a process that dies ends the wait
-    found: tuple[float, float, int] = receiver.recv()
+    result: tuple[float, float, int] = receiver.recv()
     process.join()
-    return found
+    return result
 
 
 def _send(sender: Any, measure: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -73,22 +76,22 @@ def _send(sender: Any, measure: Callable[..., Any], arguments: tuple[Any, ...]) 
 
 def real_contexts(number: int) -> list[Row]:
     """Contexts of real conversations, as rows with a `context`."""
-    found: list[Row] = []
+    contexts: list[Row] = []
     for name, row in read(CHITCHAT):
         try:
             messages = clean(row, 400).messages
         except ValueError:
             continue
-        found += [
-            {"context": row["context"]} for row in list(cut(name, "train", messages, ExamplesConfig()))[:3]
-        ]
-        if len(found) >= number:
+
+        for example in islice(cut(name, "train", messages, ExamplesConfig()), 3):
+            contexts.append({"context": example["context"]})
+        if len(contexts) >= number:
             break
-    return found[:number]
+    return contexts[:number]
 
 
 def raw(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> tuple[float, float, int]:
-    """Seconds to start, seconds of one call with all prompts, words written."""
+    """Seconds of the start and of one call with all prompts, and the words written."""
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     from vllm import SamplingParams
 
@@ -97,6 +100,7 @@ def raw(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> tuple[
     begin = time.perf_counter()
     engine = Engine("teacher", teacher)
     engine.check()
+
     prompts = [engine.format.prefix(row["context"], row["system_prompt"]).ids for row in work]
     params = [
         SamplingParams(
@@ -109,20 +113,21 @@ def raw(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> tuple[
         for row in work
     ]
     start = time.perf_counter()
+
     outputs = engine._llm.generate([{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False)
     end = time.perf_counter()
     return start - begin, end - start, sum(len(output.outputs[0].text.split()) for output in outputs)
 
 
 def time_of(file: Path) -> float:
-    """When the file appeared: the worker writes it when its engine is ready."""
+    """Wait for a file, which the worker writes when its engine is ready; return the time."""
     while not file.exists():
         time.sleep(0.01)
     return time.time()
 
 
 def pipeline(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> tuple[float, float, int]:
-    """Seconds to the first batch, seconds from there to the last file, words written."""
+    """Seconds until the first batch and from there to the last file, and the words written."""
     import logging
 
     import ray

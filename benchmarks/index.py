@@ -2,7 +2,7 @@
 
     python benchmarks/index.py [--quick]
 
-Real replies embedded by the packaged encoder; beyond them, points between two real ones that lie near each
+Real responses embedded by the packaged encoder; beyond them, points between two real ones that are near each
 other. Queries are real contexts. Recall is against exact search. The last line is JSON: the milliseconds of
 exact search divided by those of each kind at the largest size.
 """
@@ -23,7 +23,7 @@ import faiss
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from vectors import Matrix, embed, enlarge, real_replies
+from vectors import Matrix, embed, enlarge, real_responses
 
 from serve.config import IndexConfig
 
@@ -40,10 +40,11 @@ EF_SEARCH, SHARE_OF_LISTS = IndexConfig().hnsw_ef_search, 1 / 64
 
 
 def build(kind: str, vectors_file: Path, index_file: Path) -> dict[str, float]:
-    """Writes the index; with all threads."""
+    """Write the index, with all threads."""
     vectors = np.load(vectors_file, mmap_mode="r")
     lists = 4 * int(len(vectors) ** 0.5)
     index = faiss.index_factory(vectors.shape[1], KINDS[kind].format(lists=lists), faiss.METRIC_INNER_PRODUCT)
+
     start = time.perf_counter()
     if not index.is_trained:
         index.train(np.ascontiguousarray(vectors[:: max(1, len(vectors) // (50 * lists))]))
@@ -54,21 +55,24 @@ def build(kind: str, vectors_file: Path, index_file: Path) -> dict[str, float]:
 
 
 def search(kind: str, index_file: Path, queries: Matrix) -> dict[str, Any]:
-    """One query at a time on one thread, from the memory-mapped file."""
+    """Search one query at a time on one thread, in the memory-mapped file."""
     faiss.omp_set_num_threads(1)
     before = private_mb()
     index = faiss.read_index(str(index_file), faiss.IO_FLAG_MMAP_IFC)
+
     parameters = None
     if kind.startswith("HNSW"):
         parameters = faiss.SearchParametersHNSW(efSearch=EF_SEARCH)
     elif kind.startswith("IVF"):
         parameters = faiss.SearchParametersIVF(nprobe=max(1, int(index.nlist * SHARE_OF_LISTS)))
     index.search(queries, K, params=parameters)  # brings the pages in
+
     seconds, rows = [], []
     for query in queries:
         start = time.perf_counter()
         rows.append(index.search(query[None], K, params=parameters)[1][0])
         seconds.append(time.perf_counter() - start)
+
     return {
         "private_mb": private_mb() - before,
         "ms": 1000 * statistics.median(seconds),
@@ -78,7 +82,7 @@ def search(kind: str, index_file: Path, queries: Matrix) -> dict[str, Any]:
 
 
 def private_mb() -> float:
-    """Memory behind which lies no file: no other process can share it."""
+    """Anonymous memory, which no other process can share."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]
     return int(dict(line.split(":") for line in lines)["Anonymous"].split()[0]) / 1000
 
@@ -89,7 +93,8 @@ def main() -> None:
     sizes = QUICK_SIZES if parser.parse_args().quick else SIZES
     alone = multiprocessing.get_context("spawn")
     with alone.Pool(1) as pool:
-        real, queries = pool.apply(embed, real_replies(sizes[0]))
+        real, queries = pool.apply(embed, real_responses(sizes[0]))
+
     speedups: dict[str, float] = {}
     for size in sizes:
         table = Table(
@@ -104,18 +109,16 @@ def main() -> None:
                 with alone.Pool(1) as pool:
                     built = pool.apply(build, (kind, vectors_file, index_file))
                 with alone.Pool(1) as pool:
-                    found = pool.apply(search, (kind, index_file, queries))
-                exact = exact or found
-                both = zip(found["rows"], exact["rows"], strict=True)
+                    searched = pool.apply(search, (kind, index_file, queries))
+
+                exact = exact or searched
+                both = zip(searched["rows"], exact["rows"], strict=True)
                 recall = statistics.mean(len(set(row) & set(best)) / K for row, best in both)
-                speedups[kind] = exact["ms"] / found["ms"]
-                figures = (built["build_s"], built["file_mb"], found["private_mb"])
-                table.add_row(
-                    kind,
-                    *(f"{figure:.1f}" for figure in figures),
-                    f"{recall:.3f}",
-                    *(f"{found[name]:.2f}" for name in ("ms", "p99_ms")),
-                )
+                speedups[kind] = exact["ms"] / searched["ms"]
+
+                sizes_mb = (f"{built['file_mb']:.1f}", f"{searched['private_mb']:.1f}")
+                latencies = (f"{searched['ms']:.2f}", f"{searched['p99_ms']:.2f}")
+                table.add_row(kind, f"{built['build_s']:.1f}", *sizes_mb, f"{recall:.3f}", *latencies)
                 print(f"{size:,} {kind}: built in {built['build_s']:.0f} s, recall {recall:.3f}", flush=True)
         Console().print(table)
     print(json.dumps({f"speedup {kind}": round(value, 2) for kind, value in speedups.items()}))

@@ -19,7 +19,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import psutil
-from load import GET_HEALTH, closed_loop
+from load import GET_HEALTH, closed_loop, medians_of
 from rich.console import Console
 from rich.table import Table
 from served_run import write_run
@@ -39,39 +39,41 @@ WAYS = {
 def measure(ports: list[int], seconds: float) -> dict[str, float]:
     """Milliseconds at one connection, requests a second at eight."""
     asyncio.run(closed_loop(ports, [GET_HEALTH], 8, 1.0))
-    found = {}
+    figures = {}
     for connections in (1, 8):
         milliseconds, statuses = asyncio.run(closed_loop(ports, [GET_HEALTH], connections, seconds))
         if set(statuses) != {200}:
             raise RuntimeError(f"answers other than 200: {statuses}")
+
         if connections == 1:
-            found["p50 ms"] = statistics.median(milliseconds)
-            found["p99 ms"] = statistics.quantiles(milliseconds, n=100)[98]
+            figures["p50 ms"] = statistics.median(milliseconds)
+            figures["p99 ms"] = statistics.quantiles(milliseconds, n=100)[98]
         else:
-            found["requests/s"] = len(milliseconds) / seconds
-    return found
+            figures["requests/s"] = len(milliseconds) / seconds
+    return figures
 
 
 def replica_port() -> int:
-    """Where the one replica itself listens."""
+    """The port of the one replica."""
     for process in psutil.Process().children(recursive=True):
         if "ServeReplica" in " ".join(process.cmdline()):
-            for found in process.net_connections():
-                if found.status == "LISTEN" and found.laddr.port in REPLICA_PORTS:
-                    return int(found.laddr.port)
+            for connection in process.net_connections():
+                if connection.status == "LISTEN" and connection.laddr.port in REPLICA_PORTS:
+                    return int(connection.laddr.port)
     raise RuntimeError("no replica listens")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="one round, shorter")
-    rounds, seconds = (1, 2.0) if parser.parse_args().quick else (3, 5.0)
+    num_rounds, seconds = (1, 2.0) if parser.parse_args().quick else (3, 5.0)
     results: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="rejoinder-ingress-") as scratch:
         run = Path(scratch) / "run"
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             pool.apply(write_run, (run, 1_000, 1_000))
-        for _ in range(rounds):
+
+        for _ in range(num_rounds):
             with bare_uvicorn(run) as ports:
                 results.setdefault("bare uvicorn", []).append(measure(ports, seconds))
             for way, environment in WAYS.items():
@@ -81,16 +83,16 @@ def main() -> None:
                         straight = measure([replica_port()], seconds)
                         results.setdefault("the replica itself", []).append(straight)
                 print(way, results[way][-1], flush=True)
-    medians = {
-        way: {name: statistics.median(one[name] for one in found) for name in found[0]}
-        for way, found in results.items()
-    }
+
+    medians = {way: medians_of(rounds) for way, rounds in results.items()}
     table = Table("GET /health", *next(iter(medians.values())))
-    for way, found in medians.items():
-        table.add_row(way, *(f"{value:.2f}" for value in found.values()))
+    for way, figures in medians.items():
+        table.add_row(way, *(f"{value:.2f}" for value in figures.values()))
     Console().print(table)
+
     bare = medians.pop("bare uvicorn")["p50 ms"]
-    print(json.dumps({f"{way}_ratio": round(found["p50 ms"] / bare, 2) for way, found in medians.items()}))
+    ratios = {f"{way}_ratio": round(figures["p50 ms"] / bare, 2) for way, figures in medians.items()}
+    print(json.dumps(ratios))
 
 
 if __name__ == "__main__":

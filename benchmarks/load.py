@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import statistics
 import time
 from typing import Any
 
@@ -12,18 +13,19 @@ _HEAD = (
 
 
 class Connection:
-    """One connection that is kept open."""
+    """One persistent connection."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, request: bytes) -> int:
-        """The status of the answer; 0 where the connection broke."""
+    async def send(self, request: bytes) -> int:
+        """Send a request; return the status of the answer, or 0 where the connection broke."""
         try:
             if self._streams is None:
                 self._streams = await asyncio.open_connection("127.0.0.1", self._port)
             reader, writer = self._streams
+
             writer.write(request)
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             [length] = [line.split(":")[1] for line in head.split("\r\n") if "content-length:" in line]
@@ -34,7 +36,7 @@ class Connection:
             return 0
 
     def close(self) -> None:
-        """Another is opened by the next request."""
+        """Close the connection; the next request opens another."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
@@ -52,7 +54,7 @@ def requests_of(conversations: list[Any], k: int = 5) -> list[bytes]:
 async def closed_loop(
     ports: list[int], requests: list[bytes], connections: int, seconds: float
 ) -> tuple[list[float], dict[int, int]]:
-    """Each connection asks anew when it is answered: milliseconds of each, and how often each status came."""
+    """Send each connection's next request after its answer; return milliseconds and counts by status."""
     milliseconds: list[float] = []
     statuses: dict[int, int] = {}
     until = time.perf_counter() + seconds
@@ -61,7 +63,7 @@ async def closed_loop(
         connection = Connection(ports[number % len(ports)])
         while time.perf_counter() < until:
             start = time.perf_counter()
-            status = await connection.ask(requests[number % len(requests)])
+            status = await connection.send(requests[number % len(requests)])
             milliseconds.append(1000 * (time.perf_counter() - start))
             statuses[status] = statuses.get(status, 0) + 1
             number += connections
@@ -74,7 +76,7 @@ async def closed_loop(
 async def open_loop(
     ports: list[int], requests: list[bytes], rate: float, seconds: float, connections: int = 64
 ) -> tuple[list[float], dict[int, int]]:
-    """Requests at even times, answered or not: milliseconds from when each was due, and the statuses."""
+    """Send requests at even times; return milliseconds since each was due, and counts by status."""
     milliseconds: list[float] = []
     statuses: dict[int, int] = {}
     free: asyncio.Queue[Connection] = asyncio.Queue()
@@ -83,17 +85,23 @@ async def open_loop(
 
     async def one(number: int, due: float) -> None:
         connection = await free.get()
-        status = await connection.ask(requests[number % len(requests)])
+        status = await connection.send(requests[number % len(requests)])
         milliseconds.append(1000 * (time.perf_counter() - due))
         statuses[status] = statuses.get(status, 0) + 1
         free.put_nowait(connection)
 
-    start, asked = time.perf_counter(), []
+    start = time.perf_counter()
+    tasks = []
     for number in range(int(rate * seconds)):
         due = start + number / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        asked.append(asyncio.create_task(one(number, due)))
-    await asyncio.gather(*asked)
+        tasks.append(asyncio.create_task(one(number, due)))
+    await asyncio.gather(*tasks)
     while not free.empty():
         free.get_nowait().close()
     return milliseconds, statuses
+
+
+def medians_of(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """The median of each figure over the rounds."""
+    return {name: statistics.median(figures[name] for figures in rounds) for name in rounds[0]}

@@ -1,4 +1,4 @@
-"""What the machine can do, for the benchmarks to be measured against."""
+"""The machine's limits, to which benchmarks compare their rates."""
 
 import time
 from collections.abc import Callable
@@ -14,14 +14,14 @@ def matrix_rate(size: int = 2048, dtype: torch.dtype = torch.bfloat16) -> float:
 
 
 def copy_rate(size: int = 2**30) -> float:
-    """Bytes per second that are read and written where a buffer is copied, the best of several."""
+    """Bytes per second read and written by a copy of a buffer, the best of several."""
     source = torch.zeros(size, dtype=torch.uint8)
     target = torch.empty_like(source)
     return 2 * size / min(timed(lambda: target.copy_(source)) for _ in range(10))
 
 
 def timed(work: Callable[[], Any]) -> float:
-    """Seconds that the work takes, on a GPU until it is done."""
+    """Seconds of the work; on a GPU until its kernels end."""
     begin = time.perf_counter()
     work()
     if torch.cuda.is_available():

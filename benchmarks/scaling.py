@@ -1,13 +1,13 @@
-"""What a job of N training contexts takes, stage by stage, and whether its memory grows with N.
+"""Seconds of a job of N training contexts by stage, and the growth of its memory with N.
 
     python benchmarks/scaling.py [--quick] [--models tiny] [--largest 100000] [--folder FOLDER]
 
-Two small jobs are run and a line is put through each stage's seconds; with it, a job four times as large as
-the second one is foretold, then run. Meanwhile a watcher notes the largest private memory of every kind of
-process, and of Ray's object store. Tiny models of random weights do for this, the conversations are real;
-`--models retriever` leaves out the engine, which takes the longest, and `--models packaged` takes those of
-configs/local.yaml, and fewer rows. The last line is JSON: seconds taken by seconds foretold, and memory in
-the largest job by that in the smallest.
+Runs two small jobs and fits a line to each stage's seconds; with it, predicts a job four times as large as
+the second one, then runs it. A watcher notes the largest private memory of every kind of process, and of
+Ray's object store. Tiny models with random weights suffice, the conversations are real; `--models retriever`
+leaves out the engine, which takes the longest, and `--models packaged` takes the models of
+configs/local.yaml, and fewer rows. The last line is JSON: actual by predicted seconds, and memory in the
+largest job by that in the smallest.
 """
 
 import argparse
@@ -30,13 +30,13 @@ from rich.table import Table
 from jobs.distillation.config import STAGE_NAMES as JOB_STAGES
 
 ROOT = Path(__file__).parents[1]
-GROWTH = 4  # of the job that is foretold
+GROWTH = 4  # of the predicted job, over the second one
 STAGES: list[str] = [stage for stage in JOB_STAGES if stage != "finetune"]
 
 
 @dataclass
 class Job:
-    """A job that was run."""
+    """Measurements of a job."""
 
     contexts: int
     seconds: dict[str, float] = field(default_factory=dict)
@@ -57,13 +57,10 @@ def main() -> None:
         help="smaller jobs of a retriever alone until training, under 5 minutes",
     )
     parser.add_argument("--models", choices=("tiny", "retriever", "packaged"), default="tiny")
-    parser.add_argument(
-        "--folder", type=Path, help="keeps the jobs here; those that are there are not run again"
-    )
-    parser.add_argument(
-        "--largest", type=int, default=0, help="one more job of so many contexts, for its memory"
-    )
+    parser.add_argument("--folder", type=Path, help="keeps the jobs here; existing ones are not run again")
+    parser.add_argument("--largest", type=int, default=0, help="contexts of one more job, for its memory")
     options = parser.parse_args()
+
     first = 250 if options.quick else 100 if options.models == "packaged" else 1250
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
@@ -72,31 +69,34 @@ def main() -> None:
             del settings["teachers"]["chat"]
         if options.quick:
             del STAGES[STAGES.index("index") :]
+
         jobs = [run(folder, settings, contexts) for contexts in (first, 2 * first)]
         size = 2 * GROWTH * first
         costs = {stage: line(jobs, stage) for stage in STAGES}
-        foretold = {stage: fixed + slope * size for stage, (fixed, slope) in costs.items()}
-        print(f"{size} contexts, foretold: {sum(foretold.values()):.0f} s", flush=True)
+        predicted = {stage: fixed + slope * size for stage, (fixed, slope) in costs.items()}
+        print(f"{size} contexts, predicted: {sum(predicted.values()):.0f} s", flush=True)
+
         jobs.append(run(folder, settings, size))
-        show_seconds(jobs, foretold)
+        show_seconds(jobs, predicted)
         if options.largest:
             jobs.append(run(folder, settings, options.largest))
         show_memory(jobs)
+
     small, large = jobs[0], jobs[-1]
     others = {kind for kind in large.memory_mb if kind != "driver" and kind in small.memory_mb}
+    other_growth = max(large.memory_mb[kind] / small.memory_mb[kind] for kind in others)
+
     summary = {
-        "seconds_by_foretold": round(sum(jobs[2].seconds.values()) / sum(foretold.values()), 3),
+        "seconds_by_predicted": round(sum(jobs[2].seconds.values()) / sum(predicted.values()), 3),
         "driver_memory_growth": round(large.memory_mb["driver"] / small.memory_mb["driver"], 3),
-        "other_memory_growth": round(
-            max(large.memory_mb[kind] / small.memory_mb[kind] for kind in others), 3
-        ),
+        "other_memory_growth": round(other_growth, 3),
         "rows_growth": large.contexts / small.contexts,
     }
     print(json.dumps(summary))
 
 
 def tiny(folder: Path) -> dict[str, Any]:
-    """A config of models that cost next to nothing; all contexts are seen by the teachers."""
+    """A config with models of negligible cost; the teachers see all contexts."""
     sys.path.insert(0, str(ROOT))
     from tests.tiny_models import CORPUS, make_student, make_teacher
 
@@ -106,6 +106,7 @@ def tiny(folder: Path) -> dict[str, Any]:
         make_teacher(folder / "chat", chat=True, seed=1)
         make_student(folder / "retriever", words)
         make_student(folder / "encoder", words)
+
     return {
         "examples": {"conversations": "chitchat-dataset"},
         "teachers": {
@@ -136,23 +137,25 @@ def tiny(folder: Path) -> dict[str, Any]:
 
 
 def packaged(folder: Path) -> dict[str, Any]:
-    """The models of configs/local.yaml but the slowest."""
+    """The models of configs/local.yaml without the slowest."""
     settings: dict[str, Any] = yaml.safe_load((ROOT / "configs/local.yaml").read_text())
     settings["teachers"].pop("gemma3")
     return {**settings, "finetune": {"epochs": 0}}
 
 
 def run(folder: Path, settings: dict[str, Any], contexts: int) -> Job:
-    """The job of so many contexts, run now or before."""
+    """Run the job of `contexts` contexts, or read its measurements."""
     place = folder / f"{contexts}"
     file = place / "measured.json"
     if file.is_file():
         return Job(**json.loads(file.read_text()))
+
     place.mkdir(parents=True, exist_ok=True)
     examples = {**settings["examples"], "max_train": contexts}
     generate = {**settings.get("generate", {}), "contexts": contexts}
     config = {**settings, "examples": examples, "generate": generate}
     (place / "config.yaml").write_text(yaml.safe_dump(config))
+
     command = [sys.executable, "jobs/distill.py", "--config", str(place / "config.yaml")]
     begin = time.monotonic()
     with (place / "log").open("w") as log:
@@ -165,6 +168,7 @@ def run(folder: Path, settings: dict[str, Any], contexts: int) -> Job:
         watcher = Watcher(process)
         if process.wait():
             raise SystemExit(f"the job failed: {place / 'log'}")
+
     markers = {stage: json.loads((place / "run/stages" / f"{stage}.json").read_text()) for stage in STAGES}
     job = Job(
         contexts,
@@ -174,6 +178,7 @@ def run(folder: Path, settings: dict[str, Any], contexts: int) -> Job:
         watcher.object_store_mb,
         {part.name: megabytes(part) for part in sorted((place / "run").iterdir()) if part.is_dir()},
     )
+
     print(f"{contexts} contexts: {time.monotonic() - begin:.0f} s", flush=True)
     file.write_text(json.dumps(vars(job)))
     return job
@@ -200,27 +205,33 @@ class Watcher(threading.Thread):
             time.sleep(0.5)
 
     def _note(self, kind: str, process: psutil.Process) -> None:
-        # Private pages: not those of files, which the system takes back, nor of the object store.
+        # Private pages: without those of files, which the system reclaims, and of the object store.
         sizes = status_mb(process.pid)
         self.memory_mb[kind] = max(self.memory_mb.get(kind, 0), sizes.get("RssAnon", 0))
         self.object_store_mb = max(self.object_store_mb, sizes.get("RssShmem", 0))
 
 
 def kind_of(process: psutil.Process) -> str:
-    """What a process is, as Ray names it; workers of several tasks in a row are "ray worker"."""
+    """The kind of a process, by Ray's name for it."""
     name = " ".join(process.cmdline()[:1]) or process.name()
     if name.startswith("ray::"):
         kind = name.removeprefix("ray::").split(".")[0]
-        known = ("Worker", "Embedder", "TrainController", "RayTrainWorker")
-        return next((f"{word}" for word in known if word in kind), "other of Ray's workers")
+        for worker in ("Worker", "Embedder", "TrainController", "RayTrainWorker"):
+            if worker in kind:
+                return worker
+        return "other of Ray's workers"
     return "raylet" if name.endswith("raylet") else "EngineCore" if "EngineCore" in name else "Ray itself"
 
 
 def status_mb(pid: int) -> dict[str, float]:
-    """RssAnon and the like, as Linux counts them."""
+    """RssAnon and the other Rss figures of Linux."""
     with suppress(OSError):
-        lines = (line.split() for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        return {words[0].rstrip(":"): int(words[1]) / 1024 for words in lines if words[0].startswith("Rss")}
+        sizes: dict[str, float] = {}
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            words = line.split()
+            if words[0].startswith("Rss"):
+                sizes[words[0].rstrip(":")] = int(words[1]) / 1024
+        return sizes
     return {}
 
 
@@ -229,23 +240,27 @@ def megabytes(folder: Path) -> float:
 
 
 def line(jobs: list[Job], stage: str) -> tuple[float, float]:
-    """What a stage costs by the line through two jobs: seconds at all, and seconds a context."""
-    (one, some), (two, more) = ((job.contexts, job.seconds[stage]) for job in jobs[:2])
-    slope = max(0.0, (more - some) / (two - one))
-    return max(0.0, more - slope * two), slope
+    """The line through a stage's seconds in two jobs: fixed seconds, and seconds per context."""
+    small, large = jobs[:2]
+    growth_s = large.seconds[stage] - small.seconds[stage]
+    slope = max(0.0, growth_s / (large.contexts - small.contexts))
+    return max(0.0, large.seconds[stage] - slope * large.contexts), slope
 
 
-def show_seconds(jobs: list[Job], foretold: dict[str, float]) -> None:
+def show_seconds(jobs: list[Job], predicted: dict[str, float]) -> None:
     table = Table(
-        "stage", "fixed, s", "s by 1,000 contexts", f"{jobs[2].contexts} contexts, s", "foretold", "error"
+        "stage", "fixed, s", "s by 1,000 contexts", f"{jobs[2].contexts} contexts, s", "predicted", "error"
     )
     for stage in STAGES:
         fixed, slope = line(jobs, stage)
-        took, said = jobs[2].seconds[stage], foretold[stage]
-        figures = (f"{fixed:.1f}", f"{1000 * slope:.2f}", f"{took:.1f}", f"{said:.1f}")
-        table.add_row(stage, *figures, f"{(took - said) / said:+.0%}" if said else "")
-    took, said = sum(jobs[2].seconds.values()), sum(foretold.values())
-    table.add_row("together", "", "", f"{took:.1f}", f"{said:.1f}", f"{(took - said) / said:+.0%}")
+        actual_s, predicted_s = jobs[2].seconds[stage], predicted[stage]
+        error = f"{(actual_s - predicted_s) / predicted_s:+.0%}" if predicted_s else ""
+        figures = (f"{fixed:.1f}", f"{1000 * slope:.2f}", f"{actual_s:.1f}", f"{predicted_s:.1f}")
+        table.add_row(stage, *figures, error)
+
+    actual_s, predicted_s = sum(jobs[2].seconds.values()), sum(predicted.values())
+    error = f"{(actual_s - predicted_s) / predicted_s:+.0%}"
+    table.add_row("together", "", "", f"{actual_s:.1f}", f"{predicted_s:.1f}", error)
     Console(width=120).print(table)
 
 

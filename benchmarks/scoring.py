@@ -3,7 +3,7 @@
     python benchmarks/scoring.py [--quick] [--model smollm2-135m-instruct]
 
 The same pairs (real conversations, 16 candidates to a context) and the same weights in one run; the engines
-run one after the other, in processes of their own, with the same number of threads. Rounds of the three
+run one after the other, in separate processes, with the same number of threads. Rounds of the three
 ways of vLLM alternate, medians are shown. The last line is JSON.
 """
 
@@ -27,6 +27,7 @@ CANDIDATES = 16
 CONTEXT_TOKENS = (90, 200, 400)
 THREADS = 2
 BATCH_TOKENS = 4096
+WAYS = ("naive", "transformers", "ours")
 
 
 def main() -> None:
@@ -36,10 +37,13 @@ def main() -> None:
     options = parser.parse_args()
     contexts, rounds = (4, 2) if options.quick else (8, 3)
     pairs = {length: real_pairs(options.model, length, contexts) for length in CONTEXT_TOKENS}
-    for length, found in pairs.items():
-        context_tokens = statistics.mean(len(context) for context, _ in found)
-        response_tokens = statistics.mean(len(response) for _, response in found)
-        print(f"{length}: {len(found)} pairs, {context_tokens:.0f} + {response_tokens:.0f} tokens on average")
+
+    for length, length_pairs in pairs.items():
+        context_tokens = statistics.mean(len(context) for context, _ in length_pairs)
+        response_tokens = statistics.mean(len(response) for _, response in length_pairs)
+        mean_tokens = f"{context_tokens:.0f} + {response_tokens:.0f} tokens on average"
+        print(f"{length}: {len(length_pairs)} pairs, {mean_tokens}")
+
     results = {
         **in_process(measure_vllm, options.model, pairs, rounds),
         **in_process(measure_transformers, options.model, pairs, 1 if options.quick else 2),
@@ -48,54 +52,58 @@ def main() -> None:
 
 
 def in_process(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """The result of a work in a process of its own: its threads and memory are gone after it."""
+    """Run work in a separate process, whose threads and memory are gone afterwards; return its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(work, arguments)
 
 
 def real_pairs(model: str, context_tokens: int, num_contexts: int) -> list[Pair]:
-    """Contexts of about so many tokens, of real turns, each with 16 real replies."""
+    """Real contexts of about `context_tokens` tokens, each with 16 real responses."""
     from transformers import AutoTokenizer
 
     generator = random.Random(0)
     prompt_format = PromptFormat(model, AutoTokenizer.from_pretrained(model_folder(model)), 2048)
     system_prompt = VllmTeacher(model=model).system_prompt
-    replies: list[str] = []
+
+    responses: list[str] = []
     contexts: list[list[dict[str, str]]] = []
     for _, row in read(CHITCHAT):
         try:
             messages = clean(row, 400).messages
         except ValueError:
             continue
-        replies += [message["content"] for message in messages if 2 <= len(message["content"].split()) < 40]
+
+        for message in messages:
+            if 2 <= len(message["content"].split()) < 40:
+                responses.append(message["content"])
         for end in range(2, len(messages)):
-            # The turns before `end` that come nearest to the length that is wanted.
+            # The turns before `end`, about as long as `context_tokens`.
             start = end
-            while (
-                start > 0
-                and len(" ".join(turn["content"] for turn in messages[start:end])) < 3.6 * context_tokens
-            ):
+            while start > 0 and num_characters(messages[start:end]) < 3.6 * context_tokens:
                 start -= 1
             contexts.append(messages[start:end])
         if len(contexts) > 20_000:
             break
+
     generator.shuffle(contexts)
     pairs: list[Pair] = []
     for context in contexts:
         prefix = prompt_format.prefix(context, system_prompt)
         if abs(len(prefix.ids) - context_tokens) > 0.1 * context_tokens:
             continue
-        pairs += [
-            (prefix.ids, prompt_format.response(prefix, reply))
-            for reply in generator.sample(replies, CANDIDATES)
-        ]
+        for response in generator.sample(responses, CANDIDATES):
+            pairs.append((prefix.ids, prompt_format.response(prefix, response)))
         if len(pairs) == num_contexts * CANDIDATES:
             return pairs
     raise ValueError(f"too few contexts of {context_tokens} tokens")
 
 
+def num_characters(turns: list[dict[str, str]]) -> int:
+    return len(" ".join(turn["content"] for turn in turns))
+
+
 def measure_vllm(model: str, pairs: dict[int, list[Pair]], rounds: int) -> dict[str, Any]:
-    """Seconds and sums of both ways, from one engine, its prefix cache emptied before each."""
+    """Seconds and sums of both ways, from one engine with an empty prefix cache."""
     os.environ["OMP_NUM_THREADS"] = str(THREADS)
     from vllm import SamplingParams
 
@@ -104,28 +112,27 @@ def measure_vllm(model: str, pairs: dict[int, list[Pair]], rounds: int) -> dict[
     engine = Engine("teacher", VllmTeacher(model=model))
     llm = engine._llm
 
-    def naive(found: list[Pair]) -> list[float]:
+    def naive(pairs: list[Pair]) -> list[float]:
         outputs = llm.generate(
-            [{"prompt_token_ids": context + response} for context, response in found],
+            [{"prompt_token_ids": context + response} for context, response in pairs],
             SamplingParams(max_tokens=1, prompt_logprobs=0),
             use_tqdm=False,
         )
-        return [
-            sum(
-                row[token].logprob
-                for row, token in zip(output.prompt_logprobs[len(context) :], response, strict=True)
-            )
-            for output, (context, response) in zip(outputs, found, strict=True)
-        ]
+
+        sums: list[float] = []
+        for output, (context, response) in zip(outputs, pairs, strict=True):
+            logprobs = zip(output.prompt_logprobs[len(context) :], response, strict=True)
+            sums.append(sum(row[token].logprob for row, token in logprobs))
+        return sums
 
     ways = {"naive": naive, "ours": engine.likelihood.log_likelihoods}
     results: dict[str, Any] = {name: {length: {"seconds": []} for length in pairs} for name in ways}
     for _ in range(rounds + 1):  # the first round warms up
-        for length, found in pairs.items():
+        for length, length_pairs in pairs.items():
             for name, way in ways.items():
                 llm.reset_prefix_cache()
                 start = time.perf_counter()
-                results[name][length]["sums"] = way(found)
+                results[name][length]["sums"] = way(length_pairs)
                 results[name][length]["seconds"].append(time.perf_counter() - start)
     for by_length in results.values():
         for measured in by_length.values():
@@ -141,21 +148,23 @@ def measure_transformers(model: str, pairs: dict[int, list[Pair]], rounds: int) 
     torch.set_num_threads(THREADS)
     network = AutoModelForCausalLM.from_pretrained(model_folder(model), dtype=torch.bfloat16).eval()
 
-    def forward(found: list[Pair]) -> list[float]:
-        sums = [0.0] * len(found)
-        for rows in batches(found):
-            width = max(len(found[row][0]) + len(found[row][1]) for row in rows)
+    def forward(pairs: list[Pair]) -> list[float]:
+        sums = [0.0] * len(pairs)
+        for rows in batches(pairs):
+            width = max(num_tokens(pairs[row]) for row in rows)
             ids = torch.zeros(len(rows), width, dtype=torch.long)
             mask = torch.zeros(len(rows), width, dtype=torch.long)
             for line, row in enumerate(rows):
-                tokens = [*found[row][0], *found[row][1]]
+                tokens = [*pairs[row][0], *pairs[row][1]]
                 ids[line, : len(tokens)] = torch.tensor(tokens)
                 mask[line, : len(tokens)] = 1
-            # Logits for the rows that can hold a response only: kinder than a plain call.
-            kept = width - min(len(found[row][0]) for row in rows) + 1
+
+            # Logits only where a response can be: faster than a plain call.
+            kept = width - min(len(pairs[row][0]) for row in rows) + 1
             logits = network(ids, attention_mask=mask, logits_to_keep=kept).logits
+
             for line, row in enumerate(rows):
-                context, response = found[row]
+                context, response = pairs[row]
                 first = len(context) - 1 - (width - kept)
                 values = logits[line, first : first + len(response)].float().log_softmax(-1)
                 sums[row] = values.gather(1, torch.tensor(response)[:, None]).sum().item()
@@ -163,10 +172,10 @@ def measure_transformers(model: str, pairs: dict[int, list[Pair]], rounds: int) 
 
     results: dict[str, Any] = {length: {"seconds": []} for length in pairs}
     with torch.inference_mode():
-        for length, found in pairs.items():
+        for length, length_pairs in pairs.items():
             for _ in range(rounds):
                 start = time.perf_counter()
-                results[length]["sums"] = forward(found)
+                results[length]["sums"] = forward(length_pairs)
                 results[length]["seconds"].append(time.perf_counter() - start)
         from machine import matrix_rate
 
@@ -182,12 +191,12 @@ def measure_transformers(model: str, pairs: dict[int, list[Pair]], rounds: int) 
     }
 
 
-def batches(found: list[Pair]) -> Iterator[list[int]]:
-    """Rows of similar length, of at most BATCH_TOKENS with padding."""
-    order = sorted(range(len(found)), key=lambda row: len(found[row][0]) + len(found[row][1]))
+def batches(pairs: list[Pair]) -> Iterator[list[int]]:
+    """Yield rows of similar length, of at most BATCH_TOKENS with padding."""
+    order = sorted(range(len(pairs)), key=lambda row: num_tokens(pairs[row]))
     batch: list[int] = []
     for row in order:
-        width = len(found[row][0]) + len(found[row][1])
+        width = num_tokens(pairs[row])
         if batch and width * (len(batch) + 1) > BATCH_TOKENS:
             yield batch
             batch = []
@@ -195,10 +204,15 @@ def batches(found: list[Pair]) -> Iterator[list[int]]:
     yield batch
 
 
-def least_flop(found: list[Pair], layer_flop: int, logit_flop: int) -> float:
-    """What cannot be left out: each context once, each response once, logits for response tokens only."""
-    contexts = {tuple(context) for context, _ in found}
-    response_tokens = sum(len(response) for _, response in found)
+def num_tokens(pair: Pair) -> int:
+    context, response = pair
+    return len(context) + len(response)
+
+
+def least_flop(pairs: list[Pair], layer_flop: int, logit_flop: int) -> float:
+    """The least work: each context once, each response once, logits for response tokens only."""
+    contexts = {tuple(context) for context, _ in pairs}
+    response_tokens = sum(len(response) for _, response in pairs)
     return layer_flop * (sum(map(len, contexts)) + response_tokens) + logit_flop * response_tokens
 
 
@@ -206,38 +220,35 @@ def show(results: dict[str, Any], pairs: dict[int, list[Pair]]) -> None:
     print(f"matrix products: {results['flop_per_s'] / 1e9:.0f} GFLOP/s on {THREADS} threads, bfloat16")
     ratios: dict[int, float] = {}
     apart = 0.0
-    for length, found in pairs.items():
-        tokens = sum(len(response) for _, response in found)
-        least = least_flop(found, results["layer_flop"], results["logit_flop"])
-        seconds = {
-            way: statistics.median(results[way][length]["seconds"])
-            for way in ("naive", "transformers", "ours")
-        }
+    for length, length_pairs in pairs.items():
+        tokens = sum(len(response) for _, response in length_pairs)
+        least = least_flop(length_pairs, results["layer_flop"], results["logit_flop"])
+        seconds = {way: statistics.median(results[way][length]["seconds"]) for way in WAYS}
+
         for way, median in seconds.items():
             share = least / median / results["flop_per_s"]
             print(
-                f"contexts of {length}: {way:12} {len(found) / median:6.1f} pairs/s, "
+                f"contexts of {length}: {way:12} {len(length_pairs) / median:6.1f} pairs/s, "
                 f"{tokens / median:6.0f} response tokens/s, least work at {share:.0%} of the matrix rate, "
                 f"{seconds['naive'] / median:.2f} × naive"
             )
+
         ratios[length] = seconds["naive"] / seconds["ours"]
         sums = [results[way][length]["sums"] for way in ("ours", "naive", "transformers")]
-        apart = max(apart, *(abs(one - other) for one, other in zip(*sums[:2], strict=True)))
-        from_transformers = max(
-            abs(one - other) / len(response)
-            for one, other, (_, response) in zip(sums[0], sums[2], found, strict=True)
-        )
+        for ours, naive in zip(sums[0], sums[1], strict=True):
+            apart = max(apart, abs(ours - naive))
+        from_transformers = 0.0
+        for ours, theirs, (_, response) in zip(sums[0], sums[2], length_pairs, strict=True):
+            from_transformers = max(from_transformers, abs(ours - theirs) / len(response))
         print(f"contexts of {length}: ours and transformers at most {from_transformers:.2g} nats/token apart")
-    print(
-        json.dumps(
-            {
-                "ratio_to_naive": round(ratios[90], 3),
-                "ratio_to_naive_200": round(ratios[200], 3),
-                "ratio_to_naive_400": round(ratios[400], 3),
-                "max_abs_difference_nats": apart,
-            }
-        )
-    )
+
+    summary = {
+        "ratio_to_naive": round(ratios[90], 3),
+        "ratio_to_naive_200": round(ratios[200], 3),
+        "ratio_to_naive_400": round(ratios[400], 3),
+        "max_abs_difference_nats": apart,
+    }
+    print(json.dumps(summary))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""A run to be served: many responses by the packaged encoder."""
+"""A run to serve: many responses by the packaged encoder."""
 
 from pathlib import Path
 
 import pyarrow as pa
-from vectors import MAX_TOKENS, MODEL, TURNS, Conversation, embed, enlarge, real_replies
+from vectors import MAX_TOKENS, MODEL, TURNS, Conversation, embed, enlarge, real_responses
 
 from serve.config import IndexConfig
 from serve.index import write_version
@@ -15,18 +15,20 @@ from teachers.records import RESPONSE_SET
 
 
 def write_run(folder: Path, size: int, real: int) -> list[Conversation]:
-    """A run with an index of `size` responses; conversations to ask it about."""
-    replies, conversations = real_replies(real)
-    vectors = enlarge(embed(replies, conversations)[0], size)
+    """Write a run with an index of `size` responses; return conversations to post to it."""
+    texts, conversations = real_responses(real)
+    vectors = enlarge(embed(texts, conversations)[0], size)
+
     rows = [
         {
             "response_id": f"{number:016x}",
-            "text": replies[number % len(replies)],
+            "text": texts[number % len(texts)],
             "source": "gold",
             "teacher": None,
         }
         for number in range(size)
     ]
+
     source = EncoderSource(resolve_model(MODEL), "dense", MAX_TOKENS)
     responses = pa.Table.from_pylist(rows, schema=RESPONSE_SET)
     write_version(responses, vectors, source, str(folder), IndexConfig(), TURNS)
@@ -34,7 +36,7 @@ def write_run(folder: Path, size: int, real: int) -> list[Conversation]:
 
 
 def export(folder: Path, conversations: list[Conversation]) -> None:
-    """Writes the run's student as ONNX."""
+    """Write the run's student as ONNX."""
     student = resolve_model(MODEL)
     texts = [context_text(conversation, TURNS) for conversation in conversations][:MIN_TEXTS]
     exported = folder / "onnx" / student_hash(student)

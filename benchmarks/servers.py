@@ -1,4 +1,4 @@
-"""Servers in processes of their own: ours behind Ray Serve, and what one would write without it."""
+"""Servers in separate processes: ours behind Ray Serve, and the baseline without it."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ _START_S, _END_S = 180, 60
 def ours(
     run: Path, replicas: int = 1, encoder: str = "auto", environment: Mapping[str, str] = {}
 ) -> Iterator[list[int]]:
-    """The port of a run that is served as `make serve` does."""
+    """Serve a run as `make serve` does; yield its port."""
     port = free_port()
     command = ["jobs/deploy.py", "--run", str(run), "--port", str(port), "--replicas", str(replicas)]
     with _server([*command, "--encoder", encoder], port, environment):
@@ -28,9 +28,9 @@ def ours(
 
 @contextmanager
 def bare_uvicorn(run: Path, processes: int = 1, encoder: str = "auto") -> Iterator[list[int]]:
-    """The ports of as many processes with the same responder behind uvicorn alone.
+    """Run processes with the same responder behind uvicorn alone; yield their ports.
 
-    A port for each: of several that listen on one, the first to wake accepts all new connections.
+    Each has its own: of several that listen on one port, the first to wake accepts all new connections.
     """
     ports = [free_port() for _ in range(processes)]
     with ExitStack() as servers:
@@ -42,19 +42,21 @@ def bare_uvicorn(run: Path, processes: int = 1, encoder: str = "auto") -> Iterat
 
 @contextmanager
 def _server(command: list[str], port: int, environment: Mapping[str, str]) -> Iterator[None]:
-    """Answers when the body begins; nothing of it is left when it ends."""
+    """Run a server that answers when the body begins and has ended after it."""
     process = subprocess.Popen(
         [sys.executable, *command],
         env={**os.environ, **environment},
         start_new_session=True,
         stdout=subprocess.DEVNULL,
     )
+
     try:
         deadline = time.monotonic() + _START_S
         while not _answers(port):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{' '.join(command)} did not start")
             time.sleep(0.5)
+
         yield
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""Serving: ours behind Ray Serve, the same handler behind bare uvicorn, the bare loop, a teacher that writes.
+"""Serving: ours behind Ray Serve, the same handler behind bare uvicorn, the bare loop, a generating teacher.
 
     python benchmarks/serving.py [--quick] [--encoder torch]
 
@@ -24,7 +24,7 @@ from typing import Any, get_args
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import numpy as np
-from load import closed_loop, open_loop, requests_of
+from load import closed_loop, medians_of, open_loop, requests_of
 from rich.console import Console
 from rich.table import Table
 from served_run import export, write_run
@@ -75,24 +75,25 @@ def teacher_ms(conversations: list[Conversation], answers: int) -> float:
 
 
 def measure(ports: list[int], requests: list[bytes], seconds: float) -> dict[str, float]:
-    """Percentiles at each number of connections, requests a second, and the highest rate."""
+    """Percentiles at each number of connections, requests per second, and the highest rate."""
     asyncio.run(closed_loop(ports, requests, 8, seconds / 2))
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for connections in CONNECTIONS:
         milliseconds, statuses = asyncio.run(closed_loop(ports, requests, connections, seconds))
         if set(statuses) != {200}:
             raise RuntimeError(f"answers other than 200: {statuses}")
         for share in (50, 95, 99):
-            found[f"p{share} at {connections}"] = float(np.percentile(milliseconds, share))
-        found[f"per s at {connections}"] = len(milliseconds) / seconds
-    best, rate = 0.0, 0.6 * found["per s at 32"]
+            figures[f"p{share} at {connections}"] = float(np.percentile(milliseconds, share))
+        figures[f"per s at {connections}"] = len(milliseconds) / seconds
+
+    best, rate = 0.0, 0.6 * figures["per s at 32"]
     while True:
         milliseconds, statuses = asyncio.run(open_loop(ports, requests, rate, seconds))
         if set(statuses) != {200} or np.percentile(milliseconds, 99) > SLOWEST_MS:
             break
         best, rate = rate, 1.15 * rate
-    found["highest rate"] = best
-    return found
+    figures["highest rate"] = best
+    return figures
 
 
 def main() -> None:
@@ -100,9 +101,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="20,000 responses, shorter")
     parser.add_argument("--encoder", default="auto", choices=get_args(Backend))
     options = parser.parse_args()
-    size, real, answers, seconds, rounds = (
+    size, real, answers, seconds, num_rounds = (
         (20_000, 1_000, 6, 2.0, 1) if options.quick else (250_000, 5_000, 20, 8.0, 3)
     )
+
     alone = multiprocessing.get_context("spawn")
     results: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="rejoinder-serving-") as scratch:
@@ -110,33 +112,32 @@ def main() -> None:
         with alone.Pool(1) as pool:
             conversations = pool.apply(write_run, (run, size, real))
             pool.apply(export, (run, conversations))
-            loops = {
-                encoder: pool.apply(loop_ms, (run, conversations, encoder))
-                for encoder in ("torch", "onnx", "onnx-int8")
-            }
+            loops: dict[str, float] = {}
+            for encoder in ("torch", "onnx", "onnx-int8"):
+                loops[encoder] = pool.apply(loop_ms, (run, conversations, encoder))
         print("the loop alone", {name: round(value, 1) for name, value in loops.items()}, flush=True)
         with alone.Pool(1) as pool:
             teacher = pool.apply(teacher_ms, (conversations, answers))
         print(f"a teacher writes {TOKENS} tokens: {teacher:.0f} ms", flush=True)
+
         requests = requests_of(conversations)
-        ways: dict[str, Callable[[], AbstractContextManager[list[int]]]] = {
-            f"{name}, {count}": partial(way, run, count, options.encoder)
-            for count in (1, 2)
-            for name, way in (("uvicorn", bare_uvicorn), ("ours", ours))
-        }
-        for _ in range(rounds):
+        ways: dict[str, Callable[[], AbstractContextManager[list[int]]]] = {}
+        for count in (1, 2):
+            ways[f"uvicorn, {count}"] = partial(bare_uvicorn, run, count, options.encoder)
+            ways[f"ours, {count}"] = partial(ours, run, count, options.encoder)
+
+        for _ in range(num_rounds):
             for name, served in ways.items():
                 with served() as ports:
                     results.setdefault(name, []).append(measure(ports, requests, seconds))
                 print(name, {part: round(value, 1) for part, value in results[name][-1].items()}, flush=True)
-    medians = {
-        way: {name: statistics.median(one[name] for one in found) for name in found[0]}
-        for way, found in results.items()
-    }
+
+    medians = {way: medians_of(rounds) for way, rounds in results.items()}
     table = Table("", *medians, title=f"{size:,} responses")
     for name in next(iter(medians.values())):
-        table.add_row(name, *(f"{found[name]:.1f}" for found in medians.values()))
+        table.add_row(name, *(f"{figures[name]:.1f}" for figures in medians.values()))
     Console().print(table)
+
     p50, rate = "p50 at 1", "per s at 32"
     ratios = {
         "p50_ratio_to_uvicorn": medians["ours, 1"][p50] / medians["uvicorn, 1"][p50],

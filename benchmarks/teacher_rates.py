@@ -1,12 +1,12 @@
-"""What a generative teacher of some shape gets of this machine: reading as scoring does, and writing.
+"""Rates of a generative teacher of some shape on this machine: reading, as in scoring, and writing.
 
     python benchmarks/teacher_rates.py [--quick] [--shape 8b]
 
-Random weights of the shape, for rates depend on no value; transformers computes, so that neither vLLM nor
-weights are needed on the machine whose rates docs/scaling.md asks for. Reading is a step of so many tokens
-with the log-likelihood of each; writing is one more token of every sequence, on a GPU as a CUDA graph, as
-vLLM has it. Medians of several steps. The last line is JSON: shares of the machine's own matrix product and
-copy, measured in the same run.
+Weights are random, as rates do not depend on values, and transformers computes: the machine whose rates
+docs/scaling.md uses needs neither vLLM nor weights. A step of reading computes the log-likelihood of each of
+its tokens; a step of writing adds a token to every sequence, on a GPU as a CUDA graph, as in vLLM. Medians of
+several steps. The last line is JSON: shares of the machine's matrix product and copy, measured in the same
+run.
 """
 
 import argparse
@@ -48,22 +48,26 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer sizes and steps, under 5 minutes")
     parser.add_argument("--shape", choices=SHAPES, default="8b" if torch.cuda.is_available() else "135m")
     options = parser.parse_args()
+
     on_gpu = torch.cuda.is_available()
     torch.set_default_device("cuda" if on_gpu else "cpu")
-    # Not every CPU multiplies in bfloat16.
+    # Some CPUs cannot multiply in bfloat16.
     torch.set_default_dtype(torch.bfloat16 if on_gpu else torch.float32)
     torch.manual_seed(0)
+
     steps = 5 if options.quick else 20
     limits = {
         "operations": matrix_rate(8192 if on_gpu else 2048, torch.get_default_dtype()),
         "bytes": copy_rate(),
     }
+
     with torch.inference_mode():
         model = AutoModelForCausalLM.from_config(
             SHAPES[options.shape], dtype=torch.get_default_dtype()
         ).eval()
         read = {tokens: reading(model, tokens, steps) for tokens in sizes((1024, 4096, 8192), options.quick)}
         written = {batch: writing(model, batch, steps) for batch in sizes((64, 256), options.quick)}
+
     parameters = sum(weights.numel() for weights in model.parameters())
     operations = {tokens: 2 * parameters * rate for tokens, rate in read.items()}
     name = torch.cuda.get_device_name() if on_gpu else "CPU"
@@ -74,6 +78,7 @@ def main() -> None:
         read,
         written,
     )
+
     width = torch.get_default_dtype().itemsize
     steps_per_s = max(rate / batch for batch, rate in written.items())
     summary = {
@@ -91,12 +96,12 @@ def sizes(all_of_them: tuple[int, ...], quick: bool) -> tuple[int, ...]:
 
 
 def seconds(step: Callable[[], Any], steps: int) -> float:
-    """The median of a step, after two more."""
+    """The median of a step, after two warm-up steps."""
     return statistics.median([timed(step) for _ in range(steps + 2)][2:])
 
 
 def reading(model: Any, tokens: int, steps: int) -> float:
-    """Tokens per second of sequences of contexts' length, `tokens` in a step."""
+    """Tokens per second of sequences of CONTEXT_TOKENS, `tokens` in a step."""
     ids = torch.randint(model.config.vocab_size, (tokens // CONTEXT_TOKENS, CONTEXT_TOKENS))
 
     def step() -> Any:
@@ -157,6 +162,7 @@ def show(
             f"{operations[tokens] / 1e12:.3g}",
             f"{share:.2f}",
         )
+
     for batch, rate in written.items():
         table.add_row(f"writing, {batch} sequences", f"{rate:.0f}", "", "")
     Console(width=120).print(table)

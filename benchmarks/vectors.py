@@ -1,4 +1,4 @@
-"""Many vectors for indexes to be measured on, made of some real ones."""
+"""Many vectors for benchmarks of indexes, made from some real ones."""
 
 import os
 
@@ -18,25 +18,27 @@ Conversation = list[dict[str, str]]
 MODEL, MAX_TOKENS, TURNS, QUERIES = "all-minilm-l6-v2", 64, 4, 200
 
 
-def real_replies(count: int) -> tuple[list[str], list[Conversation]]:
-    """Distinct replies of people, and QUERIES of the conversations that they answer."""
-    answered: dict[str, Conversation] = {}
+def real_responses(count: int) -> tuple[list[str], list[Conversation]]:
+    """Distinct human-written responses, and QUERIES of the conversations before them."""
+    contexts: dict[str, Conversation] = {}
     for _, row in read(CHITCHAT):
         messages = clean(row, 400).messages
         for end in range(1, len(messages)):
-            answered[messages[end]["content"]] = messages[max(0, end - TURNS) : end]
-    replies = sorted(answered)[:count]
-    return replies, [answered[reply] for reply in replies[:: len(replies) // QUERIES]][:QUERIES]
+            contexts[messages[end]["content"]] = messages[max(0, end - TURNS) : end]
+    responses = sorted(contexts)[:count]
+    sample = responses[:: len(responses) // QUERIES][:QUERIES]
+    return responses, [contexts[response] for response in sample]
 
 
-def embed(replies: list[str], conversations: list[Conversation]) -> tuple[Matrix, Matrix]:
-    """Vectors [N, D] of replies and [Q, D] of conversations, by the packaged encoder."""
+def embed(responses: list[str], conversations: list[Conversation]) -> tuple[Matrix, Matrix]:
+    """Vectors [N, D] of responses and [Q, D] of conversations, by the packaged encoder."""
     torch.set_num_threads(os.cpu_count() or 1)
     encoder = load_encoder(EncoderSource(resolve_model(MODEL), "dense", MAX_TOKENS))
     contexts = [context_text(conversation, TURNS) for conversation in conversations]
     with mixed_precision(encoder.device, "auto"):
-        found = embed_texts(encoder, replies, "response"), embed_texts(encoder, contexts, "context")
-    return np.asarray(found[0]), np.asarray(found[1])
+        response_vectors = embed_texts(encoder, responses, "response")
+        context_vectors = embed_texts(encoder, contexts, "context")
+    return np.asarray(response_vectors), np.asarray(context_vectors)
 
 
 def enlarge(real: Matrix, size: int) -> Matrix:
@@ -47,10 +49,12 @@ def enlarge(real: Matrix, size: int) -> Matrix:
     index = faiss.IndexFlatIP(real.shape[1])
     index.add(real)
     nearest = index.search(real, 9)[1][:, 1:]
+
     missing = size - len(real)
     one = generator.integers(len(real), size=missing)
     other = nearest[one, generator.integers(8, size=missing)]
     share = generator.uniform(0.2, 0.8, (missing, 1)).astype(np.float32)
+
     made = share * real[one] + (1 - share) * real[other]
     made += generator.standard_normal(made.shape, dtype=np.float32) * 0.01
     faiss.normalize_L2(made)
