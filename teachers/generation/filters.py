@@ -71,9 +71,9 @@ def is_truncated(generation: Generation, context: list[Message]) -> bool:
 def is_echo(generation: Generation, context: list[Message]) -> bool:
     """Whether the text repeats a turn of the context that is more than a greeting."""
     text = normalised(generation.text)
-    return len(text.split()) >= _MIN_ECHO_WORDS and any(
-        text == normalised(message["content"]) for message in context
-    )
+    if len(text.split()) < _MIN_ECHO_WORDS:
+        return False
+    return text in [normalised(message["content"]) for message in context]
 
 
 def is_repetitive(generation: Generation, context: list[Message]) -> bool:
@@ -107,7 +107,8 @@ def is_in_other_language(languages: list[str]) -> Filter:
 
         # In lower case: capitals in the middle of a sentence look foreign to the model.
         probabilities = dict(detector.rank(generation.text.lower()))
-        return bool(sum(probabilities[language] for language in languages) < _MIN_PROBABILITY)
+        probability = sum(probabilities[language] for language in languages)
+        return bool(probability < _MIN_PROBABILITY)
 
     return drops
 
@@ -129,11 +130,16 @@ def read_blocklist(uri: str) -> list[str]:
         raise ValueError(f"filters.blocklist: no file {uri!r}")
 
     try:
-        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"filters.blocklist: expected UTF-8, got other bytes in {uri!r}") from error
 
-    return [line for line in lines if line and not line.startswith("#")]
+    phrases: list[str] = []
+    for line in text.splitlines():
+        phrase = line.strip()
+        if phrase and not phrase.startswith("#"):
+            phrases.append(phrase)
+    return phrases
 
 
 def contains_any(phrases: list[str]) -> Filter:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import takewhile
 from typing import Any
 
 from teachers.config import VllmTeacher
@@ -56,6 +55,7 @@ def write_sequences(
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder(teacher.model))
     format = PromptFormat(name, tokenizer, max_tokens)
+
     counts: Counter[str] = Counter()
     common = _common_prefix(tokens for _, tokens in _sequences(examples, teacher, format, counts))
     if not counts["sequences"]:
@@ -64,11 +64,11 @@ def write_sequences(
     # Of a lone sequence, all is learned. The first token has nothing before it that could predict it.
     num_known = max(1, len(common) if counts["sequences"] > 1 else 0)
 
-    rows = (
-        {"split": split, "tokens": tokens, "num_known": num_known}
-        for split, tokens in _sequences(examples, teacher, format, Counter())
-    )
-    write_rows(output_uri, rows, SEQUENCES)
+    def rows() -> Iterator[dict[str, Any]]:
+        for split, tokens in _sequences(examples, teacher, format, Counter()):
+            yield {"split": split, "tokens": tokens, "num_known": num_known}
+
+    write_rows(output_uri, rows(), SEQUENCES)
     counts["tokens"] -= num_known * counts["sequences"]
     return counts
 
@@ -106,6 +106,15 @@ def _common_prefix(sequences: Iterable[list[int]]) -> list[int]:
     """Return the tokens with which all sequences begin."""
     common: list[int] | None = None
     for tokens in sequences:
-        pairs = zip(tokens if common is None else common, tokens, strict=False)
-        common = [token for token, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+        common = list(tokens) if common is None else common[: _num_equal(common, tokens)]
     return common or []
+
+
+def _num_equal(tokens: list[int], other_tokens: list[int]) -> int:
+    """Return the number of tokens with which both sequences begin."""
+    num_equal = 0
+    for token, other_token in zip(tokens, other_tokens, strict=False):
+        if token != other_token:
+            break
+        num_equal += 1
+    return num_equal

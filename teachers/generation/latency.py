@@ -43,7 +43,11 @@ def timing(config: GenerateConfig) -> Task:
 
 def latencies_ms(uri: str) -> list[float]:
     """Return the milliseconds of the responses of `TOKENS` tokens, without the first, which warms up."""
-    return [row["latency_ms"] for row in read_rows(uri)[1:] if row["error"] is None and row["complete"]]
+    latencies: list[float] = []
+    for row in read_rows(uri)[1:]:
+        if row["error"] is None and row["complete"]:
+            latencies.append(row["latency_ms"])
+    return latencies
 
 
 def _answer(teacher: Teacher, rows: list[Row], config: GenerateConfig) -> list[Row]:

@@ -31,8 +31,7 @@ def near_duplicates(texts: Iterable[str], threshold: float) -> NearTo:
     near: NearTo = {}
     with scratch_database() as database:
         database.execute("create table texts (id bigint, text varchar)")
-        rows = ((hash_64(text.encode()), text) for text in texts if _shingles(text))
-        insert(database, "texts", rows, _TEXTS)
+        insert(database, "texts", _comparable_texts(texts), _TEXTS)
 
         database.execute("create table bands (band bigint, id bigint)")
         distinct = query_rows(database.cursor(), "select id, any_value(text) from texts group by id")
@@ -44,6 +43,13 @@ def near_duplicates(texts: Iterable[str], threshold: float) -> NearTo:
                 near.setdefault(one, set()).add(other)
                 near.setdefault(other, set()).add(one)
     return near
+
+
+def _comparable_texts(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """Yield (id, text) of the texts that have shingles."""
+    for text in texts:
+        if _shingles(text):
+            yield hash_64(text.encode()), text
 
 
 def share_near_duplicates(texts: Sequence[str], threshold: float) -> float:

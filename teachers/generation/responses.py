@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from teachers.corpora.conversations import Message
-from teachers.dataset import Rows, rows_to
+from teachers.dataset import Rows, RowWriter, rows_to
 from teachers.engines.protocol import Generation
 from teachers.generation.config import ResponseFiltersConfig
 from teachers.generation.filters import Filter, filters, normalised
@@ -47,7 +47,9 @@ def write_responses(
 
     with ExitStack() as outputs:
         rejected = outputs.enter_context(rows_to(rejected_uri, REJECTED))
-        writers = {name: outputs.enter_context(rows_to(output_uris[name], RESPONSES)) for name in samples}
+        writers: dict[str, RowWriter] = {}
+        for teacher in samples:
+            writers[teacher] = outputs.enter_context(rows_to(output_uris[teacher], RESPONSES))
         iterators = {teacher: iter(pairs) for teacher, pairs in samples.items()}
 
         for example in Rows(contexts_uri):
@@ -131,4 +133,8 @@ class _Selection:
         """Return the reason for rejecting a sample by itself; None where it passes."""
         if generation.error is not None:
             return "error"
-        return next((name for name, drops in self._filters if drops(generation, self._context)), None)
+
+        for reason, drops in self._filters:
+            if drops(generation, self._context):
+                return reason
+        return None

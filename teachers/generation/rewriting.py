@@ -59,14 +59,18 @@ def read_prompt(config: RewritingConfig) -> RewritingPrompt:
         raise ValueError(f"{where}: expected a list of messages, each a `role` and a `content`") from None
 
     system_prompt = messages.pop(0).content.strip() if messages[0].role == "system" else ""
-    turns = [{"role": message.role, "content": message.content.strip()} for message in messages]
+    turns: list[Message] = []
+    for message in messages:
+        turns.append({"role": message.role, "content": message.content.strip()})
+
     roles = [turn["role"] for turn in turns]
     # Of an odd number of messages in turn, the user has the first and the last.
     if len(roles) % 2 == 0 or roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
         raise ValueError(
             f"{where}: expected messages of user and assistant in turn after the system's, the user's last"
         )
-    if not any(place in turns[-1]["content"] for place in (_CONVERSATION, _QUESTION)):
+    request = turns[-1]["content"]
+    if _CONVERSATION not in request and _QUESTION not in request:
         raise ValueError(f"{where}: expected {_CONVERSATION} or {_QUESTION} in the last message")
     return RewritingPrompt(system_prompt, turns)
 
@@ -136,12 +140,13 @@ def write_rewrites(
 
 def write_human_rewrites(questions_uri: str, output_uri: str) -> Counter[str]:
     """Write REWRITES of the questions that have a human rewrite."""
-    rows = (
-        {"question_id": row["question_id"], "query": row["rewrite"]}
-        for row in Rows(questions_uri)
-        if row["rewrite"]
-    )
-    return Counter(rewritten=write_rows(output_uri, rows, REWRITES))
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for row in Rows(questions_uri):
+            if row["rewrite"]:
+                yield {"question_id": row["question_id"], "query": row["rewrite"]}
+
+    return Counter(rewritten=write_rows(output_uri, rows(), REWRITES))
 
 
 def write_rewrite_targets(
@@ -159,10 +164,13 @@ def write_rewrite_targets(
         raise ValueError(
             "targets.weights: expected a weight for each teacher; of embeddings they cannot be fitted"
         )
-    weights = {teacher: config.weights.get(teacher, 1.0) for teacher in rewrites}
-    tables = {
-        teacher: AlignedReader(uri, "question_id") for teacher, uri in rewrites.items() if weights[teacher]
-    }
+
+    weights: dict[str, float] = {}
+    tables: dict[str, AlignedReader] = {}
+    for teacher, uri in rewrites.items():
+        weights[teacher] = config.weights.get(teacher, 1.0)
+        if weights[teacher]:
+            tables[teacher] = AlignedReader(uri, "question_id")
     if not tables:
         raise ValueError(f"targets.weights = {config.weights}: expected a weight above 0, got only 0")
     counts: Counter[str] = Counter()
@@ -192,19 +200,26 @@ def _target_row(
 ) -> dict[str, Any]:
     """Return the row of TARGETS of a question, whose candidates are the teachers' `queries`."""
     total = sum(weights[teacher] for teacher in queries)
-    candidates = [
-        {"text": query, "source": "generated", "teacher": teacher} for teacher, query in queries.items()
-    ]
+    candidates: list[dict[str, str]] = []
+    target_probs: list[float] = []
+    for teacher, query in queries.items():
+        candidates.append({"text": query, "source": "generated", "teacher": teacher})
+        target_probs.append(weights[teacher] / total)
+
     return {
         "example_id": question["question_id"],
         "split": "train",
         "context": question["context"],
         "candidates": candidates,
-        "target_probs": [weights[teacher] / total for teacher in queries],
+        "target_probs": target_probs,
     }
 
 
 def query_of(text: str) -> str:
     """Return a teacher's response as a query: its first line, without label and quotes around it."""
-    lines = (_LABEL.sub("", line.strip(_QUOTES)).strip(_QUOTES) for line in text.splitlines())
-    return next((line for line in lines if line), "")
+    for line in text.splitlines():
+        unquoted = line.strip(_QUOTES)
+        query = _LABEL.sub("", unquoted).strip(_QUOTES)
+        if query:
+            return query
+    return ""

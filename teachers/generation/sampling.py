@@ -34,9 +34,14 @@ def plan_samples(
     """
     with Asked(row["key"] for row in sample_requests(contexts, teacher, config)) as keys:
         requests = zip(sample_requests(contexts, teacher, config), keys.missing(store_uri), strict=True)
-        missing = (row for row, is_missing in requests if is_missing)
-        write_work(work_uri, missing, SAMPLE_REQUESTS, samples_in_a_batch(config))
+        write_work(work_uri, _missing_only(requests), SAMPLE_REQUESTS, samples_in_a_batch(config))
         return keys.planned(store_uri)
+
+
+def _missing_only(requests: Iterable[tuple[Row, bool]]) -> Iterator[Row]:
+    for row, is_missing in requests:
+        if is_missing:
+            yield row
 
 
 def samples_in_a_batch(config: GenerateConfig) -> int:
@@ -55,10 +60,12 @@ def sample_requests(contexts: Iterable[Row], teacher: Writer, config: GenerateCo
 
 def _requests_for(context: list[dict[str, str]], teacher: Writer, config: GenerateConfig) -> list[Row]:
     system_prompts = [teacher.system_prompt, *teacher.prompt_variants]
-    return [
-        sample_request(context, system_prompts[number % len(system_prompts)], number, config)
-        for number in range(config.samples)
-    ]
+
+    requests: list[Row] = []
+    for number in range(config.samples):
+        system_prompt = system_prompts[number % len(system_prompts)]
+        requests.append(sample_request(context, system_prompt, number, config))
+    return requests
 
 
 def sample_request(

@@ -36,7 +36,7 @@ def calibrate(
     training = scores_to_fit(candidates_uri, scores_uris, config, "train")
     validation = scores_to_fit(candidates_uri, scores_uris, config, "validation")
     ensemble = fit_ensemble(teachers, config, training, validation)
-    raw = [scores for _, scores in read_scores(candidates_uri, scores_uris, config.normalisation, split)]
+    raw = _raw_scores(candidates_uri, scores_uris, config.normalisation, split)
     contexts = [comparable(scores, config) for scores in raw]
 
     report: dict[str, Any] = {}
@@ -68,9 +68,11 @@ def compare_ensembles(
         ValueError: no teacher scored a context of `split`, or see `fit_ensemble`.
     """
     normalised: dict[Normalisation, list[Array]] = {}
-    for normalisation in {config.normalisation for config in configs}:
-        scored = read_scores(candidates_uri, scores_uris, normalisation, split)
-        normalised[normalisation] = [scores for _, scores in scored]
+    for config in configs:
+        if config.normalisation not in normalised:
+            normalised[config.normalisation] = _raw_scores(
+                candidates_uri, scores_uris, config.normalisation, split
+            )
 
     results = []
     for config in configs:
@@ -86,16 +88,31 @@ def compare_ensembles(
     return results
 
 
+def _raw_scores(
+    candidates_uri: str, scores_uris: dict[str, str], normalisation: Normalisation, split: str
+) -> list[Array]:
+    """Return the scores [T, K] of the scored contexts of `split`, before z-scoring."""
+    return [scores for _, scores in read_scores(candidates_uri, scores_uris, normalisation, split)]
+
+
 def _spread(contexts: list[Array], index: int) -> float:
     """Return the mean standard deviation of a teacher's scores over the contexts [T, K] that it scored."""
-    deviations = [np.nanstd(scores[index]) for scores in contexts if not np.isnan(scores[index]).all()]
+    deviations = []
+    for scores in contexts:
+        teacher_scores = scores[index]
+        if not np.isnan(teacher_scores).all():
+            deviations.append(np.nanstd(teacher_scores))
     return float(np.mean(deviations))
 
 
 def _targets(ensemble: Ensemble, contexts: list[Array]) -> list[Array]:
     """Return the target distributions [K] of those `contexts` [T, K] that get one."""
-    distributions = map(ensemble.target_probs, contexts)
-    return [probs for probs in distributions if probs is not None]
+    targets: list[Array] = []
+    for scores in contexts:
+        probs = ensemble.target_probs(scores)
+        if probs is not None:
+            targets.append(probs)
+    return targets
 
 
 def _without(ensemble: Ensemble, index: int) -> Ensemble:

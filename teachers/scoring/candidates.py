@@ -45,7 +45,8 @@ def write_candidates(
 
     def rows() -> Iterator[dict[str, Any]]:
         for row in _candidate_rows(examples_uri, contexts_uri, responses_uris, neighbours_uri, config):
-            counts.update(candidate["source"] for candidate in row["candidates"])
+            for candidate in row["candidates"]:
+                counts[candidate["source"]] += 1
             counts["training contexts"] += row["split"] == "train"
             counts["contexts for teachers"] += row["for_teachers"]
             yield row
@@ -120,7 +121,9 @@ def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[
     """Return rows of CANDIDATES with the gold response and random responses of the same split."""
     ranked = held_out[:limit]
     # From the ranked examples' responses where they suffice: each prior is then computed once.
-    pool = [example["gold_response"] for example in (ranked if len(ranked) > RANKED_CANDIDATES else held_out)]
+    drawn_from = ranked if len(ranked) > RANKED_CANDIDATES else held_out
+    pool = [example["gold_response"] for example in drawn_from]
+
     rows = []
     for example in ranked:
         candidates = _Candidates(example["gold_response"])

@@ -51,8 +51,10 @@ def plan_scores(
 
 
 def _seen(candidates_uri: str) -> Iterator[Row]:
-    """Return the rows of CANDIDATES that the teachers see."""
-    return (row for row in Rows(candidates_uri) if row["for_teachers"])
+    """Yield the rows of CANDIDATES that the teachers see."""
+    for row in Rows(candidates_uri):
+        if row["for_teachers"]:
+            yield row
 
 
 def _pair_keys(candidates_uri: str) -> Iterator[str]:
@@ -73,10 +75,14 @@ def _work_rows(
     """Yield rows of work: a context's missing pairs together, and groups of missing priors between them."""
     priors: list[str] = []
     for row in _seen(candidates_uri):
-        texts = [candidate["text"] for candidate in row["candidates"]]
-        # Similarities have no priors.
-        missing_texts = [text for text in texts if next(missing_pairs)]
-        priors += [text for text in texts if next(missing_priors, False)]
+        missing_texts: list[str] = []
+        for candidate in row["candidates"]:
+            text = candidate["text"]
+            if next(missing_pairs):
+                missing_texts.append(text)
+            # Similarities have no priors.
+            if next(missing_priors, False):
+                priors.append(text)
 
         if missing_texts:
             yield _work(row["context"], missing_texts)
@@ -105,7 +111,10 @@ def _score(teacher: Teacher, rows: list[Row], config: ScoreConfig) -> list[Row]:
         groups.append(Group(row["context"], row["responses"]))
         keys += row["keys"]
     scores = chain.from_iterable(teacher.score(groups))
-    pair_scores = {key: _row(key, score) for key, score in zip(keys, scores, strict=True)}
+
+    pair_scores: dict[str, Row] = {}
+    for key, score in zip(keys, scores, strict=True):
+        pair_scores[key] = _row(key, score)
 
     # A second time alone, in another order and batch: how much a score depends on its company.
     repeated_keys: list[str] = []
@@ -152,20 +161,25 @@ def write_scores(candidates_uri: str, pairs_uri: str, output_uri: str) -> dict[s
 
 def _aligned(row: Row, stored: Iterator[tuple[Row | None, Row | None]], tally: "_Tally") -> Row:
     """Return the row of SCORES of a row of CANDIDATES, whose pairs and priors come next in `stored`."""
-    texts = [candidate["text"] for candidate in row["candidates"]]
-    both = list(islice(stored, len(texts)))
-    pairs = [pair for pair, _ in both if pair is not None]
-    assert len(pairs) == len(texts), "a pair is not in the store"
-    tally.add(pairs)
-
-    return {
-        "example_id": row["example_id"],
-        "log_likelihood": [pair["log_likelihood"] for pair in pairs],
-        "prior": [prior and prior["log_likelihood"] for _, prior in both],
-        "tokens": [pair["tokens"] for pair in pairs],
-        "bytes": [len(text.encode()) for text in texts],
-        "similarity": [pair["similarity"] for pair in pairs],
+    candidates = row["candidates"]
+    columns: dict[str, list[Any]] = {
+        "log_likelihood": [],
+        "prior": [],
+        "tokens": [],
+        "bytes": [],
+        "similarity": [],
     }
+
+    for candidate, (pair, prior) in zip(candidates, islice(stored, len(candidates)), strict=True):
+        assert pair is not None, "a pair is not in the store"
+        tally.add(pair)
+        columns["log_likelihood"].append(pair["log_likelihood"])
+        columns["prior"].append(None if prior is None else prior["log_likelihood"])
+        columns["tokens"].append(pair["tokens"])
+        columns["bytes"].append(len(candidate["text"].encode()))
+        columns["similarity"].append(pair["similarity"])
+
+    return {"example_id": row["example_id"], **columns}
 
 
 class _Tally:
@@ -176,17 +190,18 @@ class _Tally:
         self._errors: set[str] = set()
         self._noise = 0.0
 
-    def add(self, pairs: list[Row]) -> None:
-        self._pairs += len(pairs)
-        for pair in pairs:
-            if pair["error"] is not None:
-                self._rejected += 1
-                if len(self._errors) < _SHOWN_ERRORS:
-                    self._errors.add(pair["error"])
-            if pair["repeated"] is not None:
-                self._repeated += 1
-                apart = abs(pair["repeated"] - pair["log_likelihood"]) / pair["tokens"]
-                self._noise = max(self._noise, apart)
+    def add(self, pair: Row) -> None:
+        self._pairs += 1
+
+        if pair["error"] is not None:
+            self._rejected += 1
+            if len(self._errors) < _SHOWN_ERRORS:
+                self._errors.add(pair["error"])
+
+        if pair["repeated"] is not None:
+            self._repeated += 1
+            apart = abs(pair["repeated"] - pair["log_likelihood"]) / pair["tokens"]
+            self._noise = max(self._noise, apart)
 
     def counts(self) -> dict[str, Any]:
         twice = {"pairs scored twice": self._repeated, "noise_nats_per_token": self._noise}

@@ -95,13 +95,16 @@ def rated_candidates(rated: Sequence[Rated]) -> list[dict[str, Any]]:
 
     rows: list[dict[str, Any]] = []
     for context_id, responses in by_context.items():
-        texts = dict.fromkeys(response.response for response in responses)
+        candidates: list[dict[str, str | None]] = []
+        for text in dict.fromkeys(response.response for response in responses):
+            candidates.append({"text": text, "source": "retrieved", "teacher": None})
+
         rows.append(
             {
                 "example_id": context_id,
                 "split": "test",
                 "context": responses[0].messages,
-                "candidates": [{"text": text, "source": "retrieved", "teacher": None} for text in texts],
+                "candidates": candidates,
                 "for_teachers": True,
             }
         )
@@ -121,9 +124,9 @@ def rating_correlations(
     """
     if isinstance(config.temperature, str) or not isinstance(config.weights, dict):
         raise ValueError("targets: an ensemble that is fitted cannot be held against ratings")
-    rows = read_rows(candidates_uri)
+
     texts: dict[str, list[str]] = {}
-    for row in rows:
+    for row in read_rows(candidates_uri):
         texts[row["example_id"]] = [candidate["text"] for candidate in row["candidates"]]
     ratings = np.array([response.overall for response in rated])
     contexts = [response.context_id for response in rated]
@@ -146,10 +149,7 @@ def _scores_by_scorer(
         teacher_scores = {context: scores[number] for context, scores in information.items()}
         mean_scores = {context: scores[number] for context, scores in likelihood.items()}
         by_scorer[teacher] = teacher_scores
-        if any(
-            not np.array_equal(scores, teacher_scores[context], equal_nan=True)
-            for context, scores in mean_scores.items()
-        ):
+        if not _all_equal(mean_scores, teacher_scores):
             by_scorer[f"{teacher}, mean log-likelihood"] = mean_scores
 
     ensemble = fit_ensemble(list(scores_uris), config, [], [])
@@ -159,6 +159,14 @@ def _scores_by_scorer(
         log_probs = np.full(scores.shape[1], np.nan) if probs is None else np.log(probs)
         by_scorer["ensemble"][context] = log_probs
     return by_scorer
+
+
+def _all_equal(scores: Scores, others: Scores) -> bool:
+    """Whether `scores` equal those of the same contexts in `others`; NaN equals NaN."""
+    for context, context_scores in scores.items():
+        if not np.array_equal(context_scores, others[context], equal_nan=True):
+            return False
+    return True
 
 
 def _aligned(scores: Scores, texts: dict[str, list[str]], rated: Sequence[Rated]) -> Array:

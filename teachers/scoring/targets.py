@@ -204,23 +204,33 @@ def _one_hot_warning(ensemble: Ensemble, contexts: list[Array]) -> str | None:
     teachers that disagree is not one-hot, but carries no more information.
     """
     config = ensemble.config
-    targets = [ensemble.target_probs(scores) for scores in contexts]
     softmaxes: list[Array] = []
     gaps: list[str] = []
     for index, teacher in enumerate(ensemble.teachers):
         temperature = ensemble.temperatures[index]
-        # A lone candidate's probability is 1 at any temperature.
-        scored = [row for row in scores_of(index, contexts, config) if len(row) > 1]
-        if scored:
-            softmaxes += [softmax(row, temperature) for row in scored]
-            gap = np.median([np.ptp(np.sort(row)[-2:]) for row in scored])
+        teacher_gaps: list[float] = []
+        for row in scores_of(index, contexts, config):
+            # A lone candidate's probability is 1 at any temperature.
+            if len(row) > 1:
+                softmaxes.append(softmax(row, temperature))
+                teacher_gaps.append(np.ptp(np.sort(row)[-2:]))
+
+        if teacher_gaps:
+            gap = np.median(teacher_gaps)
             gaps.append(f"{teacher} {gap:.2f} at temperature {temperature:.3g}")
 
+    targets: list[Array] = []
+    for scores in contexts:
+        probs = ensemble.target_probs(scores)
+        if probs is not None and len(probs) > 1:
+            targets.append(probs)
+
     mixes = config.combination in ("mean_of_distributions", "max")
-    target_share = _one_hot_share([probs for probs in targets if probs is not None and len(probs) > 1])
+    target_share = _one_hot_share(targets)
     softmax_share = _one_hot_share(softmaxes)
     if target_share <= 0.5 and not (mixes and softmax_share > 0.5):
         return None
+
     unit = "standard deviations" if config.z_score else "nats or units of similarity"
     return (
         f"{target_share:.0%} of the training targets and {softmax_share:.0%} of the teachers' softmaxes are "
