@@ -162,6 +162,7 @@ def by_ours(model: str, rows: list[dict[str, Any]], workers: int) -> Result:
 
     from jobs.execution.cluster import connect
     from student.training.loop import train_student
+    from student.training.ray_trainer import TrainingLocation
     from teachers.dataset import write_rows
     from teachers.records import EXAMPLES, TARGETS
 
@@ -176,8 +177,13 @@ def by_ours(model: str, rows: list[dict[str, Any]], workers: int) -> Result:
         write_rows(f"{folder}/examples", [], EXAMPLES)
         history = Path(folder) / "history.jsonl"
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        run = (f"{folder}/targets", f"{folder}/examples", f"{folder}/student", f"{folder}/train", "run")
-        train_student(*run, our_config(model, workers), [keep_reports(history)])
+        train_student(
+            f"{folder}/targets",
+            f"{folder}/examples",
+            TrainingLocation(f"{folder}/student", f"{folder}/train", "run"),
+            our_config(model, workers),
+            [keep_reports(history)],
+        )
         reports = [json.loads(line) for line in history.read_text().splitlines()]
 
     finished.set()

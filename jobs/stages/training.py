@@ -12,6 +12,7 @@ from student.config import RESOURCES
 from student.retrieval.document_vectors import DocumentVectors
 from student.training.language_model import train_language_model
 from student.training.loop import train_student
+from student.training.ray_trainer import TrainingLocation
 from teachers.config import VllmTeacher
 from teachers.engines.weights import model_folder
 from teachers.generation.finetuning import learned_key, write_sequences
@@ -36,9 +37,7 @@ def train_stage(vectors: Callable[[Job[Any]], DocumentVectors] | None = None) ->
             return train_student(
                 job.run.at("targets"),
                 job.run.at("examples"),
-                job.run.at("student"),
-                job.run.at("train"),
-                key,
+                TrainingLocation(job.run.at("student"), job.run.at("train"), key),
                 job.config.student,
                 [History(reports.uri), *job.training_callbacks],
                 vectors(job) if vectors else None,
@@ -87,9 +86,7 @@ def finetuned(
             measures = train_language_model(
                 sequences,
                 model_folder(teacher.model),
-                uri,
-                job.run.at("finetune"),
-                key,
+                TrainingLocation(uri, job.run.at("finetune"), key),
                 config,
                 [History(reports.uri)],
             )

@@ -22,7 +22,15 @@ from student.encoders.precision import mixed_precision
 from student.training.checkpoints import resume, save
 from student.training.deepspeed_engine import start_engine
 from student.training.errors import memory_advice
-from student.training.ray_trainer import Means, fit, num_training_rows, publish, windows
+from student.training.ray_trainer import (
+    Means,
+    ModelSelection,
+    TrainingLocation,
+    WorkerLoop,
+    fit,
+    num_training_rows,
+    windows,
+)
 from teachers.dataset import read_rows
 from teachers.storage import absolute
 
@@ -36,50 +44,39 @@ Sequences = Sequence[list[int]]
 def train_language_model(
     sequences_uri: str,
     model_folder: str,
-    output_uri: str,
-    storage_uri: str,
-    run_name: str,
+    location: TrainingLocation,
     config: FinetuneConfig,
     callbacks: list[ray.train.UserCallback],
 ) -> dict[str, Any]:
-    """Counts and losses in nats per token, once the best model lies at `output_uri` with its tokenizer.
+    """Train the model, write it with its tokenizer, and return counts and losses in nats per token.
 
-    It learns the `train` rows of SEQUENCES, and the checkpoint with the least loss on the first of the
-    `validation` rows is the best; without such rows the last one is. Checkpoints go to
-    `storage_uri`/`run_name`, and the same call goes on from the newest, on any number of workers.
+    It learns the `train` rows of SEQUENCES. The checkpoint with the lowest loss on the first of the
+    `validation` rows is the best; without such rows the last one is. The same call resumes from the newest
+    checkpoint, on any number of workers.
 
     Raises:
-        ValueError: there is nothing to train on, the loss is no longer a number, memory does not suffice.
+        ValueError: there are no training rows, the loss is not finite, or memory does not suffice.
     """
     num_sequences = num_training_rows(sequences_uri)
     held_out = read_rows(sequences_uri, "validation")
     per_step = min(config.sequences_per_step, num_sequences)
     num_steps = config.epochs * (num_sequences // per_step)
-    checkpoints, last = fit(
-        train_loop_per_worker,
-        {
-            "finetune": config.model_copy(update={"sequences_per_step": per_step}).model_dump(),
-            "sequences": absolute(sequences_uri),
-            "model_folder": model_folder,
-            "steps_per_epoch": num_sequences // per_step,
-            "num_steps": num_steps - num_steps % config.accumulation_steps,
-            "validation": held_out[:_VALIDATION_SEQUENCES],
-        },
+    loop_config = {
+        "finetune": config.model_copy(update={"sequences_per_step": per_step}).model_dump(),
+        "sequences": absolute(sequences_uri),
+        "model_folder": model_folder,
+        "steps_per_epoch": num_sequences // per_step,
+        "num_steps": num_steps - num_steps % config.accumulation_steps,
+        "validation": held_out[:_VALIDATION_SEQUENCES],
+    }
+
+    measures, last = fit(
+        WorkerLoop(train_loop_per_worker, loop_config, _LESS_MEMORY),
         config,
-        storage_uri,
-        run_name,
+        location,
         callbacks,
-        ray.train.CheckpointConfig(
-            num_to_keep=2,
-            checkpoint_score_attribute="validation_loss" if held_out else None,
-            checkpoint_score_order="min",
-        ),
-        _LESS_MEMORY,
+        ModelSelection("validation_loss" if held_out else None, "min"),
     )
-    best, measures = min(
-        checkpoints, key=lambda found: (found[1].get("validation_loss", 0), -found[1]["step"])
-    )
-    publish(best, output_uri)
     validated = {name: measures[name] for name in ("validation_loss",) if name in measures}
     return {**last, **validated, "sequences": num_sequences, "best step": measures["step"]}
 

@@ -20,7 +20,15 @@ from student.training.batches import StepBatch, epoch_batches
 from student.training.checkpoints import resume, save
 from student.training.deepspeed_engine import start_engine
 from student.training.errors import memory_advice
-from student.training.ray_trainer import Means, fit, num_training_rows, publish, windows
+from student.training.ray_trainer import (
+    Means,
+    ModelSelection,
+    TrainingLocation,
+    WorkerLoop,
+    fit,
+    num_training_rows,
+    windows,
+)
 from student.training.sparsity import SparsityController, activity, fold_thresholds, missed_budget
 from student.training.step import StepEncoder, train_step
 from student.training.validation import ValidationSet, set_training, validate, validation_set
@@ -33,24 +41,21 @@ _LESS_MEMORY = "lower student.micro_batch_size, or set student.gradient_cache"
 def train_student(
     targets_uri: str,
     examples_uri: str,
-    output_uri: str,
-    storage_uri: str,
-    run_name: str,
+    location: TrainingLocation,
     config: StudentConfig,
     callbacks: list[ray.train.UserCallback],
-    known: DocumentVectors | None = None,
+    response_vectors: DocumentVectors | None = None,
 ) -> dict[str, Any]:
-    """Counts and last measures, once the best student lies at `output_uri`.
+    """Train the student, and return counts and its last measures.
 
-    Steps are made of the `train` rows of TARGETS, shuffled by the seed alone; rows that fill no step are
-    left out. Checkpoints go to `storage_uri`/`run_name`, and the same call goes on from the newest,
-    on any number of workers. Each is validated on the `validation` rows of EXAMPLES, and the one with the
-    best MRR becomes the student; without validation rows the last does. The callbacks run on Ray Train's
-    controller and get every report, see `train_loop_per_worker`. Vectors of responses that a frozen encoder
-    made before are read from `known`.
+    Steps consist of the `train` rows of TARGETS, shuffled by the seed alone; rows that do not fill a step
+    are dropped. The same call resumes from the newest checkpoint, on any number of workers. Each checkpoint
+    is validated on the `validation` rows of EXAMPLES. The one with the best MRR becomes the student; without
+    validation rows the last one does. The callbacks run on Ray Train's controller and get every report, see
+    `train_loop_per_worker`. `response_vectors` hold the vectors that a frozen encoder has already computed.
 
     Raises:
-        ValueError: there is nothing to train on, the loss is no longer a number, memory does not suffice.
+        ValueError: there are no training rows, the loss is not finite, or memory does not suffice.
     """
     num_contexts = num_training_rows(targets_uri)
     global_batch_size = min(config.global_batch_size, num_contexts)
@@ -59,28 +64,22 @@ def train_student(
     )
     held_out = validation_set(read_rows(examples_uri, "validation"), config)
     num_steps = config.epochs * (num_contexts // global_batch_size)
-    checkpoints, last = fit(
-        train_loop_per_worker,
-        {
-            "student": student.model_dump(),
-            "targets": absolute(targets_uri),
-            "steps_per_epoch": num_contexts // global_batch_size,
-            "num_steps": num_steps - num_steps % config.accumulation_steps,
-            "validation": asdict(held_out) if held_out else None,
-            "known": [absolute(uri) for uri in known] if known else None,
-        },
+    loop_config = {
+        "student": student.model_dump(),
+        "targets": absolute(targets_uri),
+        "steps_per_epoch": num_contexts // global_batch_size,
+        "num_steps": num_steps - num_steps % config.accumulation_steps,
+        "validation": asdict(held_out) if held_out else None,
+        "response_vectors": [absolute(uri) for uri in response_vectors] if response_vectors else None,
+    }
+
+    measures, last = fit(
+        WorkerLoop(train_loop_per_worker, loop_config, _LESS_MEMORY),
         config,
-        storage_uri,
-        run_name,
+        location,
         callbacks,
-        ray.train.CheckpointConfig(
-            num_to_keep=2, checkpoint_score_attribute="validation_mrr" if held_out else None
-        ),
-        _LESS_MEMORY,
+        ModelSelection("validation_mrr" if held_out else None, "max"),
     )
-    # Of equally good ones the later.
-    best, measures = max(checkpoints, key=lambda found: (found[1].get("validation_mrr", 0), found[1]["step"]))
-    publish(best, output_uri)
     validated = {name: value for name, value in measures.items() if name.startswith("validation_")}
     missed = None
     if config.kind == "sparse" and validated:
@@ -113,8 +112,8 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
     engine, state, warning = resume(
         partial(start_engine, model, config, num_steps // config.accumulation_steps), config
     )
-    if loop["known"]:
-        candidates = vectors_of_candidates(loop["targets"], DocumentVectors(*loop["known"]))
+    if loop["response_vectors"]:
+        candidates = vectors_of_candidates(loop["targets"], DocumentVectors(*loop["response_vectors"]))
         engine.module.frozen_responses.know(*candidates, engine.device)
     sparsity = None
     if config.kind == "sparse":

@@ -3,8 +3,9 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import pyarrow.fs
 import ray.train
@@ -17,31 +18,62 @@ from student.training.errors import NoSecondTry, TrainingError, in_one_line
 from teachers.dataset import Rows
 from teachers.storage import absolute, make_empty_folder, open_uri
 
-Found = tuple[ray.train.Checkpoint, dict[str, Any]]
-"""A checkpoint and what was reported with it."""
+
+@dataclass(frozen=True)
+class TrainingLocation:
+    """The folders that a training writes."""
+
+    output_uri: str
+    """The best model"""
+    storage_uri: str
+    """Ray Train's runs"""
+    run_name: str
+    """The run's folder of checkpoints below `storage_uri`"""
+
+
+@dataclass(frozen=True)
+class WorkerLoop:
+    """The function that each worker runs, and its argument."""
+
+    function: Callable[[dict[str, Any]], dict[str, Any]]
+    config: dict[str, Any]
+    memory_advice: str
+    """How a user lowers the memory that the loop needs"""
+
+
+@dataclass(frozen=True)
+class ModelSelection:
+    """The reported metric that chooses the best checkpoint; None chooses the last."""
+
+    metric: str | None
+    mode: Literal["min", "max"]
+
+
+class ScoredCheckpoint(NamedTuple):
+    """A checkpoint with the metrics of its report."""
+
+    checkpoint: ray.train.Checkpoint
+    metrics: dict[str, Any]
 
 
 def fit(
-    loop: Callable[[dict[str, Any]], dict[str, Any]],
-    loop_config: dict[str, Any],
+    loop: WorkerLoop,
     config: TrainingConfig,
-    storage_uri: str,
-    run_name: str,
+    location: TrainingLocation,
     callbacks: list[ray.train.UserCallback],
-    score: ray.train.CheckpointConfig,
-    less_memory: str,
-) -> tuple[list[Found], dict[str, Any]]:
-    """The checkpoints that were kept, and what the loop returned; `loop(loop_config)` runs on each worker.
+    selection: ModelSelection,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run the loop on every worker, and publish the best checkpoint's model at the location's `output_uri`.
 
-    Checkpoints go to `storage_uri`/`run_name`, and the same call goes on from the newest. `less_memory` says
-    what to do where memory does not suffice.
+    Returns the best checkpoint's metrics, and the loop's result. The same call resumes from the newest
+    checkpoint.
 
     Raises:
-        ValueError: training cannot go on; one line says why and names the last checkpoint.
+        ValueError: training cannot continue; one line gives the cause and the last checkpoint.
     """
     trainer = TorchTrainer(
-        loop,
-        train_loop_config=loop_config,
+        loop.function,
+        train_loop_config=loop.config,
         torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
             num_workers=config.num_workers,
@@ -50,17 +82,36 @@ def fit(
             label_selector=config.node_labels or None,
         ),
         run_config=ray.train.RunConfig(
-            name=run_name,
-            storage_path=absolute(storage_uri),
+            name=location.run_name,
+            storage_path=absolute(location.storage_uri),
             failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
-            checkpoint_config=score,
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=2,
+                checkpoint_score_attribute=selection.metric,
+                checkpoint_score_order=selection.mode,
+            ),
             callbacks=[*callbacks, NoSecondTry()],
         ),
     )
-    with in_one_line(f"{storage_uri}/{run_name}", less_memory):
+    with in_one_line(f"{location.storage_uri}/{location.run_name}", loop.memory_advice):
         result = trainer.fit()
-    # Not `.metrics`, which are those of the last checkpoint.
-    return result.best_checkpoints or [], result.return_value or {}
+
+    checkpoints = [ScoredCheckpoint(*kept) for kept in result.best_checkpoints or []]
+    best = _best_checkpoint(checkpoints, selection)
+    publish(best.checkpoint, location.output_uri)
+    # Not `result.metrics`, which are those of the last checkpoint.
+    return best.metrics, result.return_value or {}
+
+
+def _best_checkpoint(checkpoints: list[ScoredCheckpoint], selection: ModelSelection) -> ScoredCheckpoint:
+    """The checkpoint with the best metric; of equal ones the last."""
+    sign = 1 if selection.mode == "max" else -1
+
+    def rank(scored: ScoredCheckpoint) -> tuple[float, int]:
+        score = scored.metrics.get(selection.metric, 0) if selection.metric else 0
+        return sign * score, scored.metrics["step"]
+
+    return max(checkpoints, key=rank)
 
 
 def windows(uri: str, size: int) -> Iterator[list[dict[str, Any]]]:

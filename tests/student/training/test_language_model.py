@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from student.config import FinetuneConfig
 from student.training.language_model import StepLanguageModel, train_language_model
+from student.training.ray_trainer import TrainingLocation
 from teachers.dataset import write_rows
 from teachers.records import SEQUENCES
 from tests.tiny_models import make_teacher
@@ -44,9 +45,8 @@ def _sequences(folder: Path) -> str:
 
 
 def _train(teacher: Path, folder: Path, config: FinetuneConfig) -> dict[str, Any]:
-    return train_language_model(
-        _sequences(folder), str(teacher), str(folder / "out"), str(folder / "runs"), "lm", config, []
-    )
+    location = TrainingLocation(str(folder / "out"), str(folder / "runs"), "lm")
+    return train_language_model(_sequences(folder), str(teacher), location, config, [])
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:

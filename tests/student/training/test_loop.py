@@ -22,6 +22,7 @@ from student.training.checkpoints import TrainingState
 from student.training.deepspeed_engine import deepspeed_config, learning_rate_share
 from student.training.errors import TrainingError, memory_advice
 from student.training.loop import train_student
+from student.training.ray_trainer import TrainingLocation
 from teachers.dataset import write_rows
 from teachers.records import EXAMPLES, TARGETS
 from tests.student.student_rows import example_rows, target_rows
@@ -94,9 +95,7 @@ class Training:
         return train_student(
             str(self.folder / "targets"),
             str(self.folder / "examples"),
-            str(self.folder / "student"),
-            str(self.folder / "train"),
-            "run",
+            TrainingLocation(str(self.folder / "student"), str(self.folder / "train"), "run"),
             StudentConfig.model_validate({**self.settings, **settings}),
             [self.reports],
         )
