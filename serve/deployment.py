@@ -3,6 +3,7 @@
 `serve run serve.deployment:build run=RUN` calls `build`; `deploy` does the same from Python.
 """
 
+import logging
 import signal
 from pathlib import Path
 from threading import Event
@@ -14,6 +15,8 @@ from ray.serve.config import BackpressureConfig
 from serve.app import ResponderReplica
 from serve.config import ServeConfig
 from serve.versions import check_version, make_current
+
+logger = logging.getLogger(__name__)
 
 NAME = "rejoinder"
 _RETRY_AFTER_S = 1
@@ -67,9 +70,9 @@ def run_until_interrupted(config: ServeConfig) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         url = deploy(config)
-        print(f"Answering at {url} (a page to talk to it, and /respond), Ctrl-C ends it.", flush=True)
+        logger.info("Answering at %s (chat page, and /respond); Ctrl-C ends it.", url)
         Event().wait()
     except KeyboardInterrupt:
-        print("Stopping.", flush=True)
+        logger.info("Stopping.")
     finally:
         ray_serve.shutdown()
