@@ -51,9 +51,10 @@ def _expected_shares(graph: Graph) -> dict[str, dict[str, float]]:
     vertex_shares = expected_shares(graph)
     phenomenon_shares: dict[str, float] = {}
     for name in graph.phenomena:
-        phenomenon_shares[name] = sum(
-            share * graph.vertices[vertex].phenomena.get(name, 0.0) for vertex, share in vertex_shares.items()
-        )
+        shares_by_vertex: list[float] = []
+        for vertex, share in vertex_shares.items():
+            shares_by_vertex.append(share * graph.vertices[vertex].phenomena.get(name, 0.0))
+        phenomenon_shares[name] = sum(shares_by_vertex)
     phenomenon_shares[NO_PHENOMENON] = 1 - sum(phenomenon_shares.values())
 
     axis_shares: dict[str, dict[str, float]] = {}

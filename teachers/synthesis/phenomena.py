@@ -103,7 +103,8 @@ def _ellipsis(turn: TurnInContext) -> bool:
         bool(turn.earlier)
         and 0 < len(turn_words) <= _MAX_FRAGMENT_WORDS
         and (turn_words[0] in _FRAGMENT_STARTS or turn.text.rstrip().endswith("?"))
-        and not any(word in _AUXILIARIES or word in _SUBJECTS for word in turn_words)
+        and _AUXILIARIES.isdisjoint(turn_words)
+        and _SUBJECTS.isdisjoint(turn_words)
     )
 
 

@@ -8,7 +8,8 @@ from teachers.corpora.passages import passages, spans
 from teachers.dataset import Rows, write_rows
 from teachers.records import PLANS
 from teachers.synthesis.config import SynthesisConfig
-from teachers.synthesis.conversation_graph import END, Graph, Speaker, read_graph, steered
+from teachers.synthesis.conversation_graph import END, Graph, Speaker, steered
+from teachers.synthesis.graph_file import read_graph
 
 _Evidence = tuple[int, tuple[int, int]]
 """A passage and the span of its part that a turn is about."""
@@ -136,8 +137,10 @@ def _passage(phenomenon: str | None, seen: list[int], num_passages: int, generat
 def _span(text: str, passage: int, seen: list[_Evidence], generator: random.Random) -> tuple[int, int]:
     """Draw a part of the passage that no earlier turn is about; if there is none, any but the last one's."""
     every = spans(text)
-    new = [span for span in every if (passage, span) not in seen]
-    return generator.choice(new or [span for span in every if (passage, span) != seen[-1]] or every)
+    choices = [span for span in every if (passage, span) not in seen]
+    if not choices:
+        choices = [span for span in every if (passage, span) != seen[-1]]
+    return generator.choice(choices or every)
 
 
 def draw(shares: Mapping[str, float], generator: random.Random) -> str:

@@ -82,7 +82,11 @@ def failure(draft: Draft, checks: Sequence[tuple[str, Check]]) -> str | None:
     """Return the reason for which the turn is to be rewritten; None where it passes."""
     if draft.generation.error is not None:
         return "the teacher failed"
-    return next((reason for reason, fails in checks if fails(draft)), None)
+
+    for reason, fails in checks:
+        if fails(draft):
+            return reason
+    return None
 
 
 def is_grounded(draft: Draft, threshold: float) -> bool:

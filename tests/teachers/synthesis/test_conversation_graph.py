@@ -10,7 +10,8 @@ import pytest
 from teachers.dataset import read_rows, write_rows
 from teachers.records import DOCUMENTS
 from teachers.synthesis.config import SynthesisConfig
-from teachers.synthesis.conversation_graph import END, expected_shares, read_graph, steered, variables
+from teachers.synthesis.conversation_graph import END, expected_shares, steered, variables
+from teachers.synthesis.graph_file import read_graph
 from teachers.synthesis.plans import plan, write_plans
 
 GRAPH = """\
