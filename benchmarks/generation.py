@@ -20,12 +20,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from teachers.config import VllmTeacher
+from teachers.config import GenerateConfig, VllmTeacher
 from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.conversations import CHITCHAT, clean, read
 from teachers.corpora.examples import cut
 from teachers.dataset import read_rows
-from teachers.generation.config import GenerateConfig
 from teachers.generation.sampling import sample_requests, samples_in_a_batch, sampling
 from teachers.inference.store import Row
 from teachers.inference.work_files import write_work

@@ -59,10 +59,9 @@ def loop_ms(run: Path, conversations: list[Conversation], encoder: Any) -> float
 def teacher_ms(conversations: list[Conversation], answers: int) -> float:
     """Median milliseconds in which a vLLM teacher writes TOKENS tokens, one conversation at a time."""
     os.environ.update(VLLM_LOGGING_LEVEL="ERROR")
-    from teachers.config import VllmTeacher
+    from teachers.config import GenerateConfig, VllmTeacher
     from teachers.engines.protocol import Prompt
     from teachers.engines.vllm_engine import Engine
-    from teachers.generation.config import GenerateConfig
 
     config = VllmTeacher(model=TEACHER)
     engine, sampling = Engine(TEACHER, config), GenerateConfig(max_tokens=TOKENS)

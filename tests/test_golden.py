@@ -13,10 +13,10 @@ from pydantic import TypeAdapter
 from jobs.execution.run_directory import RunDirectory
 from jobs.stages.training import finetuned
 from student.config import FinetuneConfig
-from teachers.config import TeacherConfig
+from teachers.config import GenerateConfig, TeacherConfig
 from teachers.corpora.training_sets import ExamplesWithDocuments
 from teachers.dataset import read_rows, write_rows
-from teachers.generation.config import GenerateConfig, RewritingConfig
+from teachers.generation.config import RewritingConfig
 from teachers.generation.finetuning import LearnedRows
 from teachers.generation.rewriting import Requests, as_generation, read_prompt
 from teachers.generation.sampling import plan_samples, sampling

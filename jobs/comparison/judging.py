@@ -13,9 +13,8 @@ from jobs.execution.job import Counts, Job
 from jobs.execution.run_directory import key_of
 from jobs.stages.latency import time_student, time_teachers, vllm_teachers
 from jobs.stages.teacher_inference import generate_samples, score_pairs
-from teachers.config import scores, writes
+from teachers.config import GenerateConfig, scores, writes
 from teachers.dataset import Rows, write_rows
-from teachers.generation.config import GenerateConfig
 from teachers.generation.sampling import StoredSamples
 from teachers.inference.store import Row, pairs_uri, samples_uri
 from teachers.records import CANDIDATES

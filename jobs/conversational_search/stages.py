@@ -21,12 +21,12 @@ from student.encoders.encoder import EncoderSource, Vectors
 from student.encoders.packaged import resolve_model
 from student.retrieval.document_vectors import DocumentVectors, read_vectors, write_vectors
 from student.retrieval.pools import EncodedDocuments, PoolInputs, PoolOutputs, write_pooled_candidates
-from teachers.config import Writer, writes
+from teachers.config import GenerateConfig, Writer, writes
 from teachers.corpora.documents import as_response_set
 from teachers.corpora.questions import write_questions, write_validation_examples
 from teachers.corpora.trec import read_scores, write_topics
 from teachers.dataset import Rows
-from teachers.generation.config import HUMAN, GenerateConfig
+from teachers.generation.config import HUMAN
 from teachers.generation.rewriting import (
     Requests,
     RewritingPrompt,

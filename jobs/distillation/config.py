@@ -6,9 +6,9 @@ from pydantic import Field, model_validator
 
 from jobs.config import StudentSections, TaughtJobConfig, option_parser, parse_as
 from student.config import FinetuneConfig, TrainingConfig
-from teachers.config import Section, scores
+from teachers.config import GenerateConfig, Section, scores
 from teachers.corpora.config import ExamplesConfig
-from teachers.generation.config import GenerateConfig, ResponseFiltersConfig
+from teachers.generation.config import ResponseFiltersConfig
 from teachers.scoring.config import CandidatesConfig, ScoreConfig, TargetsConfig
 
 # The order of jobs.distillation.stages.STAGES, which takes seconds to import.

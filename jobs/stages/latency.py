@@ -7,9 +7,8 @@ import numpy as np
 from jobs.execution.run_directory import RunDirectory
 from jobs.stages.teacher_inference import time_answers
 from serve.latency import Route, answer_latencies_ms
-from teachers.config import TeacherConfig, VllmTeacher
+from teachers.config import GenerateConfig, TeacherConfig, VllmTeacher
 from teachers.corpora.conversations import Message
-from teachers.generation.config import GenerateConfig
 from teachers.generation.latency import latencies_ms
 from teachers.inference.store import Row
 

@@ -10,8 +10,7 @@ import ray
 from jobs.execution.progress import progress
 from jobs.execution.run_directory import RunDirectory
 from jobs.execution.telemetry import count_store_hits
-from teachers.config import TeacherConfig, VllmTeacher, Writer
-from teachers.generation.config import GenerateConfig
+from teachers.config import GenerateConfig, TeacherConfig, VllmTeacher, Writer
 from teachers.generation.latency import timing, timing_work
 from teachers.generation.sampling import plan_samples, samples_in_a_batch, sampling
 from teachers.inference.missing_rows import Planned

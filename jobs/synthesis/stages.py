@@ -11,10 +11,9 @@ from jobs.stages.documents import DOCUMENTS
 from jobs.synthesis.config import SynthesisJobConfig
 from jobs.synthesis.coverage import coverage_of, report_coverage
 from jobs.synthesis.dataset_export import write_dataset
-from teachers.config import Writer, writes
+from teachers.config import GenerateConfig, Writer, writes
 from teachers.dataset import Rows, rows_to
 from teachers.engines.weights import weights_identity
-from teachers.generation.config import GenerateConfig
 from teachers.generation.filters import read_blocklist
 from teachers.generation.sampling import sampling
 from teachers.inference.resident_teachers import StandingTeachers, stand

@@ -16,9 +16,8 @@ from jobs.training_sets.config import ZERO_SHOT
 from jobs.training_sets.stages import TrainingSetsJob, parts_of
 from student.evaluation.answers import exact_match, token_f1
 from student.evaluation.statistics import interval, paired_difference
-from teachers.config import VllmTeacher
+from teachers.config import GenerateConfig, VllmTeacher
 from teachers.corpora.training_sets import ExamplesWithDocuments
-from teachers.generation.config import GenerateConfig
 from teachers.generation.sampling import StoredSamples
 from teachers.inference.store import Row, samples_uri
 

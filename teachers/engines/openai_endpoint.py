@@ -11,13 +11,12 @@ from typing import Any, TypeVar
 
 import openai
 
-from teachers.config import EndpointTeacher
+from teachers.config import EndpointTeacher, GenerateConfig
 from teachers.corpora.conversations import Message
 from teachers.engines.likelihood import Pair
 from teachers.engines.prompts import PromptFormat
 from teachers.engines.protocol import Generation, Group, PairScore, Prompt, TeacherError
 from teachers.engines.sanity import KNOWN_QUESTION, known_sentence_loss, refuse_above
-from teachers.generation.config import GenerateConfig
 
 # Wrong key, nothing paid, no right, no such path or model: every row would fail alike.
 _REFUSALS = frozenset({401, 402, 403, 404})

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from teachers.config import GenerateConfig
 from teachers.corpora.conversations import Message
-from teachers.generation.config import GenerateConfig
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from teachers.config import SimilarityTeacher
+from teachers.config import GenerateConfig, SimilarityTeacher
 from teachers.corpora.conversations import Message
 from teachers.engines.protocol import Generation, Group, PairScore, Prompt
 from teachers.engines.weights import model_folder
-from teachers.generation.config import GenerateConfig
 
 
 class Similarity:

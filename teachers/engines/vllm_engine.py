@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from multiprocessing import connection
 from typing import Any
 
-from teachers.config import VllmTeacher
+from teachers.config import GenerateConfig, VllmTeacher
 from teachers.engines.likelihood import LikelihoodScorer, Pair
 from teachers.engines.prompts import PromptFormat
 from teachers.engines.protocol import Generation, Group, PairScore, Prompt
 from teachers.engines.sanity import KNOWN_PAIRS, KNOWN_QUESTION, known_sentence_loss, refuse_above
 from teachers.engines.weights import model_folder
-from teachers.generation.config import GenerateConfig
 
 # CPU blocks of 128 tokens are longer than most contexts; a multiple of 32 is needed there.
 _CPU_BLOCK_TOKENS = 32

@@ -5,25 +5,6 @@ from pydantic import Field
 from teachers.config import Section
 
 
-class GenerateConfig(Section):
-    """Responses that the teachers write."""
-
-    contexts: int = Field(64, ge=0)
-    """Training contexts that the teachers see, for generation and for scoring: the job's budget."""
-    samples: int = Field(2, ge=1)
-    """Responses per context and teacher."""
-    max_tokens: int = Field(64, ge=1)
-    """A response that has not ended by then counts as truncated and is dropped."""
-    temperature: float = Field(0.8, gt=0)
-    """Sampling temperature."""
-    top_p: float = Field(0.95, gt=0, le=1)
-    """Nucleus that is sampled from."""
-    batch_size: int = Field(256, ge=1)
-    """Contexts in one engine call, and the most that a crash repeats; an engine idles at a call's end."""
-    seed: int = 0
-    """Seed of every random choice here."""
-
-
 class FiltersConfig(Section):
     """Filters of a teacher's responses; the report counts the dropped ones by reason and teacher."""
 

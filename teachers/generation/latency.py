@@ -7,10 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from teachers.config import Writer
+from teachers.config import GenerateConfig, Writer
 from teachers.dataset import read_rows
 from teachers.engines.protocol import Prompt, Teacher
-from teachers.generation.config import GenerateConfig
 from teachers.generation.sampling import SAMPLE_REQUESTS, sample_requests
 from teachers.inference.store import Row
 from teachers.inference.worker import Task

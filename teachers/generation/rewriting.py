@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from teachers.config import Section
+from teachers.config import GenerateConfig, Section
 from teachers.corpora.conversations import Message
 from teachers.dataset import AlignedReader, Rows, write_rows
 from teachers.engines.protocol import Generation
-from teachers.generation.config import GenerateConfig, RewritingConfig
+from teachers.generation.config import RewritingConfig
 from teachers.records import REWRITES, TARGETS
 from teachers.scoring.config import TargetsConfig
 

@@ -6,9 +6,8 @@ from itertools import islice
 
 import pyarrow as pa
 
-from teachers.config import Writer
+from teachers.config import GenerateConfig, Writer
 from teachers.engines.protocol import Generation, Prompt, Teacher
-from teachers.generation.config import GenerateConfig
 from teachers.inference.missing_rows import Asked, Planned
 from teachers.inference.store import Row, content_key
 from teachers.inference.work_files import write_work

@@ -16,9 +16,8 @@ from typing import Any
 
 import pyarrow.dataset
 
-from teachers.config import RESOURCES, EndpointTeacher, TeacherConfig, VllmTeacher
+from teachers.config import RESOURCES, EndpointTeacher, GenerateConfig, TeacherConfig, VllmTeacher
 from teachers.engines.weights import weights_identity
-from teachers.generation.config import GenerateConfig
 from teachers.storage import open_uri, path_exists
 
 Row = dict[str, Any]

@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from teachers.config import Section
-from teachers.generation.config import GenerateConfig
+from teachers.config import GenerateConfig, Section
 
 
 class SynthesisConfig(Section):

@@ -22,11 +22,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from teachers.config import EndpointTeacher
+from teachers.config import EndpointTeacher, GenerateConfig
 from teachers.corpora.conversations import Message
 from teachers.engines.openai_endpoint import Endpoint
 from teachers.engines.protocol import Group, Prompt, TeacherError
-from teachers.generation.config import GenerateConfig
 from tests.tiny_models import make_teacher
 
 TOLERANCE_NATS_PER_TOKEN = 1e-3

@@ -10,12 +10,11 @@ import ray
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from teachers.config import VllmTeacher
+from teachers.config import GenerateConfig, VllmTeacher
 from teachers.engines.likelihood import Pair
 from teachers.engines.prompts import PromptFormat
 from teachers.engines.protocol import Generation, Group, PairScore, Prompt
 from teachers.engines.vllm_engine import Engine
-from teachers.generation.config import GenerateConfig
 from tests.tiny_models import make_teacher
 
 TOLERANCE_NATS_PER_TOKEN = 1e-3

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from teachers.config import EndpointTeacher, VllmTeacher
+from teachers.config import EndpointTeacher, GenerateConfig, VllmTeacher
 from teachers.dataset import read_rows, write_rows
-from teachers.generation.config import GenerateConfig
 from teachers.generation.sampling import sample_requests
 from teachers.inference.store import pairs_uri, samples_uri
 from teachers.records import CANDIDATES, PAIR_SCORES
