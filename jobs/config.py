@@ -212,7 +212,9 @@ def parse_as(
     except ValidationError as error:
         raise ConfigError(first_error(error)) from None
     except SettingsError as error:
-        raise ConfigError(_with_new_name(str(error).splitlines()[0])) from None
+        line = str(error).splitlines()[0]
+        _, unknown, words = line.partition("unrecognized arguments: ")
+        raise ConfigError(_with_new_name(f"{words.split()[0]}: unknown key" if unknown else line)) from None
 
 
 def _teachers_as_json(overrides: list[str]) -> list[str]:

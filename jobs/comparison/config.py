@@ -107,8 +107,8 @@ class ComparisonConfig(DistillationConfig):
                 raise ConfigError(f"{place}: {key}: is the same for all systems, or unknown")
 
         try:
-            own = {"student.seed": seed, "tracking.project": None, **changes}
-            config = with_changes(DistillationConfig, self, own)
+            settings = {"student.seed": seed, "tracking.project": None, **changes}
+            config = with_changes(DistillationConfig, self, settings)
         except ConfigError as error:
             raise ConfigError(f"{place}: {error}") from None
 

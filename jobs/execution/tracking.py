@@ -26,7 +26,7 @@ def trial_name() -> str | None:
 
 
 class History(UserCallback):
-    """Keeps what the training workers report as JSON Lines; runs on Ray Train's controller."""
+    """Keeps the training workers' reports as JSON Lines; runs on Ray Train's controller."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -39,13 +39,15 @@ class History(UserCallback):
 
         Steps that are taken again, from the last checkpoint on, replace those that were lost.
         """
-        kept = [line for line in self._lines if json.loads(line)["step"] < metrics[0]["step"]]
-        self._lines = [*kept, json.dumps(metrics[0])]
+        report = metrics[0]
+        while self._lines and json.loads(self._lines[-1])["step"] >= report["step"]:
+            self._lines.pop()
+        self._lines.append(json.dumps(report))
         write_text(self._uri, "\n".join(self._lines))
 
 
 class Tracker:
-    """One W&B run, offline unless WANDB_MODE is set; begun with the first metric. No project, no run."""
+    """One W&B run, offline unless WANDB_MODE is set; it starts with the first metric. No project, no run."""
 
     def __init__(
         self, project: str | None, folder: str, config: dict[str, Any], group: str | None = None
@@ -123,21 +125,24 @@ class TrainingReports:
 
     def losses(self) -> str:
         """The newest report's losses, for the progress line."""
-        names = ("loss", "cross_entropy", "kl", "context_terms", "response_terms")
-        return ", ".join(
-            f"{name.replace('_', ' ')} {self._newest[name]:.4g}" for name in names if name in self._newest
-        )
+        parts = []
+        for name in ("loss", "cross_entropy", "kl", "context_terms", "response_terms"):
+            if name in self._newest:
+                parts.append(f"{name.replace('_', ' ')} {self._newest[name]:.4g}")
+        return ", ".join(parts)
 
     def validations(self) -> str | None:
-        """A line about the validations since the last call; hands all new reports to the tracker."""
+        """Return a line about the validations since the last call, and track all new reports."""
         new = [line for line in self.lines() if line["step"] > self._logged]
-        self._logged = max((line["step"] for line in new), default=self._logged)
+        validation: dict[str, Any] | None = None
         for line in new:
+            self._logged = max(self._logged, line["step"])
             self._tracker.log({f"train/{name}": value for name, value in line.items()})
-        validated = [line for line in new if "validation_loss" in line]
-        if not validated:
+            if "validation_loss" in line:
+                validation = line
+        if validation is None:
             return None
-        last = validated[-1]
-        names = {"validation_mrr": "MRR", "validation_hits@1/20": "hits@1/20", "validation_loss": "loss"}
-        shown = [f"{title} {last[name]:.3f}" for name, title in names.items() if name in last]
-        return f"validation at step {last['step']}: {', '.join(shown)}"
+
+        titles = {"validation_mrr": "MRR", "validation_hits@1/20": "hits@1/20", "validation_loss": "loss"}
+        measures = [f"{titles[name]} {validation[name]:.3f}" for name in titles if name in validation]
+        return f"validation at step {validation['step']}: {', '.join(measures)}"

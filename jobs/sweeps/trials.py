@@ -1,7 +1,9 @@
-"""The trials of a sweep, by Ray Tune. Each branches off a base run after its teachers' work, trains a student
-with other settings, and reports its validations.
+"""The trials of a sweep, by Ray Tune.
 
-    RUN/trials/KEY     of what was changed: what differs from the base, and the student
+Each continues from a base run after its teachers' work, trains a student with other settings, and reports
+its validations.
+
+    RUN/trials/KEY     datasets that differ from the base's, and the student; KEY is of the changes
 """
 
 import logging
@@ -31,9 +33,9 @@ _SEED = 0
 _NO_LAST = 1e9
 """Validations that no training has."""
 _WAITING = {"CPU": 0.01}
-"""Of a trial's own process, which waits for its training; Ray Tune wants a resource to be named."""
+"""Resources of a trial's process, which waits for its training; Ray Tune requires at least one."""
 _KILLED_WITHIN_S = 5
-"""How long what a stopped trial has started may outlive it: Ray gives it 0.2 s."""
+"""Time that processes of a stopped trial may outlive it: Ray gives them 0.2 s."""
 
 
 class _Validations(TuneReportCallback):
@@ -108,10 +110,12 @@ def run_trials(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]
     """
     if not read_rows(base.run.at("examples"), "validation"):
         raise ValueError("examples: there are none for validation, by which trials are judged")
+
     training = base.config.student
     needed = training.num_workers * training.cpus_per_worker + 1  # for what runs beside them
     # Trials of the same settings share a folder: the second is to find there what the first has done.
     at_once = 1 if sweep.may_repeat else max(1, int(ray.cluster_resources().get("CPU", 0) // needed))
+
     tuner = tune.Tuner(
         tune.with_resources(partial(_trial, base=base, group=sweep.name), _WAITING),
         param_space={key: _space(parameter, sweep) for key, parameter in sweep.parameters.items()},
@@ -127,7 +131,8 @@ def run_trials(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]
             callbacks=[_Lines(sweep)],
         ),
     )
-    trials = [_ended(result, sweep) for result in tuner.fit()]
+
+    trials = [_as_row(result, sweep) for result in tuner.fit()]
     sign = -1 if sweep.metric.goal == "maximize" else 1
     return sorted(trials, key=lambda trial: (trial["score"] is None, sign * (trial["score"] or 0)))
 
@@ -147,15 +152,18 @@ def _trial(changes: dict[str, Any], base: DistillationJob, group: str) -> None:
     folder = job.run.uri if "://" not in job.run.uri else "."
     job.tracker = Tracker(config.tracking.project, folder, config.model_dump(mode="json"), group)
     make_targets(job)
+
     # What an earlier attempt has done, so that trials are compared by all of their validations.
     every_steps = config.student.checkpoint_every_steps
     for validation in _validations(training_reports(job).lines(), every_steps):
         tune.report(validation)
+
     callback = _Validations(every_steps)
     job.training_callbacks = [callback]
     reached = job.do(TRAIN)
     callback.wait()
     job.tracker.finish()
+
     # Of the best checkpoint. It is no further validation, and has no number.
     best = {f"train/{name}": value for name, value in reached.items() if name.startswith("validation_")}
     tune.report({**best, "trained": True})
@@ -172,7 +180,7 @@ def _validations(reports: list[dict[str, Any]], every_steps: int) -> list[dict[s
 
 
 def _space(parameter: Parameter, sweep: SweepConfig) -> Any:
-    """What Ray Tune draws a value from."""
+    """The space that Ray Tune draws a value from."""
     if parameter.values is not None:
         return tune.grid_search(parameter.values) if sweep.method == "grid" else tune.choice(parameter.values)
     if parameter.min is None or parameter.max is None:
@@ -190,6 +198,7 @@ def _searcher(sweep: SweepConfig, at_once: int) -> Any:
     """
     if sweep.method != "bayes":
         return BasicVariantGenerator(max_concurrent=at_once, random_state=_SEED)
+
     import optuna  # of the extra `sweep`
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -218,17 +227,19 @@ def scheduler(sweep: SweepConfig) -> Any:
     )
 
 
-def _ended(result: tune.Result, sweep: SweepConfig) -> dict[str, Any]:
+def _as_row(result: tune.Result, sweep: SweepConfig) -> dict[str, Any]:
     """A trial as a row of the report."""
-    metric = sweep.metric.name
+    metric, config = sweep.metric.name, result.config
     curve = result.metrics_dataframe
     scores = [] if curve is None or metric not in curve else curve[metric].dropna().tolist()
     best = (max if sweep.metric.goal == "maximize" else min)(scores, default=None)
+    is_complete = bool((result.metrics or {}).get("trained", False))
+
     return {
-        "trial": key_of(result.config),
-        "changes": result.config,
+        "trial": key_of(config),
+        "changes": config,
         "score": best,
         "validations": 0 if curve is None or "validation" not in curve else int(curve["validation"].max()),
-        "stopped": result.error is None and not (result.metrics or {}).get("trained", False),
+        "stopped": result.error is None and not is_complete,
         "error": None if result.error is None else str(result.error).strip().splitlines()[-1],
     }

@@ -163,11 +163,11 @@ def test_training_again_asks_no_teacher_and_leaves_the_index_of_the_documents_as
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (["--evaluate.contexts", "3"], "evaluate: a search has no such section"),
-        (["--student.encoders", "shared"], "student.encoders: wanted is frozen_responses"),
+        (["--evaluate.contexts", "3"], "--evaluate.contexts: unknown key"),
+        (["--student.encoders", "shared"], "student.encoders: expected frozen_responses"),
         (
             ["--teachers", '{"minilm": {"kind": "similarity", "model": "all-minilm-l6-v2"}}'],
-            "teachers.minilm.kind: similarity does not write",
+            "teachers.minilm.kind: expected a teacher that writes",
         ),
         (
             ["--students", '{"a": {"pools.depth": 3}}'],

@@ -43,12 +43,12 @@ def test_whole_ends_make_whole_numbers_as_wandb_takes_them() -> None:
         ({"method": "guess"}, "method: Input should be 'grid', 'random' or 'bayes'"),
         (
             {"metric": {"name": "eval/student/mrr", "goal": "maximize"}},
-            "metric: 'eval/student/mrr' is none of the validation's",
+            "metric: unknown metric 'eval/student/mrr'; expected one of train/validation_mrr",
         ),
         ({"metric": {"name": "train/validation_mrr"}}, "metric.goal: Field required"),
         ({"early_terminate": {"type": "median"}}, "early_terminate.type: Input should be 'hyperband'"),
-        ({"early_terminate": {"type": "hyperband"}}, "early_terminate: wanted is `min_iter`, or `max_iter`"),
-        ({"early_terminate": {"type": "hyperband", "max_iter": 9}}, "early_terminate: wanted is `min_iter`"),
+        ({"early_terminate": {"type": "hyperband"}}, "early_terminate: expected `min_iter`, or `max_iter`"),
+        ({"early_terminate": {"type": "hyperband", "max_iter": 9}}, "early_terminate: expected `min_iter`"),
         (
             {"early_terminate": {"type": "hyperband", "max_iter": 9, "s": 3}},
             "early_terminate: max_iter / eta ** s is 0.33, which is before the first validation",
@@ -60,9 +60,9 @@ def test_whole_ends_make_whole_numbers_as_wandb_takes_them() -> None:
         ({"parameters": {"student.epochs": {"values": [1, 1]}}}, "parameters.student.epochs: values has one"),
         ({"parameters": {"student.epochs": {"min": 1, "max": 3}}}, "parameters.student.epochs: a grid needs"),
         ({"parameters": {"student.epochs": {"values": []}}}, "parameters.student.epochs.values: List should"),
-        ({"parameters": {"student.epochs": {}}}, "parameters.student.epochs: wanted is one of `value`"),
+        ({"parameters": {"student.epochs": {}}}, "parameters.student.epochs: expected one of `value`"),
         ({"parameters": {"student.epochs": {"vaules": [1]}}}, "parameters.student.epochs.vaules: Extra"),
-        ({"parameters": {"generate.samples": {"values": [1]}}}, "generate.samples: wanted are keys of"),
+        ({"parameters": {"generate.samples": {"values": [1]}}}, "generate.samples: expected keys of"),
         ({"parameters": {"student.nope": {"values": [1]}}}, "parameters.student.nope: unknown key"),
         (
             {"parameters": {"student.epochs": {"values": [1, 0]}}},

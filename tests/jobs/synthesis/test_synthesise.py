@@ -261,7 +261,7 @@ def test_the_same_command_again_asks_nothing(
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (["--student.epochs", "3"], "student: a synthesis has no such section"),
+        (["--student.epochs", "3"], "--student.epochs: unknown key"),
         (
             ["--synthesis.writers", '{"user": {"nobody": 1}}'],
             "synthesis.writers.user.nobody names no teacher",
@@ -269,7 +269,7 @@ def test_the_same_command_again_asks_nothing(
         (["--synthesis.writers", '{"user": {"writer": 0}}'], "synthesis.writers.user: all weights are 0"),
         (
             ["--teachers", '{"minilm": {"kind": "similarity", "model": "all-minilm-l6-v2"}}'],
-            "teachers.minilm.kind: similarity does not write",
+            "teachers.minilm.kind: expected a teacher that writes",
         ),
     ],
 )

@@ -100,8 +100,8 @@ def test_each_set_has_a_student_and_all_have_one_test(training_sets_config: Path
     assert [row["system"] for row in answers["rows"]] == ["generator, zero-shot"]
     assert answers["contexts"] == 6 and set(answers["rows"][0]["metrics"]) == {"token F1", "exact match"}
     human = len([row for row in asked if row["split"] == "train"])
-    assert f"human {human} of people and 0 synthesised" in found["notes"][0]
-    assert f"both {human} of people and {round(human / 2)} synthesised" in found["notes"][0]
+    assert f"human {human} human-written and 0 synthesised" in found["notes"][0]
+    assert f"both {human} human-written and {round(human / 2)} synthesised" in found["notes"][0]
     learned = read_rows(str(run / "sets/both/targets"))
     held_out = {row["conversation_id"] for row in asked if row["split"] != "train"}
     assert len(learned) == human + round(human / 2)
@@ -190,14 +190,14 @@ def test_answers_are_measured_as_squads(answer: str, f1: float, exact: float) ->
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (["--generate.contexts", "3"], "generate: a comparison of training sets has no such section"),
-        (["--sets", '{"none": {}}'], "sets.none: neither people's nor synthesised questions"),
-        (["--sets", '{"bm25": {"human": 1}}'], "sets.bm25: that is the name of a system"),
-        (["--sets", '{"a/b": {"human": 1}}'], "sets.a/b: wanted are letters, digits and '-'"),
-        (["--synthesised", "[]"], "synthesised: no file is given, and sets.both wants such questions"),
-        (["--student.cross_entropy_weight", "0"], "student.cross_entropy_weight: 0"),
-        (["--generator.sets", '["human"]'], "finetune.epochs: 0, and the generator is to learn"),
-        (["--generator.sets", '["nobody"]'], "generator.sets: 'nobody' is none of `sets`"),
+        (["--generate.contexts", "3"], "--generate.contexts: unknown key"),
+        (["--sets", '{"none": {}}'], "sets.none: expected `human` or `synthesised` above 0"),
+        (["--sets", '{"bm25": {"human": 1}}'], "sets.bm25: is the name of a baseline"),
+        (["--sets", '{"a/b": {"human": 1}}'], "sets.a/b: expected letters, digits and '-'"),
+        (["--synthesised", "[]"], "synthesised: expected a file, since sets.both"),
+        (["--student.cross_entropy_weight", "0"], "student.cross_entropy_weight: expected more than 0"),
+        (["--generator.sets", '["human"]'], "finetune.epochs: expected 1 or more"),
+        (["--generator.sets", '["nobody"]'], "generator.sets: unknown set 'nobody'; expected one of"),
     ],
 )
 def test_a_wrong_config_is_one_line(training_sets_config: Path, change: list[str], line: str) -> None:
