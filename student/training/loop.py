@@ -1,7 +1,5 @@
-"""The student learns from TARGETS: Ray Train starts the workers, DeepSpeed takes the steps."""
+"""Training of the student on TARGETS: Ray Train starts the workers, DeepSpeed takes the steps."""
 
-import os
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -9,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
-import torch
 from torch import Tensor
 
 from student.config import StudentConfig
@@ -17,11 +14,9 @@ from student.encoders.encoder import EncoderSource, Side, load_encoder, separate
 from student.encoders.packaged import resolve_model
 from student.retrieval.document_vectors import DocumentVectors, vectors_of_candidates
 from student.training.batches import StepBatch, epoch_batches
-from student.training.checkpoints import resume, save
-from student.training.deepspeed_engine import start_engine
+from student.training.checkpoints import TrainingState
 from student.training.errors import memory_advice
 from student.training.ray_trainer import (
-    Means,
     ModelSelection,
     TrainingLocation,
     WorkerLoop,
@@ -30,8 +25,16 @@ from student.training.ray_trainer import (
     windows,
 )
 from student.training.sparsity import SparsityController, activity, fold_thresholds, missed_budget
+from student.training.sparsity import State as SparsityState
 from student.training.step import StepEncoder, train_step
 from student.training.validation import ValidationSet, set_training, validate, validation_set
+from student.training.worker_loop import (
+    TrainingTask,
+    WriteModel,
+    prepare_worker,
+    run_steps,
+    start_or_resume,
+)
 from teachers.dataset import read_rows
 from teachers.storage import absolute
 
@@ -62,12 +65,14 @@ def train_student(
     student = config.model_copy(
         update={"model": resolve_model(config.model), "global_batch_size": global_batch_size}
     )
+
     held_out = validation_set(read_rows(examples_uri, "validation"), config)
-    num_steps = config.epochs * (num_contexts // global_batch_size)
+    steps_per_epoch = num_contexts // global_batch_size
+    num_steps = config.epochs * steps_per_epoch
     loop_config = {
         "student": student.model_dump(),
         "targets": absolute(targets_uri),
-        "steps_per_epoch": num_contexts // global_batch_size,
+        "steps_per_epoch": steps_per_epoch,
         "num_steps": num_steps - num_steps % config.accumulation_steps,
         "validation": asdict(held_out) if held_out else None,
         "response_vectors": [absolute(uri) for uri in response_vectors] if response_vectors else None,
@@ -80,116 +85,114 @@ def train_student(
         callbacks,
         ModelSelection("validation_mrr" if held_out else None, "max"),
     )
+
     validated = {name: value for name, value in measures.items() if name.startswith("validation_")}
-    missed = None
+    counts = {**last, **validated, "contexts": num_contexts, "best step": measures["step"]}
     if config.kind == "sparse" and validated:
-        missed = missed_budget(
-            config, {name.removeprefix("validation_"): found for name, found in validated.items()}
-        )
-    warnings = [warning for warning in (last.get("warning"), missed) if warning]
-    return {
-        **last,
-        **validated,
-        "contexts": num_contexts,
-        "best step": measures["step"],
-        **({"warning": "; ".join(warnings)} if warnings else {}),
-    }
+        reached = {name.removeprefix("validation_"): value for name, value in validated.items()}
+        missed = missed_budget(config, reached)
+        if missed:
+            counts["warning"] = f"{last['warning']}; {missed}" if last.get("warning") else missed
+    return counts
 
 
 def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
-    """What each worker runs: all the steps that are left. Returns the last report and warning.
+    """Take the remaining steps on one worker, and return the last report and warning.
 
     A report has `step`, `steps`, `loss` with its parts (means over the steps since the last one),
-    `learning_rate`, `contexts_per_s`, `data_share` (of the time, waiting for rows), a sparse student's
-    `context_terms`, `response_terms` and `flops`, and at a checkpoint the `validation_…` measures.
+    `learning_rate`, `contexts_per_s` and `data_share` (of the time, waiting for rows). A sparse student adds
+    `context_terms`, `response_terms` and `flops`, a checkpoint the `validation_…` measures.
     """
     config = StudentConfig(**loop["student"])
-    held_out = ValidationSet(**loop["validation"]) if loop["validation"] else None
-    num_steps = loop["num_steps"]
-    os.environ["DS_ACCELERATOR"] = "cuda" if config.use_gpu else "cpu"  # DeepSpeed guesses else
-    torch.set_num_threads(config.cpus_per_worker)
-    model = build_model(config)
-    engine, state, warning = resume(
-        partial(start_engine, model, config, num_steps // config.accumulation_steps), config
-    )
+    num_steps: int = loop["num_steps"]
+    prepare_worker(config)
+    engine, state, warning = start_or_resume(build_model(config), config, num_steps)
+
     if loop["response_vectors"]:
         candidates = vectors_of_candidates(loop["targets"], DocumentVectors(*loop["response_vectors"]))
         engine.module.frozen_responses.know(*candidates, engine.device)
     sparsity = None
     if config.kind == "sparse":
-        sparsity = SparsityController(config, num_steps, model.encoder, state.sparsity)
+        sparsity = SparsityController(config, num_steps, engine.module.encoder, state.sparsity)
 
-    metrics: dict[str, Any] = {}
-    means = Means(config.global_batch_size)
-    steps = step_batches(loop["targets"], config, loop["steps_per_epoch"], state.step, num_steps, means)
-    for step, batch in steps:
-        if config.early_stopping and state.validations_without_gain >= config.early_stopping:
-            break
+    task = StudentTask(engine, config, sparsity, loop)
+    return {**run_steps(task, engine, state, config, num_steps), **warning}
+
+
+class StudentTask(TrainingTask[StepBatch]):
+    """A student that learns from TARGETS, and is validated on held-out examples."""
+
+    section = "student"
+
+    def __init__(
+        self,
+        engine: Any,
+        config: StudentConfig,
+        sparsity: SparsityController | None,
+        loop: dict[str, Any],
+    ) -> None:
+        self._engine = engine
+        self._config = config
+        self._sparsity = sparsity
+        self._targets_uri: str = loop["targets"]
+        self._steps_per_epoch: int = loop["steps_per_epoch"]
+        self._held_out = ValidationSet(**loop["validation"]) if loop["validation"] else None
+        self.rows_per_step = config.global_batch_size
+
+    def batches(self, steps_done: int) -> Iterator[StepBatch]:
+        for epoch in range(steps_done // self._steps_per_epoch, self._config.epochs):
+            first_step = max(0, steps_done - epoch * self._steps_per_epoch)
+            yield from epoch_batches(partial(windows, self._targets_uri), epoch, first_step, self._config)
+
+    def train_step(self, batch: StepBatch, step: int) -> dict[str, Tensor]:
+        sparsity = self._sparsity
+        penalty = partial(sparsity.penalty, step - 1) if sparsity else None
+
         with memory_advice(_LESS_MEMORY):
-            losses, contexts, responses = train_step(
-                engine, batch, config, partial(sparsity.penalty, step - 1) if sparsity else None, step - 1
-            )
-        means.add(losses._asdict())
-        if sparsity:
-            sparsity.steer(step - 1, contexts, responses)
-            means.add(activity(contexts, responses))
-        at_checkpoint = step % config.checkpoint_every_steps == 0 or step == num_steps
-        if not at_checkpoint and step % config.report_every_steps:
-            continue
-        metrics = means.take(step, num_steps, engine, "student")
-        if not at_checkpoint:
-            ray.train.report(metrics)
-            continue
-        thresholds = sparsity.thresholds() if sparsity else {}
-        if held_out:
-            validated, thresholds = validate(engine, held_out, config, sparsity)
-            metrics |= validated
-        state = state.after(step, metrics.get("validation_mrr"), sparsity.state() if sparsity else None)
-        save(engine, state, metrics, partial(write_student, config, thresholds))
-    return {**metrics, **warning}
+            losses, contexts, responses = train_step(self._engine, batch, self._config, penalty, step - 1)
+        if sparsity is None:
+            return losses._asdict()
+
+        sparsity.steer(step - 1, contexts, responses)
+        return losses._asdict() | activity(contexts, responses)
+
+    def validate(self) -> tuple[dict[str, float], WriteModel]:
+        measures: dict[str, float] = {}
+        thresholds = self._sparsity.thresholds() if self._sparsity else {}
+        if self._held_out:
+            measures, thresholds = validate(self._engine, self._held_out, self._config, self._sparsity)
+        return measures, partial(write_student, self._config, thresholds)
+
+    def has_converged(self, state: TrainingState) -> bool:
+        patience = self._config.early_stopping
+        return patience is not None and state.validations_without_gain >= patience
+
+    def sparsity_state(self) -> SparsityState | None:
+        return self._sparsity.state() if self._sparsity else None
 
 
 def build_model(config: StudentConfig) -> StepEncoder:
-    """The module to train, ready for its first step, from the encoder that the config names."""
+    """The module to train, ready for its first step, from the config's encoder."""
     encoder = load_encoder(EncoderSource(config.model, config.kind, config.max_tokens))
     if config.encoders != "shared":
         encoder = separate_encoders(encoder)
     if config.encoders == "frozen_responses":
         encoder[0].sub_modules["document"].requires_grad_(False)
+
     model = StepEncoder(encoder)
     set_training(model, config)
     return model
 
 
-def step_batches(
-    targets_uri: str,
-    config: StudentConfig,
-    steps_per_epoch: int,
-    steps_done: int,
-    num_steps: int,
-    means: Means,
-) -> Iterator[tuple[int, StepBatch]]:
-    """The steps after the first `steps_done`, numbered from 1; `means` learns how long they took to come."""
-    for epoch in range(steps_done // steps_per_epoch, config.epochs):
-        first = max(0, steps_done - epoch * steps_per_epoch)
-        batches = epoch_batches(partial(windows, targets_uri), epoch, first, config)
-        for step in range(
-            epoch * steps_per_epoch + first + 1, min((epoch + 1) * steps_per_epoch, num_steps) + 1
-        ):
-            begin = time.monotonic()
-            batch = next(batches)
-            means.waited_s += time.monotonic() - begin
-            yield step, batch
-
-
 def write_student(
     config: StudentConfig, thresholds: dict[Side, float], weights: dict[str, Tensor], folder: Path
 ) -> None:
-    """The student for sentence-transformers; a sparse one's `thresholds` become part of it."""
+    """Write the student for sentence-transformers, a sparse one with its `thresholds`."""
     encoder = load_encoder(EncoderSource(config.model, config.kind, config.max_tokens))
     if config.encoders != "shared":
         encoder = separate_encoders(encoder)
-    names = {name.removeprefix("encoder."): weight for name, weight in weights.items()}
-    encoder.load_state_dict(names, strict=False)  # without buffers and what is frozen
+
+    encoder_weights = {name.removeprefix("encoder."): weight for name, weight in weights.items()}
+    encoder.load_state_dict(encoder_weights, strict=False)  # without buffers and frozen weights
     fold_thresholds(encoder, thresholds)
     encoder.save(str(folder))

@@ -1,7 +1,5 @@
-"""Ray Train around a training loop: rows for the workers, checkpoints kept, the best one published."""
+"""Ray Train around a worker's loop: rows for the workers, kept checkpoints, the best model published."""
 
-import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -10,11 +8,10 @@ from typing import Any, Literal, NamedTuple
 import pyarrow.fs
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
-from torch import Tensor
 
 from student.config import TrainingConfig
 from student.training.checkpoints import MODEL_FOLDER
-from student.training.errors import NoSecondTry, TrainingError, in_one_line
+from student.training.errors import NoSecondTry, in_one_line
 from teachers.dataset import Rows
 from teachers.storage import absolute, make_empty_folder, open_uri
 
@@ -115,10 +112,10 @@ def _best_checkpoint(checkpoints: list[ScoredCheckpoint], selection: ModelSelect
 
 
 def windows(uri: str, size: int) -> Iterator[list[dict[str, Any]]]:
-    """All training rows in the order in which they were written, `size` at a time.
+    """All training rows in their written order, `size` at a time.
 
-    Every worker reads them all (see `student.training.batches`), from the dataset itself: to have Ray Data
-    hand them out would start four actors and two tasks that read.
+    Every worker reads them all (see `student.training.batches`), from the dataset itself: Ray Data would
+    start four actors and two reading tasks.
     """
     rows = iter(Rows(uri, "train"))
     while window := list(islice(rows, size)):
@@ -126,15 +123,19 @@ def windows(uri: str, size: int) -> Iterator[list[dict[str, Any]]]:
 
 
 def num_training_rows(uri: str) -> int:
-    """Raises ValueError where there is none."""
-    found = sum(len(batch) for batch in Rows(uri, "train").batches(["split"]))
-    if found == 0:
+    """Number of training rows.
+
+    Raises:
+        ValueError: there are none.
+    """
+    num_rows = sum(len(batch) for batch in Rows(uri, "train").batches(["split"]))
+    if num_rows == 0:
         raise ValueError(f"{uri}: no training rows")
-    return found
+    return num_rows
 
 
 def publish(checkpoint: ray.train.Checkpoint, output_uri: str) -> None:
-    """Copies the checkpoint's model to `output_uri`, replacing what was there."""
+    """Copy the checkpoint's model to `output_uri`, replacing its contents."""
     make_empty_folder(output_uri)
     filesystem, path = open_uri(output_uri)
     pyarrow.fs.copy_files(
@@ -143,37 +144,3 @@ def publish(checkpoint: ray.train.Checkpoint, output_uri: str) -> None:
         source_filesystem=checkpoint.filesystem,
         destination_filesystem=filesystem,
     )
-
-
-class Means:
-    """Means over the steps since the last report, which are the same on every worker."""
-
-    def __init__(self, rows_per_step: int) -> None:
-        self._rows_per_step = rows_per_step
-        self._begin()
-
-    def _begin(self) -> None:
-        self._values: dict[str, list[float]] = {}
-        self._since = time.monotonic()
-        self.waited_s = 0.0
-
-    def add(self, values: dict[str, Tensor]) -> None:
-        for name, value in values.items():
-            self._values.setdefault(name, []).append(value.item())
-
-    def take(self, step: int, num_steps: int, engine: Any, section: str) -> dict[str, float]:
-        """What is reported at `step` of `num_steps`: the means, and rates by the clock; begins anew.
-
-        Raises:
-            TrainingError: the loss is not finite, for all workers alike; names the key in `section`.
-        """
-        seconds = time.monotonic() - self._since
-        rows = len(self._values["loss"]) * self._rows_per_step
-        found = {name: sum(values) / len(values) for name, values in self._values.items()}
-        if not math.isfinite(found["loss"]):
-            raise TrainingError(
-                f"step {step} of {num_steps}: the loss is {found['loss']}; lower {section}.learning_rate"
-            )
-        rates = {"contexts_per_s": rows / seconds, "data_share": self.waited_s / seconds}
-        self._begin()
-        return {"step": step, "steps": num_steps, "learning_rate": engine.get_lr()[0], **found, **rates}

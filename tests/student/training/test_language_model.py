@@ -1,4 +1,4 @@
-"""A tiny causal language model learns sequences, on one worker as on two."""
+"""Training of a tiny causal language model, with the same result on one worker and on two."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _sequences(folder: Path) -> str:
-    """Twelve to learn and four to be checked on, which count upwards from where they begin."""
+    """Twelve training and four validation sequences, each counting upwards."""
     rows: list[dict[str, Any]] = [
         {
             "split": "train" if number < 12 else "validation",
@@ -56,13 +56,13 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def alone(ray_cluster: None, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """The folder and the result of one worker's training."""
+    """Folder and result of a training by one worker."""
     folder = tmp_path_factory.mktemp("alone")
     return folder, _train(teacher, folder, CONFIG)
 
 
-def test_the_loss_is_that_of_transformers_over_what_is_not_known(teacher: Path) -> None:
-    """transformers' own loss with the known tokens and the padding masked out is the reference."""
+def test_the_loss_is_that_of_transformers_without_prefix_and_padding(teacher: Path) -> None:
+    """The reference is transformers' own loss with the prefix and the padding masked out."""
     model = StepLanguageModel(str(teacher)).eval()
     tokens = torch.tensor([[7, 8, 20, 21, 22], [7, 8, 30, 0, 0]])
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
@@ -72,15 +72,19 @@ def test_the_loss_is_that_of_transformers_over_what_is_not_known(teacher: Path) 
         assert model(tokens, mask, 2).item() == pytest.approx(reference.item(), rel=1e-5)
 
 
-def test_it_learns_and_keeps_its_word_embeddings(alone: tuple[Path, Any], teacher: Path) -> None:
+def test_training_lowers_the_loss_and_keeps_the_word_embeddings(
+    alone: tuple[Path, Any], teacher: Path
+) -> None:
     folder, result = alone
     assert result["sequences"] == 12 and result["steps"] == 12
+
     before, after = _weights(teacher), _weights(folder / "out")
     embedding = "model.embed_tokens.weight"
     assert torch.equal(before[embedding], after[embedding])
     changed = [name for name in before if not torch.equal(before[name], after[name])]
     assert any("layers" in name for name in changed)
-    # A random model gives each of the vocabulary's tokens about the same chance.
+
+    # A random model gives each of the vocabulary's tokens about the same probability.
     assert result["validation_loss"] < 0.8 * torch.log(torch.tensor(float(len(before[embedding])))).item()
     assert (folder / "out" / "tokenizer.json").is_file()
 
@@ -89,11 +93,11 @@ def test_two_workers_learn_what_one_does(alone: tuple[Path, Any], teacher: Path,
     result = _train(teacher, tmp_path, CONFIG.model_copy(update={"num_workers": 2}))
     assert result["validation_loss"] == pytest.approx(alone[1]["validation_loss"], rel=1e-4)
     expected = _weights(alone[0] / "out")
-    for name, found in _weights(tmp_path / "out").items():
-        assert torch.allclose(found, expected[name], atol=1e-4), name
+    for name, weight in _weights(tmp_path / "out").items():
+        assert torch.allclose(weight, expected[name], atol=1e-4), name
 
 
-def test_the_same_call_again_takes_no_step(alone: tuple[Path, Any], teacher: Path) -> None:
+def test_a_finished_training_takes_no_further_step(alone: tuple[Path, Any], teacher: Path) -> None:
     folder, result = alone
     again = _train(teacher, folder, CONFIG)
     assert again["best step"] == result["best step"]

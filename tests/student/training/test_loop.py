@@ -1,4 +1,4 @@
-"""Ray Train and DeepSpeed with real workers on tiny encoders: what they learn, and what they survive."""
+"""Ray Train and DeepSpeed with real workers on tiny encoders: learning, resuming, and faults."""
 
 import json
 import shutil
@@ -35,8 +35,8 @@ ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 class Reports(ray.train.UserCallback):
     """Appends rank 0's metrics to a file, from the controller.
 
-    Once a report of `kill_at_step` comes it kills a worker, which is no more than two reports further then:
-    Ray Train's workers wait until their last report is taken.
+    At the report of `kill_at_step` it kills a worker, which is at most two reports ahead: Ray Train's
+    workers wait until their last report is taken.
     """
 
     def __init__(self, path: Path, kill_at_step: int | None) -> None:
@@ -47,6 +47,7 @@ class Reports(ray.train.UserCallback):
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         with self._path.open("a") as file:
             file.write(json.dumps(metrics[0]) + "\n")
+
         if metrics[0]["step"] == self._kill_at_step and not self.killed():
             training_workers()[-1].kill()
             self._killed.touch()
@@ -61,10 +62,10 @@ class Reports(ray.train.UserCallback):
 
 
 def training_workers() -> list[psutil.Process]:
-    """Of the Ray that this process is an actor of."""
+    """Training workers of the Ray cluster whose actor this process is."""
     workers = []
     for process in psutil.Process().parent().children():
-        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+        with suppress(psutil.NoSuchProcess):  # it has ended in the meantime
             if "RayTrainWorker" in " ".join(process.cmdline()[:1]):
                 workers.append(process)
     return workers
@@ -111,14 +112,16 @@ class Training:
         return dict(self.student().state_dict())
 
 
-def assert_same_weights(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], by: float) -> None:
+def assert_same_weights(
+    actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], by: float
+) -> None:
     for name, weight in expected.items():
-        torch.testing.assert_close(found[name], weight, rtol=0, atol=by)
+        torch.testing.assert_close(actual[name], weight, rtol=0, atol=by)
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Training:
-    """A training by two workers that nothing disturbs."""
+    """An uninterrupted training by two workers."""
     training = Training(tmp_path_factory.mktemp("unbroken"), tiny_encoder)
     # 70 contexts make 4 steps of 16 an epoch.
     counts = training.run()
@@ -130,8 +133,10 @@ def test_two_workers_learn_and_report(unbroken: Training, tiny_encoder: Path) ->
     history = unbroken.reports.read()
     assert [line["step"] for line in history] == [2, 4, 6, 8, 10, 12]
     assert history[-1]["loss"] < 0.95 * history[0]["loss"]
+
     loss = 0.9 * history[-1]["cross_entropy"] + 0.1 * history[-1]["kl"]
     assert history[-1]["loss"] == pytest.approx(loss, rel=1e-3)
+
     validated = [line for line in history if "validation_mrr" in line]
     assert [line["step"] for line in validated] == [4, 8, 12]
     assert validated[-1]["validation_loss"] < validated[0]["validation_loss"]
@@ -143,52 +148,56 @@ def test_the_best_checkpoint_becomes_the_student(unbroken: Training, tiny_encode
         line["step"]: line["validation_mrr"] for line in unbroken.reports.read() if line["step"] % 4 == 0
     }
     best = max(validated, key=lambda step: (validated[step], step))
-    found = SentenceTransformer(str(unbroken.folder / "student"))
+    student = SentenceTransformer(str(unbroken.folder / "student"))
     [checkpoint] = [path for path in unbroken.checkpoints() if f"-{best:08d}-" in path.name]
     saved = SentenceTransformer(str(checkpoint / "model"))
-    assert_same_weights(found.state_dict(), dict(saved.state_dict()), by=0)
-    assert [type(module).__name__ for module in found] == ["Transformer", "Pooling", "Normalize"]
-    assert all(parameter.dtype == torch.float32 for parameter in found.parameters())
+    assert_same_weights(student.state_dict(), dict(saved.state_dict()), by=0)
+    assert [type(module).__name__ for module in student] == ["Transformer", "Pooling", "Normalize"]
+    assert all(parameter.dtype == torch.float32 for parameter in student.parameters())
+
     before = load_encoder(EncoderSource(str(tiny_encoder), "dense", 16))
-    changed = embed_texts(before, ["w1"], "context") - embed_texts(found, ["w1"], "context")
+    changed = embed_texts(before, ["w1"], "context") - embed_texts(student, ["w1"], "context")
     assert np.abs(changed).max() > 1e-3
 
 
 @pytest.mark.faults
-def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint_and_changes_nothing(
+def test_training_resumes_exactly_from_the_last_checkpoint_after_a_worker_is_killed(
     unbroken: Training, tmp_path: Path, tiny_encoder: Path
 ) -> None:
     # In the middle of the second epoch.
     training = Training(tmp_path, tiny_encoder, kill_at_step=6, max_failures=1)
     counts = training.run()
     assert training.reports.killed()
+
     steps = [line["step"] for line in training.reports.read()]
     assert steps[-1] == counts["step"] == 12
     again = [step for earlier, step in pairwise(steps) if step <= earlier]
     # From the checkpoint of step 4, or of step 8 if that came before the kill: reports are two steps apart.
     assert len(again) <= 1 and set(again) <= {6, 10}, steps
-    # Order, dropout and optimizer go on exactly: only the sums' order differs.
+
+    # Row order, dropout and optimizer resume exactly; only the order of sums differs.
     expected = unbroken.reports.read()[-1]
     assert training.reports.read()[-1]["loss"] == pytest.approx(expected["loss"], rel=1e-4)
     assert_same_weights(training.weights(), unbroken.weights(), by=1e-4)
 
 
-def test_a_training_by_one_worker_goes_on_with_two(
+def test_a_training_by_one_worker_resumes_with_two(
     unbroken: Training, tmp_path: Path, tiny_encoder: Path
 ) -> None:
     training = Training(tmp_path, tiny_encoder, kill_at_step=6, zero_stage=0, report_every_steps=1)
     with pytest.raises(ValueError, match=r"training worker \d failed too often.*checkpoint-00000004"):
         training.run(num_workers=1)
+
     counts = training.run(num_workers=2)
     assert counts["step"] == 12
-    # Dropout is drawn by each worker for its own texts: not equal, but as good.
+    # Each worker draws dropout for its texts: the losses are similar, not equal.
     expected = unbroken.reports.read()[-1]
     assert training.reports.read()[-1]["validation_loss"] == pytest.approx(
         expected["validation_loss"], rel=0.2
     )
 
 
-def test_a_training_by_two_workers_goes_on_with_one_and_passes_over_a_damaged_checkpoint(
+def test_a_training_by_two_workers_resumes_with_one_and_skips_a_damaged_checkpoint(
     unbroken: Training, tmp_path: Path, tiny_encoder: Path
 ) -> None:
     shutil.copytree(unbroken.folder, tmp_path, dirs_exist_ok=True)
@@ -197,11 +206,12 @@ def test_a_training_by_two_workers_goes_on_with_one_and_passes_over_a_damaged_ch
     weights = next(newest.glob("engine/*.pt"))
     weights.write_bytes(weights.read_bytes()[:-100])
     before = training.reports.read()
+
     counts = training.run(epochs=4)
     assert counts["step"] == 16
-    assert f"{newest} is damaged" in counts["warning"] and f"went on from {last_whole}" in counts["warning"]
-    went_on = training.reports.read()[len(before)]["step"]
-    assert went_on == int(last_whole.name.split("-")[1]) + 2, "reports are two steps apart"
+    assert f"{newest} is damaged" in counts["warning"] and f"resumed from {last_whole}" in counts["warning"]
+    first_step = training.reports.read()[len(before)]["step"]
+    assert first_step == int(last_whole.name.split("-")[1]) + 2, "reports are two steps apart"
     assert training.reports.read()[-1]["validation_loss"] < before[-1]["validation_loss"]
 
     for path in training.checkpoints():
@@ -210,7 +220,7 @@ def test_a_training_by_two_workers_goes_on_with_one_and_passes_over_a_damaged_ch
         training.run(epochs=5)
 
 
-def test_a_loss_that_is_no_number_ends_training_at_once(tmp_path: Path, tiny_encoder: Path) -> None:
+def test_a_loss_that_is_not_finite_ends_training_at_once(tmp_path: Path, tiny_encoder: Path) -> None:
     training = Training(tmp_path, tiny_encoder, num_workers=1, learning_rate=1e30, max_failures=2)
     with pytest.raises(ValueError, match=r"of 12: the loss is nan; lower .*; there is no checkpoint"):
         training.run()
@@ -234,8 +244,9 @@ def test_a_sparse_student_with_a_frozen_response_encoder_stops_early(
     )
     counts = training.run()
     assert counts["step"] < counts["steps"] == 80
+
     history = [line["validation_mrr"] for line in training.reports.read() if "validation_mrr" in line]
-    assert max(history) == max(history[:-2]), "the last two validations brought nothing"
+    assert max(history) == max(history[:-2]), "the last two validations did not improve"
     assert counts["validation_context_terms"] == pytest.approx(4, rel=0.1)
     assert "warning" not in counts
 
@@ -250,14 +261,14 @@ def test_a_sparse_student_with_a_frozen_response_encoder_stops_early(
     )
 
 
-def test_targets_without_training_rows_are_refused(tmp_path: Path, tiny_encoder: Path) -> None:
+def test_targets_without_training_rows_are_rejected(tmp_path: Path, tiny_encoder: Path) -> None:
     training = Training(tmp_path, tiny_encoder)
     write_rows(str(tmp_path / "targets"), target_rows(5, "test"), TARGETS)
     with pytest.raises(ValueError, match="targets: no training rows"):
         training.run()
 
 
-def test_a_lack_of_memory_says_what_to_do() -> None:
+def test_an_out_of_memory_error_advises_a_smaller_batch() -> None:
     with (
         pytest.raises(TrainingError, match=r"out of memory; lower student\.micro_batch_size"),
         memory_advice("lower student.micro_batch_size"),
@@ -267,7 +278,7 @@ def test_a_lack_of_memory_says_what_to_do() -> None:
         raise RuntimeError("another")
 
 
-def test_the_users_deepspeed_configuration_is_laid_over_ours() -> None:
+def test_the_users_deepspeed_configuration_takes_precedence() -> None:
     config = StudentConfig(
         zero_stage=2,
         offload_optimizer=True,
@@ -275,15 +286,16 @@ def test_the_users_deepspeed_configuration_is_laid_over_ours() -> None:
         gradient_clipping=0.5,
         deepspeed={"zero_optimization": {"overlap_comm": False}, "steps_per_print": 7},
     )
-    found = deepspeed_config(config)
-    assert found["zero_optimization"]["stage"] == 2
-    assert found["zero_optimization"]["offload_optimizer"] == {"device": "cpu"}
-    assert found["zero_optimization"]["overlap_comm"] is False
-    assert (found["gradient_accumulation_steps"], found["gradient_clipping"]) == (3, 0.5)
-    assert found["steps_per_print"] == 7
+
+    merged = deepspeed_config(config)
+    assert merged["zero_optimization"]["stage"] == 2
+    assert merged["zero_optimization"]["offload_optimizer"] == {"device": "cpu"}
+    assert merged["zero_optimization"]["overlap_comm"] is False
+    assert (merged["gradient_accumulation_steps"], merged["gradient_clipping"]) == (3, 0.5)
+    assert merged["steps_per_print"] == 7
 
 
-def test_a_validation_without_gain_is_counted_until_one_gains() -> None:
+def test_validations_without_gain_are_counted_until_one_improves() -> None:
     state = TrainingState()
     for step, (mrr, expected) in enumerate([(0.2, 0), (0.2, 1), (0.1, 2), (0.3, 0)]):
         state = state.after(step, mrr, None)
@@ -293,5 +305,5 @@ def test_a_validation_without_gain_is_counted_until_one_gains() -> None:
 
 def test_the_learning_rate_rises_then_falls() -> None:
     # 10 steps, 2 of warm-up: 1/2, 1, then down by ninths from 8/9.
-    found = [learning_rate_share(step, 10, 0.2) for step in range(10)]
-    assert found == pytest.approx([1 / 2, 1, *(left / 9 for left in range(8, 0, -1))])
+    shares = [learning_rate_share(step, 10, 0.2) for step in range(10)]
+    assert shares == pytest.approx([1 / 2, 1, *(ninths / 9 for ninths in range(8, 0, -1))])
