@@ -36,6 +36,7 @@ def test_earlier_responses_of_a_conversation_are_ignored() -> None:
     answered = response_questions(
         questions, rows, responses, lambda text: cut_at_word(" ".join(text.split()), 22)
     )
+
     assert answered.qrels == {"q1": {"q1": 1}, "q2": {"q2": 1}}
     assert answered.ignored == {"q1": set(), "q2": {"q1"}}
 
@@ -51,6 +52,7 @@ def test_bm25_ranks_documents_with_a_word_of_the_query_except_ignored_ones(tmp_p
         questions,
         {"last turn": {"q1": "voles hunt", "q2": "moths dig"}, "human rewrite": {"q2": "the"}},
     )
+
     assert {question_id: list(scores) for question_id, scores in runs["last turn"].items()} == {
         "q1": ["owls", "bats"],  # both words, then one
         "q2": ["moles"],
@@ -65,6 +67,7 @@ def test_measures_compare_a_system_with_its_baselines() -> None:
         "second": SearchResult({"q1": {"a": 1.0, "b": 2.0}, "q2": {"a": 2.0, "b": 1.0}}, {"flops": 3.0}),
     }
     measures = search_measures(questions, results, {"first": [], "second": ["first"]})
+
     assert measures["first"].metrics["mrr"].mean == 1.0
     assert measures["second"].metrics["mrr"].mean == pytest.approx((1 / 2 + 1) / 2)
     assert measures["first"].against == {}

@@ -18,7 +18,7 @@ def descending(count: int) -> NDArray[np.float32]:
     return -np.arange(count, dtype=np.float32)
 
 
-def test_metrics_are_of_each_query_in_the_order_of_the_qrels() -> None:
+def test_metrics_have_one_value_per_query_in_qrels_order() -> None:
     qrels = {"2": {"b": 1}, "0": {"a": 1}, "1": {"a": 1}, "3": {"a": 1}}
     run = {
         "0": {"a": 3.0, "b": 2.0, "c": 1.0},  # rank 1
@@ -26,10 +26,12 @@ def test_metrics_are_of_each_query_in_the_order_of_the_qrels() -> None:
         "2": {"a": 2.0, "c": 1.0},  # missing, as is the third, which is not in the run
     }
     metrics = rank_metrics(qrels, run)
+
     assert metrics["mrr"] == pytest.approx([0, 1, 1 / 3, 0])
     assert metrics["recall@1"] == pytest.approx([0, 1, 0, 0])
     assert metrics["recall@10"] == pytest.approx([0, 1, 1, 0])
     assert metrics["ndcg@10"] == pytest.approx([0, 1, 0.5, 0])  # 1 / log2(1 + rank)
+
     among = candidate_metrics(qrels, run)
     assert among["hits@1/20"] == pytest.approx([0, 1, 0, 0])
     assert among["mrr"] == pytest.approx([0, 1, 1 / 3, 0])
@@ -70,6 +72,7 @@ def test_responses_that_tie_with_the_gold_one_rank_before_it() -> None:
     for context, tied in enumerate((1, 2, 10, 11)):
         scores[context, 50 : 50 + tied] = 1.0
     metrics = ranking_metrics_by_context(scores, [50, 51, 55, 50], [range(50, 70)] * 4)
+
     assert metrics["mrr"] == pytest.approx([1, 1 / 2, 1 / 10, 1 / 11])
     assert metrics["recall@1"].tolist() == [1, 0, 0, 0]
     assert metrics["recall@10"].tolist() == [1, 1, 1, 0]
@@ -88,11 +91,14 @@ def test_ranks_of_random_scores_with_ties_equal_counts_of_higher_or_equal_scores
     among = (np.take_along_axis(scores, sampled, axis=1) >= gold_scores).sum(axis=1)
 
     metrics = ranking_metrics_by_context(scores, gold.tolist(), sampled.tolist())
+
     assert metrics["mrr"] == pytest.approx(np.where(ranks <= DEPTH, 1 / ranks, 0))
+
     for k in (1, 10, 100):
         assert metrics[f"recall@{k}"].tolist() == (ranks <= k).tolist()
     assert metrics["ndcg@10"] == pytest.approx(np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0))
     assert metrics["hits@1/20"].tolist() == (among == 1).tolist()
+
     means = {name: values.mean() for name, values in metrics.items()}
     assert ranking_metrics(scores, gold.tolist(), sampled.tolist()) == pytest.approx(means)
 

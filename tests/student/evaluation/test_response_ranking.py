@@ -82,6 +82,7 @@ def test_mrr_and_sparsity_of_a_sparse_system_equal_counts_on_its_vectors(
 
     active = [[set(np.flatnonzero(row)) for row in rows] for rows in (contexts, responses)]
     terms = [float(np.mean([len(row) for row in rows])) for rows in active]
+
     assert [metrics["context_terms"], metrics["response_terms"]] == pytest.approx(terms)
     # A multiplication of a pair is a term that both have.
     pairs = [len(context & response) for context in active[0] for response in active[1]]

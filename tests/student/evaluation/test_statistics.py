@@ -30,6 +30,7 @@ def test_the_interval_is_that_of_all_resamples_of_unequal_conversations() -> Non
     values = np.array([[value for conversation in conversations for value in conversation]])
     groups = [str(number) for number, values_of in enumerate(conversations) for _ in values_of]
     result = interval(values, groups, resamples=20_000)
+
     assert result.mean == pytest.approx(values.mean())
     assert (result.low, result.high) == pytest.approx(tuple(np.percentile(resampled, [2.5, 97.5])), abs=0.01)
 
@@ -53,7 +54,7 @@ def test_contexts_that_agree_within_conversations_widen_the_interval() -> None:
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_with_nothing_to_resample_the_interval_is_the_mean(
+def test_the_interval_is_the_mean_without_variation_between_conversations(
     values: list[list[float]], groups: list[str]
 ) -> None:
     mean = float(np.mean(values))
@@ -115,6 +116,7 @@ def test_swapping_the_systems_negates_the_difference_and_keeps_the_p_value() -> 
     groups = [str(number // 3) for number in range(90)]
     first, second = generator.random((2, 90)), generator.random((3, 90)) + 0.1
     difference, swapped = paired_difference(first, second, groups), paired_difference(second, first, groups)
+
     assert (swapped.mean, swapped.low, swapped.high) == pytest.approx(
         (-difference.mean, -difference.high, -difference.low)
     )

@@ -74,6 +74,7 @@ def test_the_manifest_has_the_parity_size_and_latency_of_each_file(
     manifest = json.loads((dense_export / "onnx.json").read_text())
     assert manifest["student_hash"] == student_hash(str(tiny_encoder))
     assert (manifest["kind"], manifest["max_tokens"]) == ("dense", MAX_TOKENS)
+
     for side in ("context", "response"):
         entry = manifest["encoders"][side]
         assert entry["inputs"] == ["input_ids", "attention_mask", "token_type_ids"]
@@ -120,6 +121,7 @@ def test_two_encoders_and_their_prompts_are_exported(tiny_encoder: Path, tmp_pat
     manifest = _export(tmp_path / "student", tmp_path / "onnx", "dense")
     _assert_equal_at_any_shape(tmp_path / "student", tmp_path / "onnx", "dense")
     sides = manifest["encoders"]
+
     assert sides["context"]["fp32"]["file"] == "context/model.onnx"
     assert sides["response"]["int8"]["file"] == "response/model_int8.onnx"
     assert (sides["context"]["prompt"], sides["response"]["prompt"]) == ("w9 ", "")
@@ -143,6 +145,7 @@ def test_a_damaged_export_is_refused(
         onnx.save(model, folder / "model.onnx")
 
     monkeypatch.setattr(onnx_export, "_write_fp32", write_damaged)
+
     with pytest.raises(ValueError, match=r"model\.onnx differs by .* from torch on the context side"):
         _export(tiny_encoder, tmp_path / "onnx", "dense")
     assert not (tmp_path / "onnx").exists()

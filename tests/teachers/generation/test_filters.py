@@ -33,11 +33,11 @@ def blocking(folder: Path, content: str) -> FiltersConfig:
         ("I do</s>", "role-confused"),
     ],
 )
-def test_a_bad_sample_is_dropped_with_its_reason(text: str, dropped_as: str) -> None:
+def test_a_dropped_sample_has_its_reason(text: str, dropped_as: str) -> None:
     assert reason(text) == dropped_as
 
 
-def test_a_sample_that_the_token_limit_cut_is_dropped() -> None:
+def test_a_truncated_sample_is_dropped() -> None:
     assert reason("I like it because", truncated=True) == "truncated"
 
 
@@ -58,7 +58,7 @@ def test_ordinary_chat_is_kept(text: str) -> None:
     assert reason(text, FiltersConfig(languages=["en"])) is None
 
 
-def test_the_numbers_of_words_that_are_allowed_include_both_ends() -> None:
+def test_the_word_limits_are_inclusive() -> None:
     config = FiltersConfig(min_words=2, max_words=4)
     texts = ["one", "one two", "one two three four", "one two three four five"]
     assert [reason(text, config) for text in texts] == ["too short", None, None, "too long"]
@@ -82,11 +82,11 @@ def test_only_the_configured_languages_are_kept(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["Genau!", "muchas gracias", "lol ok", "hahahahaha", "12345 67890 12345 67890"]
 )
-def test_a_text_with_too_few_letters_to_tell_its_language_is_kept(text: str) -> None:
+def test_a_text_too_short_for_language_detection_is_kept(text: str) -> None:
     assert reason(text, FiltersConfig(languages=["en"])) is None
 
 
-def test_an_unknown_language_is_the_users_mistake() -> None:
+def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^filters\.languages: unknown language 'english'"):
         filters(FiltersConfig(languages=["en", "english"]))
 
@@ -97,7 +97,7 @@ def test_a_blocklisted_word_or_phrase_is_dropped_in_any_case(tmp_path: Path, tex
 
 
 @pytest.mark.parametrize("text", ["socks need darning", "undarned", "shut it up", "what a class", "# mild"])
-def test_the_blocklist_means_whole_words(tmp_path: Path, text: str) -> None:
+def test_the_blocklist_matches_whole_words_only(tmp_path: Path, text: str) -> None:
     assert reason(text, blocking(tmp_path, "# mild\n\ndarn\nshut up\na$$\n")) is None
 
 
@@ -110,7 +110,7 @@ def test_a_blocklist_may_be_a_uri(tmp_path: Path) -> None:
     assert reason("darn it all", FiltersConfig(blocklist=f"file://{path}")) == "blocklisted"
 
 
-def test_a_blocklist_that_cannot_be_read_is_the_users_mistake(tmp_path: Path) -> None:
+def test_an_unreadable_blocklist_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin-1.txt").write_bytes("früh".encode("latin-1"))
     with pytest.raises(ValueError, match=r"^filters\.blocklist: no file '.*absent\.txt'$"):
         filters(FiltersConfig(blocklist=str(tmp_path / "absent.txt")))

@@ -32,15 +32,19 @@ def test_a_sequence_is_context_response_and_end_of_turn(chat: bool, tmp_path: Pa
     examples = LearnedRows(str(tmp_path / "examples"))
     counts = write_sequences(examples, str(tmp_path / "sequences"), "tiny", teacher, 128)
     rows = read_rows(str(tmp_path / "sequences"))
+
     assert [row["split"] for row in rows] == ["train", "validation"]
     assert counts["sequences"] == 2
     assert counts["tokens"] == sum(len(row["tokens"]) - row["num_known"] for row in rows)
+
     tokenizer = AutoTokenizer.from_pretrained(teacher.model)
     text = tokenizer.decode(rows[0]["tokens"])
     assert text.index("hello") < text.index("hi you")
+
     prefixes = [row["tokens"][: row["num_known"]] for row in rows]
     assert prefixes[0] == prefixes[1]
     assert rows[0]["tokens"][row_end(rows)] != rows[1]["tokens"][row_end(rows)]
+
     if chat:  # the system prompt is not learned, the turns are
         assert teacher.system_prompt.split()[0] in tokenizer.decode(prefixes[0])
         assert "hello" not in tokenizer.decode(prefixes[0])
@@ -52,13 +56,15 @@ def row_end(rows: list[dict[str, Any]]) -> int:
     return end
 
 
-def test_examples_that_do_not_fit_are_counted_and_none_that_fits_is_an_error(tmp_path: Path) -> None:
+def test_examples_too_long_are_counted_and_no_fitting_example_is_refused(tmp_path: Path) -> None:
     teacher = VllmTeacher(model=str(make_teacher(tmp_path / "teacher", chat=False, seed=1)))
     long = _example("train", "hello there", "word " * 200)
     earlier = [{"role": "user", "content": "word " * 40}, {"role": "assistant", "content": "word"}]
     talk = {**EXAMPLES[0], "context": [*earlier, *EXAMPLES[0]["context"]]}
     counts = write_sequences([talk, EXAMPLES[1]], str(tmp_path / "sequences"), "tiny", teacher, 64)
+
     assert (counts["sequences"], counts["refused"]) == (2, 0)  # without the oldest turn
+
     counts = write_sequences([EXAMPLES[0], long], str(tmp_path / "sequences"), "tiny", teacher, 64)
     assert (counts["sequences"], counts["refused"]) == (1, 1)
     with pytest.raises(ValueError, match=r"teachers\.tiny: no training conversation of 1 fits"):

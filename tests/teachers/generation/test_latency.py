@@ -10,7 +10,7 @@ from teachers.generation.latency import latencies_ms
 TIMED = pa.schema([("latency_ms", pa.float64()), ("complete", pa.bool_()), ("error", pa.string())])
 
 
-def test_the_first_the_unfinished_and_the_failed_responses_are_left_out(tmp_path: Path) -> None:
+def test_warm_up_incomplete_and_failed_responses_have_no_latency(tmp_path: Path) -> None:
     rows = [
         (900.0, True, None),
         (80.0, True, None),
@@ -19,4 +19,5 @@ def test_the_first_the_unfinished_and_the_failed_responses_are_left_out(tmp_path
         (90.0, True, None),
     ]
     write_rows(str(tmp_path / "timed"), [dict(zip(TIMED.names, row, strict=True)) for row in rows], TIMED)
+
     assert latencies_ms(str(tmp_path / "timed")) == [80.0, 90.0]

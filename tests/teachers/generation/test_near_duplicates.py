@@ -24,7 +24,7 @@ def _shingles(text: str) -> set[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.8])
-def test_the_pairs_are_those_of_jaccard_over_all_pairs(threshold: float) -> None:
+def test_pairs_equal_those_of_exhaustive_jaccard(threshold: float) -> None:
     texts = _texts(200)
     near = near_duplicates(texts + texts[:5], threshold)
     expected: dict[int, set[int]] = {}
@@ -35,12 +35,13 @@ def test_the_pairs_are_those_of_jaccard_over_all_pairs(threshold: float) -> None
                 expected.setdefault(hash_64(a.encode()), set()).add(hash_64(b.encode()))
     # Nine of eleven shingles: near at both thresholds, far enough from 0.3 to be missed hardly ever.
     assert len(expected) == 200
+
     missed = sum(len(others - near.get(text, set())) for text, others in expected.items())
     assert missed <= 0.02 * len(expected)
     assert all(others <= expected[text] for text, others in near.items())
 
 
-def test_a_text_is_not_near_to_itself_nor_short_ones_to_anything() -> None:
+def test_a_text_is_no_near_duplicate_of_itself_and_a_short_one_of_none() -> None:
     assert near_duplicates(["a b c d"] * 3 + ["oh yes", "yes oh", ""], 0.1) == {}
 
 

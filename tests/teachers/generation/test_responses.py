@@ -87,6 +87,7 @@ def test_a_context_has_a_text_once_from_the_first_teacher(tmp_path: Path) -> Non
         "b": {"1": ["I RAN home.", "i slept...", "I sat"]},
     }
     outcome = select(tmp_path, GOLD, samples)
+
     assert outcome.responses == {"a": {"1": ["I ran home"]}, "b": {"1": ["I sat"]}}
     # "I slept" is the context's gold response.
     assert outcome.counts == {"a": {"kept": 1, "duplicate": 1}, "b": {"kept": 1, "duplicate": 2}}
@@ -109,7 +110,7 @@ def test_a_near_duplicate_of_another_response_is_dropped_across_contexts_and_tea
     assert outcome.counts["b"] == {"kept": 1, "near-duplicate": 2}
 
 
-def test_only_near_duplicates_of_training_responses_are_dropped_not_of_held_out_ones(
+def test_near_duplicates_of_held_out_responses_are_kept(
     tmp_path: Path,
 ) -> None:
     # The teachers did not see the context of example 3.
@@ -128,13 +129,13 @@ def test_a_near_duplicate_has_at_least_the_threshold_similarity(
     assert outcome.responses["a"]["1"] == ([LONG, SHORTER] if kept else [LONG])
 
 
-def test_texts_of_fewer_than_three_words_have_no_near_duplicates(tmp_path: Path) -> None:
+def test_texts_under_three_words_have_no_near_duplicates(tmp_path: Path) -> None:
     samples: Samples = {"a": {"1": ["oh yes", "oh", "yes oh", "oh no"]}}
     outcome = select(tmp_path, GOLD, samples, ResponseFiltersConfig(near_duplicates=0.1))
     assert outcome.counts["a"] == {"kept": 4}
 
 
-def test_counts_add_up_and_the_rejected_dataset_has_every_dropped_sample(tmp_path: Path) -> None:
+def test_counts_sum_to_the_samples_and_the_rejected_dataset_has_every_dropped_one(tmp_path: Path) -> None:
     samples: Samples = {
         "a": {"1": ["", LONG, Generation("It was", True), Generation("", False, "timed out after 60 s")]},
         "b": {"1": ["I do like  it, you fool", SHORTER, "Not much"]},
@@ -143,6 +144,7 @@ def test_counts_add_up_and_the_rejected_dataset_has_every_dropped_sample(tmp_pat
     outcome = select(
         tmp_path, GOLD, samples, ResponseFiltersConfig(blocklist=str(tmp_path / "blocklist.txt"))
     )
+
     assert outcome.counts == {
         "a": {"kept": 1, "empty": 1, "truncated": 1, "error": 1},
         "b": {"kept": 1, "blocklisted": 1, "near-duplicate": 1},

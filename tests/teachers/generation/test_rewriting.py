@@ -48,11 +48,11 @@ def questions(tmp_path: Path) -> str:
 EXAMPLE = [{"role": "user", "content": "{question}, in short?"}, {"role": "assistant", "content": "Yes."}]
 
 
-def test_a_request_has_the_conversation_in_the_prompts_places(questions: str) -> None:
+def test_a_request_fills_the_prompts_placeholders(questions: str) -> None:
     places = "Of:\n{conversation}\nafter:\n{earlier}\nwrite: {question}"
     prompt = RewritingPrompt("You rewrite.", [*EXAMPLE, {"role": "user", "content": places}])
     requests = Requests(questions, prompt)
-    for _ in range(2):  # it is iterated anew
+    for _ in range(2):  # it can be iterated again
         first, *_ = requests
         *examples, turn = first["context"]
         assert examples == EXAMPLE  # with nothing put in their places
@@ -63,7 +63,7 @@ def test_a_request_has_the_conversation_in_the_prompts_places(questions: str) ->
 
 
 @pytest.mark.parametrize("name", ["zero_shot", "few_shot", "answer"])
-def test_the_shipped_prompts_can_be_used(name: str) -> None:
+def test_the_shipped_prompts_are_valid(name: str) -> None:
     prompt = read_prompt(RewritingConfig(prompt=f"configs/rewriting/{name}.yaml"))
     assert prompt.system_prompt and "{question}" in prompt.messages[-1]["content"]
     assert (len(prompt.messages) > 1) == (name != "zero_shot")
@@ -88,7 +88,7 @@ def test_the_shipped_prompts_can_be_used(name: str) -> None:
         ("[{role: system, content: hi}]", "expected messages of user and assistant"),
     ],
 )
-def test_a_prompt_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, line: str) -> None:
+def test_an_invalid_prompt_is_refused_by_name(tmp_path: Path, content: str | None, line: str) -> None:
     file = tmp_path / "prompt.yaml"
     if content is not None:
         file.write_text(content)
@@ -112,13 +112,14 @@ def test_a_query_is_the_first_line_without_label_and_quotes(response: str, query
     assert query_of(response) == query
 
 
-def test_the_original_question_replaces_an_empty_rewrite(questions: str, tmp_path: Path) -> None:
+def test_an_empty_rewrite_falls_back_to_the_original_question(questions: str, tmp_path: Path) -> None:
     samples = [
         ("q0", [Generation("What do owls eat?", truncated=False)]),
         ("q1", [Generation("", truncated=False, error="broke")]),
         ("q2", [Generation("What do owls", truncated=True)]),
     ]
     counts = write_rewrites(questions, samples, str(tmp_path / "rewrites"))
+
     assert [row["query"] for row in read_rows(str(tmp_path / "rewrites"))] == [
         "What do owls eat?",
         "What do they eat?",
@@ -127,7 +128,7 @@ def test_the_original_question_replaces_an_empty_rewrite(questions: str, tmp_pat
     assert counts == {"rewritten": 2, "left as they were": 1, "cut": 1}
 
 
-def test_human_rewrites_are_of_the_questions_that_have_one(questions: str, tmp_path: Path) -> None:
+def test_questions_without_a_human_rewrite_are_left_out(questions: str, tmp_path: Path) -> None:
     assert write_human_rewrites(questions, str(tmp_path / "human")) == {"rewritten": 1}
     assert read_rows(str(tmp_path / "human")) == [{"question_id": "q0", "query": "What do owls eat?"}]
 
@@ -140,7 +141,7 @@ def test_human_rewrites_are_of_the_questions_that_have_one(questions: str, tmp_p
         ({"chat": 0.0}, {"q0": {"human": 1.0}}),
     ],
 )
-def test_a_student_of_embeddings_gets_the_rewrites_by_the_teachers_weights(
+def test_rewrite_targets_have_the_teachers_weights_as_probabilities(
     questions: str, tmp_path: Path, weights: dict[str, float], shares: dict[str, dict[str, float]]
 ) -> None:
     write_human_rewrites(questions, str(tmp_path / "human"))  # of q0 alone
@@ -150,9 +151,12 @@ def test_a_student_of_embeddings_gets_the_rewrites_by_the_teachers_weights(
     rewrites = {name: str(tmp_path / name) for name in ("human", "chat")}
     config = TargetsConfig(weights=weights)
     counts = write_rewrite_targets(questions, rewrites, str(tmp_path / "targets"), config)
+
     assert (counts["with targets"], counts["without targets"]) == (len(shares), 3 - len(shares))
+
     rows = {row["example_id"]: row for row in read_rows(str(tmp_path / "targets"))}
     assert list(rows) == list(shares)
+
     for question_id, row in rows.items():
         teachers = [candidate["teacher"] for candidate in row["candidates"]]
         assert dict(zip(teachers, row["target_probs"], strict=True)) == shares[question_id]
@@ -167,9 +171,7 @@ def test_a_student_of_embeddings_gets_the_rewrites_by_the_teachers_weights(
         ("validation", r"targets\.weights: expected a weight for each"),
     ],
 )
-def test_weights_that_leave_nothing_to_embed_are_refused(
-    questions: str, tmp_path: Path, weights: Any, line: str
-) -> None:
+def test_all_zero_weights_are_refused(questions: str, tmp_path: Path, weights: Any, line: str) -> None:
     write_human_rewrites(questions, str(tmp_path / "human"))
     rewrites = {"human": str(tmp_path / "human")}
     with pytest.raises(ValueError, match=line):

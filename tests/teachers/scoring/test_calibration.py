@@ -67,10 +67,11 @@ def test_agreement_is_the_mean_kendall_tau_of_every_pair(tmp_path: Path) -> None
         "c": [[1, 2, 3], [2, 1, None], None],
     }
     agreement = calibrated(tmp_path, scored)["kendall_tau"]
+
     assert agreement == pytest.approx({"a × b": 1 / 3, "a × c": 0.0, "b × c": -1 / 3})
 
 
-def test_only_rows_of_the_split_are_measured_and_what_none_scored_is_left_out(tmp_path: Path) -> None:
+def test_only_scored_rows_of_the_split_are_measured(tmp_path: Path) -> None:
     scored: Scored = {"a": [GOLD_WORST, GOLD_BEST], "b": [GOLD_BEST, None]}
     report = calibrated(tmp_path, scored, ["train", "test"])
     assert set(report) == {"a", "ensemble", "ensemble without b", "kendall_tau"}
@@ -78,7 +79,7 @@ def test_only_rows_of_the_split_are_measured_and_what_none_scored_is_left_out(tm
     assert report["kendall_tau"] == {}
 
 
-def test_an_ensemble_that_fits_nothing_compares_as_it_calibrates(tmp_path: Path) -> None:
+def test_an_unfitted_ensemble_has_equal_measures_in_comparison_and_calibration(tmp_path: Path) -> None:
     scored: Scored = {"a": [GOLD_BEST, GOLD_WORST, GOLD_WORST], "b": [GOLD_BEST, GOLD_BEST, None]}
     configs = [TargetsConfig(), TargetsConfig(combination="product_of_experts", temperature=2.0)]
     inputs = write_inputs(tmp_path, ["test"] * 3, scored)
@@ -87,7 +88,7 @@ def test_an_ensemble_that_fits_nothing_compares_as_it_calibrates(tmp_path: Path)
 
 
 @pytest.mark.parametrize("fitted", [{"weights": "validation"}, {"temperature": "validation"}])
-def test_no_context_is_measured_with_what_was_fitted_to_it(tmp_path: Path, fitted: dict[str, Any]) -> None:
+def test_fitted_ensembles_are_cross_fitted(tmp_path: Path, fitted: dict[str, Any]) -> None:
     # On even-numbered contexts a is right and b is wrong, on odd-numbered ones the other way round:
     # what fits one half is the worst for the other, while on both together nothing is to be gained.
     scored: Scored = {"a": [GOLD_BEST, GOLD_WORST] * 4, "b": [GOLD_WORST, GOLD_BEST] * 4}
@@ -95,6 +96,7 @@ def test_no_context_is_measured_with_what_was_fitted_to_it(tmp_path: Path, fitte
     config = TargetsConfig(**fitted)
     crossed = compare_ensembles(*inputs, "validation", [config])[0]
     in_sample = calibrate(*inputs, config, "validation")["ensemble"]
+
     assert in_sample["cross_entropy"] == pytest.approx(np.log(2), abs=1e-3)
     assert crossed["cross_entropy"] > 1
     assert crossed["contexts"] == 8

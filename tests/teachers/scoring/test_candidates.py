@@ -19,7 +19,7 @@ def example(number: int) -> dict[str, Any]:
     }
 
 
-def test_teachers_see_the_drawn_contexts_whether_one_of_them_writes_or_not(tmp_path: Path) -> None:
+def test_contexts_for_teachers_do_not_depend_on_responses(tmp_path: Path) -> None:
     examples, contexts, nothing = (str(tmp_path / name) for name in ("examples", "contexts", "nothing"))
     drawn = [example(number) for number in range(2)]
     write_rows(examples, [example(number) for number in range(4)], EXAMPLES)
@@ -31,8 +31,10 @@ def test_teachers_see_the_drawn_contexts_whether_one_of_them_writes_or_not(tmp_p
         [{"example_id": row["example_id"], "responses": ["it was short"]} for row in drawn],
         RESPONSES,
     )
+
     for writers, generated in (({}, 0), ({"chat": written}, 2)):
         output = str(tmp_path / f"candidates of {len(writers)}")
         counts = write_candidates(examples, contexts, writers, nothing, output, CandidatesConfig())
+
         assert [row["for_teachers"] for row in read_rows(output)] == [True, True, False, False]
         assert (counts["contexts for teachers"], counts["generated"]) == (2, generated)

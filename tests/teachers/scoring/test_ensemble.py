@@ -75,9 +75,11 @@ def test_missing_scores_become_the_mean_or_the_lowest_or_leave_the_teacher_out()
     neutral, kept = fill_missing(scores, "neutral")
     assert neutral.tolist() == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
     assert kept.tolist() == [True, False, True]
+
     lowest, kept = fill_missing(scores, "lowest")
     assert lowest.tolist() == [[1.0, 1.0, 3.0], [4.0, 5.0, 6.0]]
     assert kept.tolist() == [True, False, True]
+
     staying, kept = fill_missing(scores, "leave_out")
     assert staying.tolist() == [[4.0, 5.0, 6.0]]
     assert kept.tolist() == [False, False, True]
@@ -85,12 +87,13 @@ def test_missing_scores_become_the_mean_or_the_lowest_or_leave_the_teacher_out()
 
 @properties
 @given(ensembles(), st.sampled_from(["neutral", "lowest", "leave_out"]), st.data())
-def test_filling_keeps_known_scores_and_leaves_none_missing(
+def test_filling_keeps_present_scores_and_leaves_no_nan(
     ensemble: tuple[Array, Array, Array], missing: Any, data: st.DataObject
 ) -> None:
     is_scored = data.draw(arrays(np.bool_, ensemble[0].shape))
     scores = np.where(is_scored, ensemble[0], np.nan)
     filled, kept = fill_missing(scores, missing)
+
     assert (
         kept.tolist() == (is_scored.all(axis=1) if missing == "leave_out" else is_scored.any(axis=1)).tolist()
     )
@@ -170,7 +173,7 @@ def test_probabilities_sum_to_one(combination: Combination, ensemble: tuple[Arra
 @every_combination
 @properties
 @given(ensembles(), st.randoms(use_true_random=False))
-def test_candidates_may_come_in_any_order(
+def test_target_probs_are_equivariant_to_candidate_order(
     combination: Combination, ensemble: tuple[Array, Array, Array], random: Any
 ) -> None:
     scores, temperatures, weights = ensemble
@@ -182,7 +185,7 @@ def test_candidates_may_come_in_any_order(
 @every_combination
 @properties
 @given(ensembles(), st.randoms(use_true_random=False))
-def test_teachers_may_come_in_any_order(
+def test_target_probs_are_invariant_to_teacher_order(
     combination: Combination, ensemble: tuple[Array, Array, Array], random: Any
 ) -> None:
     scores, temperatures, weights = ensemble
@@ -194,7 +197,7 @@ def test_teachers_may_come_in_any_order(
 @every_combination
 @properties
 @given(ensembles(), st.data())
-def test_a_shift_of_one_teachers_scores_changes_nothing(
+def test_target_probs_are_invariant_to_a_shift_of_one_teachers_scores(
     combination: Combination, ensemble: tuple[Array, Array, Array], data: st.DataObject
 ) -> None:
     scores, temperatures, weights = ensemble
@@ -206,7 +209,7 @@ def test_a_shift_of_one_teachers_scores_changes_nothing(
 @every_combination
 @properties
 @given(ensembles(), st.data())
-def test_after_z_scoring_one_teachers_positive_scale_changes_nothing(
+def test_z_scored_target_probs_are_invariant_to_one_teachers_positive_scale(
     combination: Combination, ensemble: tuple[Array, Array, Array], data: st.DataObject
 ) -> None:
     scores, temperatures, weights = ensemble
@@ -218,7 +221,7 @@ def test_after_z_scoring_one_teachers_positive_scale_changes_nothing(
 @every_combination
 @properties
 @given(ensembles())
-def test_what_every_teacher_likes_best_is_most_probable(
+def test_the_candidate_that_every_teacher_ranks_first_is_most_probable(
     combination: Combination, ensemble: tuple[Array, Array, Array]
 ) -> None:
     scores, temperatures, weights = ensemble
@@ -242,14 +245,14 @@ def test_only_the_ratios_of_weights_count_outside_a_product(
 
 
 @pytest.mark.parametrize("planted", [0.05, 0.7, 1.0, 20.0])
-def test_the_fit_to_entropy_finds_the_planted_temperature(planted: float) -> None:
+def test_the_fit_to_entropy_recovers_the_planted_temperature(planted: float) -> None:
     # At the planted temperature [0.9, 0.1] and [0.5, 0.25, 0.25]: 0.325083 and 1.5 ln 2 nats.
     scores = [planted * np.log([9.0, 1.0]), planted * np.log([2.0, 1.0, 1.0])]
     fitted = fit_temperature_to_entropy(scores, (0.325083 + 1.5 * np.log(2)) / 2)
     assert fitted == pytest.approx(planted, rel=1e-4)
 
 
-def test_an_entropy_that_no_temperature_gives_is_refused() -> None:
+def test_an_unreachable_entropy_is_refused() -> None:
     # Of two candidates it is below ln 2 = 0.693, of two and four in the mean below 1.040.
     with pytest.raises(ValueError, match=r"targets\.entropy = 0\.7 nats .* 0\.693"):
         fit_temperature_to_entropy([np.array([1.0, 0.0])], 0.7)
@@ -257,24 +260,24 @@ def test_an_entropy_that_no_temperature_gives_is_refused() -> None:
         fit_temperature_to_entropy([np.array([1.0, 0.0]), np.array([1.0, 0.0, 0.0, 2.0])], 1.041)
 
 
-def test_where_best_scores_tie_the_fit_to_a_lower_entropy_gives_the_lowest_temperature() -> None:
+def test_tied_best_scores_fit_the_lowest_temperature() -> None:
     assert fit_temperature_to_entropy([np.array([1.0, 1.0, 0.0])], 0.5) == 0.01
 
 
 @pytest.mark.parametrize("planted", [0.05, 0.7, 1.0, 20.0])
-def test_the_fit_to_gold_finds_the_planted_temperature(planted: float) -> None:
+def test_the_fit_to_gold_recovers_the_planted_temperature(planted: float) -> None:
     # Gold scores best in 9 of 10 contexts: −log p(gold) is least where p is 0.9, that is 9 to 1.
     right, wrong = planted * np.log([9.0, 1.0]), planted * np.log([1.0, 9.0])
     assert fit_temperature_to_gold([right] * 9 + [wrong]) == pytest.approx(planted, rel=1e-3)
 
 
 def test_the_fit_to_gold_stays_in_bounds_where_gold_is_always_or_never_best() -> None:
-    # At 0.03 the wrong reply has e^-33, and the loss is 0 in floating point.
+    # At 0.03 the wrong response has e^-33, and the loss is 0 in floating point.
     assert 0.01 <= fit_temperature_to_gold([np.array([1.0, 0.0])]) < 0.03
     assert fit_temperature_to_gold([np.array([0.0, 1.0])]) == pytest.approx(100, rel=0.01)
 
 
-def test_the_fit_of_weights_finds_the_share_of_contexts_in_which_a_teacher_is_right() -> None:
+def test_fitted_weights_recover_the_share_of_contexts_in_which_a_teacher_is_right() -> None:
     # Each teacher is sure, one is right in 7 of 10 contexts, the other in the rest: the mean of
     # distributions gives gold w or 1 − w, and −0.7 log w − 0.3 log (1 − w) is least at 0.7.
     first, second = np.array([[20.0, 0.0], [0.0, 20.0]]), np.array([[0.0, 20.0], [20.0, 0.0]])
@@ -283,7 +286,7 @@ def test_the_fit_of_weights_finds_the_share_of_contexts_in_which_a_teacher_is_ri
 
 
 @pytest.mark.parametrize("combination", ["mean_of_scores", "product_of_experts"])
-def test_the_fit_of_weights_finds_how_much_to_trust_the_teacher_that_knows(combination: Combination) -> None:
+def test_fitted_weights_recover_the_informative_teachers_weight(combination: Combination) -> None:
     # One teacher's gap is ln 9 / 0.7, gold ahead in 9 of 10 contexts; the other knows nothing. The
     # weight w makes the gap w ln 9 / 0.7, and it is best at ln 9, 9 to 1.
     gap = np.log(9) / 0.7
@@ -295,7 +298,7 @@ def test_the_fit_of_weights_finds_how_much_to_trust_the_teacher_that_knows(combi
 @every_combination
 def test_fitted_weights_sum_to_one_and_are_no_worse_than_equal_ones(combination: Combination) -> None:
     generator = np.random.default_rng(0)
-    # The first teacher has heard of the gold reply, the second has not.
+    # The first teacher prefers the gold response, the second scores at random.
     contexts = [generator.normal(size=(2, 6)) + np.array([[1.5], [0.0]]) * np.eye(6)[0] for _ in range(40)]
     temperatures, equal = np.array([0.5, 0.5]), np.array([0.5, 0.5])
 
@@ -303,6 +306,7 @@ def test_fitted_weights_sum_to_one_and_are_no_worse_than_equal_ones(combination:
         return gold_cross_entropy([combine(rows, temperatures, weights, combination) for rows in contexts])
 
     weights = fit_weights(contexts, temperatures, combination)
+
     assert weights.sum() == pytest.approx(1.0)
     assert weights[0] > weights[1]
     assert loss(weights) < loss(equal)

@@ -73,7 +73,7 @@ def test_a_line_that_is_no_object_is_refused_by_file_and_line(tmp_path: Path, li
         read_ratings(str(tmp_path / "turn.jsonl"))
 
 
-def test_ratings_that_are_not_there_are_refused_by_name(tmp_path: Path) -> None:
+def test_a_missing_ratings_file_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"absent\.jsonl.*does not exist"):
         read_ratings(str(tmp_path / "absent.jsonl"))
 
@@ -105,7 +105,7 @@ def test_correlations_with_ties_by_hand() -> None:
     assert correlations["kendall_tau"]["mean"] == pytest.approx(5 / np.sqrt(30))
 
 
-def test_within_contexts_their_levels_do_not_count_and_overall_they_do() -> None:
+def test_context_levels_affect_overall_correlations_only() -> None:
     # Each context is reversed, b's scores and ratings are the higher: of six pairs, two disagree.
     correlations = correlated([2.0, 1.0, 4.0, 3.0], [1.0, 2.0, 3.0, 4.0], "aabb")
     assert correlations["kendall_tau"]["mean"] == pytest.approx((4 - 2) / 6)
@@ -115,14 +115,16 @@ def test_within_contexts_their_levels_do_not_count_and_overall_they_do() -> None
         assert correlations[key] == pytest.approx({"mean": -1.0, "low": -1.0, "high": -1.0})
 
 
-def test_within_is_the_mean_over_the_contexts_in_which_both_vary() -> None:
+def test_correlation_within_contexts_is_the_mean_over_contexts_where_both_vary() -> None:
     # a agrees; b disagrees in one of three pairs; c's ratings and d's scores are constant; e has one row.
     correlations = correlated(
         [1.0, 2.0, 1.0, 2.0, 3.0, 1.0, 2.0, 7.0, 7.0, 1.0],
         [1.0, 2.0, 2.0, 1.0, 3.0, 4.0, 4.0, 1.0, 2.0, 5.0],
         "aabbbccdde",
     )
+
     assert (correlations["contexts"], correlations["varied contexts"]) == (5, 2)
+
     within = correlations["kendall_tau within contexts"]
     assert within["mean"] == pytest.approx((1 + 1 / 3) / 2)
     # A quarter of the resamples has a alone, a quarter b alone.
@@ -131,7 +133,7 @@ def test_within_is_the_mean_over_the_contexts_in_which_both_vary() -> None:
     assert correlations["spearman within contexts"]["mean"] == pytest.approx((1 + 0.5) / 2)
 
 
-def test_whole_contexts_are_resampled() -> None:
+def test_the_bootstrap_resamples_whole_contexts() -> None:
     # a's and b's responses agree among themselves, and reversed between them: a drawn twice, as one
     # resample of four is, correlates as 1, and a and b together disagree in four of six pairs.
     correlations = correlated([3.0, 4.0, 1.0, 2.0], [1.0, 2.0, 3.0, 4.0], "aabb")["kendall_tau"]
@@ -149,10 +151,11 @@ def test_responses_without_a_score_are_left_out_and_counted() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_does_not_vary_has_no_correlation() -> None:
+def test_constant_scores_or_ratings_have_no_correlation() -> None:
     nan = float("nan")
     counts = {"scored": 4, "unscored": 0, "contexts": 2, "varied contexts": 0}
     assert correlated([1.0] * 4, [1.0, 2.0, 1.0, 2.0], "aabb") == counts
+
     unscored = {"scored": 0, "unscored": 2, "contexts": 0, "varied contexts": 0}
     assert correlated([nan, nan], [1.0, 2.0], "ab") == unscored
     # Between contexts it varies: resamples of one context alone are left out.

@@ -64,7 +64,7 @@ def written(
     return counts, [row["target_probs"] for row in read_rows(str(folder / "targets"))]
 
 
-def test_a_generative_teachers_scores_are_normalised_and_a_similarity_is_taken_as_it_is(
+def test_generative_scores_are_normalised_and_similarities_are_not(
     tmp_path: Path,
 ) -> None:
     candidates, uris = write_inputs(tmp_path, ["train"], {"writer": [None], "retriever": [[0.75, 0.25]]})
@@ -113,7 +113,7 @@ def test_a_missing_or_infinite_score_is_neutral_lowest_or_leaves_the_teacher_out
     assert written(tmp_path, ["train"], scored, missing="leave_out")[1][0] == pytest.approx([1 / 3] * 3)
 
 
-def test_where_only_teachers_without_a_weight_scored_there_is_no_target(tmp_path: Path) -> None:
+def test_teachers_of_weight_0_give_no_target(tmp_path: Path) -> None:
     scored: Scored = {"a": [GOLD_BEST], "b": [None]}
     assert written(tmp_path, ["train"], scored, weights={"a": 0})[1] == [None]
 
@@ -135,8 +135,10 @@ def test_a_temperature_fitted_on_validation_is_fitted_there_only(tmp_path: Path)
     assert counts["temperatures"]["a"] == pytest.approx(NINE_TO_ONE, rel=1e-3)
 
 
-def test_weights_fitted_on_validation_are_each_teachers_share_of_right_answers_there(tmp_path: Path) -> None:
-    # As sure as these teachers are, w or 1 - w is the gold reply's probability: w is 7 in 10. The last
+def test_fitted_weights_are_each_teachers_share_of_validation_contexts_with_gold_first(
+    tmp_path: Path,
+) -> None:
+    # As sure as these teachers are, w or 1 - w is the gold response's probability: w is 7 in 10. The last
     # validation context, that only one teacher scored, does not count.
     scored: Scored = {
         "a": [GOLD_WORST, *[GOLD_BEST] * 7, *[GOLD_WORST] * 3, GOLD_BEST],
@@ -144,6 +146,7 @@ def test_weights_fitted_on_validation_are_each_teachers_share_of_right_answers_t
     }
     splits = ["train"] + ["validation"] * 11
     counts, targets = written(tmp_path, splits, scored, weights="validation", temperature=0.05)
+
     assert counts["weights"] == pytest.approx({"a": 0.7, "b": 0.3}, abs=1e-3)
     assert targets[0] == pytest.approx([0.3, 0.7], abs=1e-3)
 
@@ -160,7 +163,7 @@ def test_weights_fitted_on_validation_are_each_teachers_share_of_right_answers_t
         ({"weights": {"a": -1.0}}, r"targets\.weights = .*negative"),
     ],
 )
-def test_what_cannot_be_fitted_or_used_is_refused_by_name(
+def test_an_unusable_targets_setting_is_refused_by_name(
     tmp_path: Path, config: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -177,6 +180,7 @@ def test_one_hot_training_targets_give_a_warning_with_their_share_and_the_gap(tm
     scored: Scored = {"a": [[0.0, -30.0, -31.0], [-10.0, 0.0], [1.0, 0.0], [0.0], [1.0, 0.0]]}
     splits = ["train"] * 4 + ["test"]
     counts, _ = written(tmp_path, splits, scored, z_score=False, temperature=1.0)
+
     assert "67% of the training targets" in counts["warning"]
     assert "a 10.00 at temperature 1;" in counts["warning"]
     assert "\n" not in counts["warning"]
@@ -189,6 +193,7 @@ def test_one_hot_teachers_that_disagree_give_a_warning_where_their_softmaxes_are
     scored: Scored = {"a": [[0.0, -30.0]], "b": [[-30.0, 0.0]]}
     sharp = {"z_score": False, "temperature": 1.0}
     counts, targets = written(tmp_path, ["train"], scored, **sharp)
+
     assert targets[0] == pytest.approx([0.5, 0.5])
     assert "0% of the training targets and 100% of the teachers' softmaxes" in counts["warning"]
     assert "warning" not in written(tmp_path, ["train"], scored, combination="mean_of_scores", **sharp)[0]

@@ -102,7 +102,7 @@ def test_a_malformed_graph_is_refused_with_its_line(tmp_path: Path, old: str, ne
     assert line in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_an_unreadable_graph_file_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^graph: .*none\.yaml: No such file"):
         read_graph(str(tmp_path / "none.yaml"))
     with pytest.raises(ValueError, match=r"graph\.yaml:1: "):
@@ -112,13 +112,13 @@ def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         read_graph(str(tmp_path / "latin.yaml"))
 
 
-def test_the_shipped_graph_can_be_used() -> None:
+def test_the_shipped_graph_is_valid() -> None:
     graph = read_graph("configs/synthesis/conversation_graph.yaml")
     assert sum(expected_shares(graph).values()) == pytest.approx(1)
     assert {"follow_up", "clarification", "comparison", "challenge", "unanswerable"} <= graph.vertices.keys()
 
 
-def test_braces_that_are_written_twice_are_no_variable() -> None:
+def test_escaped_braces_are_no_variable() -> None:
     assert variables("{{a}} {b} {b}") == {"b"}
 
 
@@ -133,15 +133,19 @@ def test_plans_have_the_shares_of_the_graph(tmp_path: Path) -> None:
     for name, share in expected_shares(graph).items():
         assert kinds[name] / len(turns) == pytest.approx(share, abs=0.02)
     starts = Counter(row["turns"][0]["vertex"] for row in plans)
+
     assert starts["hello"] / 4000 == pytest.approx(0.25, abs=0.03)
     assert Counter(dict(row["axes"])["mood"] for row in plans)["angry"] / 4000 == pytest.approx(0.3, abs=0.03)
+
     later = [turn for row in plans for turn in row["turns"][1:] if turn["vertex"] == "question"]
     shown = sum(turn["phenomenon"] == "co-reference" for turn in later)
     assert shown / len(later) == pytest.approx(0.5, abs=0.03)
     # What leans on an earlier turn is in none that begins a conversation.
     assert all(row["turns"][0]["phenomenon"] is None for row in plans)
+
     by = Counter(turn["teacher"] for row in plans for turn in row["turns"] if turn["speaker"] == "assistant")
     assert by["two"] / by.total() == pytest.approx(0.75, abs=0.03)
+
     for row in plans:
         path = [turn["vertex"] for turn in row["turns"]]
         assert len(path) <= graph.max_turns
@@ -149,7 +153,7 @@ def test_plans_have_the_shares_of_the_graph(tmp_path: Path) -> None:
         assert len(path) == graph.max_turns or END in graph.vertices[path[-1]].next
 
 
-def test_a_plan_is_the_same_whatever_else_is_planned(tmp_path: Path) -> None:
+def test_a_plan_does_not_depend_on_other_plans(tmp_path: Path) -> None:
     graph = read_graph(written(tmp_path, GRAPH))
     document = {"doc_id": "d", "text": "Owls eat voles. " * 30}
     documents = str(tmp_path / "documents")
@@ -162,9 +166,11 @@ def test_a_plan_is_the_same_whatever_else_is_planned(tmp_path: Path) -> None:
         return {row["conversation_id"]: row for row in read_rows(output)}
 
     few, many = planned(20), planned(500)
+
     assert (len(few), len(many)) == (20, 500)
     assert few == {name: many[name] for name in few}
     assert plan(3, document, graph, ["one"], config) != plan(4, document, graph, ["one"], config)
+
     other = SynthesisConfig(seed=1)
     assert (
         plan(3, document, graph, ["one"], config)["turns"]
@@ -172,7 +178,7 @@ def test_a_plan_is_the_same_whatever_else_is_planned(tmp_path: Path) -> None:
     )
 
 
-def test_steering_one_axis_moves_that_axis_and_nothing_else(tmp_path: Path) -> None:
+def test_steering_one_axis_changes_only_that_axis(tmp_path: Path) -> None:
     document, config = {"doc_id": "d", "text": "Owls eat voles. " * 30}, SynthesisConfig()
     calm = read_graph(written(tmp_path, GRAPH))
     angry = steered(calm, {"mood": {"calm": 0.2, "angry": 0.8}})
@@ -180,7 +186,9 @@ def test_steering_one_axis_moves_that_axis_and_nothing_else(tmp_path: Path) -> N
         tuple(plan(number, document, graph, ["one"], config) for graph in (calm, angry))
         for number in range(1000)
     ]
+
     assert all(one["turns"] == other["turns"] for one, other in pairs)
+
     shares = [sum(dict(pair[place]["axes"])["mood"] == "angry" for pair in pairs) / 1000 for place in (0, 1)]
     assert shares == pytest.approx([0.3, 0.8], abs=0.05)
 
@@ -199,7 +207,7 @@ def test_a_value_without_a_share_is_removed(tmp_path: Path) -> None:
         ({"mood": {"calm": 1.5, "angry": -0.5}}, "synthesis.shares.mood.angry: -0.5 is below 0"),
     ],
 )
-def test_shares_that_do_not_fit_the_graph_are_named(
+def test_invalid_shares_are_refused_by_name(
     tmp_path: Path, shares: dict[str, dict[str, float]], line: str
 ) -> None:
     with pytest.raises(ValueError) as error:

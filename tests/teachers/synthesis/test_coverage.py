@@ -43,6 +43,7 @@ def test_axis_coverage_has_the_shares_of_the_graph_of_plans_and_of_conversations
     write_rows(conversations_uri, conversations, SYNTHESISED)
 
     coverage = axis_coverage(GRAPH, plans_uri, conversations_uri)
+
     assert coverage["mood"] == {
         "expected": {"calm": 0.75, "angry": 0.25},
         "planned": {"calm": 0.75, "angry": 0.25},
@@ -55,7 +56,7 @@ def test_axis_coverage_has_the_shares_of_the_graph_of_plans_and_of_conversations
     assert list(turn_texts(conversations_uri, "assistant")) == ["calm", "angry"]
 
 
-def test_values_that_no_conversation_has_have_a_share_of_0(tmp_path: Path) -> None:
+def test_absent_values_have_share_0(tmp_path: Path) -> None:
     plans_uri = str(tmp_path / "plans")
     write_rows(plans_uri, [_row("angry", None)], PLANS)
 
@@ -64,6 +65,6 @@ def test_values_that_no_conversation_has_have_a_share_of_0(tmp_path: Path) -> No
     assert coverage["phenomenon"]["obtained"] == {"ellipsis": 0, "(none)": 1}
 
 
-def test_total_variation_is_the_share_that_would_have_to_move() -> None:
+def test_total_variation_by_hand() -> None:
     assert total_variation({"a": 0.5, "b": 0.5}, {"a": 0.2, "b": 0.8}) == pytest.approx(0.3)
     assert total_variation({"a": 1.0}, {"a": 1.0}) == 0

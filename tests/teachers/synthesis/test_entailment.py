@@ -12,11 +12,13 @@ WORDS = ["owls", "eat", "voles", "swim"]
 LABELS = ["contradiction", "Entailment", "neutral"]
 
 
-def test_it_is_the_probability_of_the_label_entailment(tmp_path: Path) -> None:
+def test_the_score_is_the_probability_of_the_entailment_label(tmp_path: Path) -> None:
     model = str(make_cross_encoder(tmp_path / "judge", WORDS, LABELS))
     check_entailment(model)
     entails = entailment(model)
+
     assert entails is not None
+
     pairs = [("owls eat voles", "owls eat"), ("owls eat voles", "owls swim")]
     expected = CrossEncoder(model).predict(pairs, apply_softmax=True)[:, 1]
     assert [entails(*pair) for pair in pairs] == pytest.approx(expected.tolist(), abs=1e-6)
@@ -29,5 +31,5 @@ def test_a_model_without_that_label_is_refused(tmp_path: Path) -> None:
         check_entailment(model)
 
 
-def test_without_a_model_there_is_no_judgement() -> None:
+def test_no_configured_model_gives_no_entailment() -> None:
     assert entailment(None) is None

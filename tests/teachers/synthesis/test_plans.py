@@ -48,6 +48,7 @@ def test_topics_shift_to_new_passages_and_return_to_earlier_ones() -> None:
                 assert passage == seen[-1]
             seen.append(passage)
             shown[str(phenomenon)] += 1
+
     assert shown["topic_shift"] > 200 and shown["topic_return"] > 100
 
 

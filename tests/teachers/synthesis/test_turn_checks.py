@@ -73,9 +73,9 @@ CHECKS = turn_checks(FILTERS, ChecksConfig(), lambda passage, text: 0.2 if "neve
         (draft("They eat voles and small mammals.", phenomenon="co-reference"), None),
     ],
 )
-def test_a_turn_fails_for_the_first_reason_there_is(turn: Draft, reason: str | None) -> None:
+def test_a_failing_turn_has_the_first_reason(turn: Draft, reason: str | None) -> None:
     assert failure(turn, CHECKS) == reason
 
 
-def test_without_a_model_nothing_has_to_be_entailed() -> None:
+def test_entailment_is_unchecked_without_a_model() -> None:
     assert failure(draft("Barn owls never eat voles."), turn_checks(FILTERS, ChecksConfig())) is None

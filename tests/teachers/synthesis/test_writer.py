@@ -107,7 +107,7 @@ def written(teachers: Any, plans: list[Row], **settings: Any) -> list[Row]:
     return rows
 
 
-def test_turns_are_written_in_order_each_by_its_teacher_and_after_the_ones_before() -> None:
+def test_turns_are_written_in_order_by_their_planned_teachers() -> None:
     teachers = Teachers(line)
     [row] = written(teachers, [PLAN])
     assert [message["content"] for message in row["messages"]] == [
@@ -120,6 +120,7 @@ def test_turns_are_written_in_order_each_by_its_teacher_and_after_the_ones_befor
     assert (row["set_aside"], row["failures"]) == (None, [])
     assert [turn["evidence"] for turn in row["turns"]] == [None, PASSAGES[0], None, PASSAGES[0]]
     assert [list(requests) for requests in teachers.rounds] == [["one"], ["two"], ["one"], ["two"]]
+
     [[third]] = teachers.rounds[2].values()
     assert third["system_prompt"] == "You write."
     assert [message["content"] for message in third["context"]] == [
@@ -128,12 +129,13 @@ def test_turns_are_written_in_order_each_by_its_teacher_and_after_the_ones_befor
         f"Of {PASSAGES[0]} in {PASSAGES[0]} after\nUser: What do barn owls eat?\nAssistant: Owls eat voles.\n"
         "ask calmly. Say they.",
     ]
+
     [[first]], [[second]] = teachers.rounds[0].values(), teachers.rounds[1].values()
     assert first["context"][1]["content"] == "Do bats fly?"
     assert second["context"][0]["content"] == f"By {PASSAGES[0]} answer\nUser: What do barn owls eat?"
 
 
-def test_a_turn_that_fails_is_requested_again_with_another_seed_and_the_others_are_kept() -> None:
+def test_a_failed_turn_is_requested_again_with_another_seed() -> None:
     bad = iter(["Penguins swim far.", "What do barn owls eat?"])
 
     def say(row: Row) -> str | None:
@@ -143,8 +145,10 @@ def test_a_turn_that_fails_is_requested_again_with_another_seed_and_the_others_a
 
     teachers = Teachers(say)
     [row] = written(teachers, [PLAN])
+
     assert row["failures"] == ["answer: not grounded", "answer: echoed"]
     assert row["set_aside"] is None and len(row["messages"]) == 4
+
     answers = [requests["two"][0] for requests in teachers.rounds if "two" in requests]
     assert (
         len({answer["key"] for answer in answers[:3]}) == len({answer["seed"] for answer in answers[:3]}) == 3
@@ -152,7 +156,7 @@ def test_a_turn_that_fails_is_requested_again_with_another_seed_and_the_others_a
     assert answers[0]["context"] == answers[1]["context"] == answers[2]["context"]
 
 
-def test_a_conversation_whose_turn_fails_to_the_end_is_rejected_and_the_others_are_not() -> None:
+def test_a_turn_out_of_attempts_rejects_its_conversation_only() -> None:
     def say(row: Row) -> str | None:
         return None if row["key"] in refused else line(row)
 
@@ -162,24 +166,27 @@ def test_a_conversation_whose_turn_fails_to_the_end_is_rejected_and_the_others_a
     written(seen, plans)
     refused.add(seen.rounds[0]["one"][1]["key"])
     rows = written(Teachers(say), plans, attempts=1)
+
     assert [row["set_aside"] for row in rows] == [None, "turn 1 (ask): the teacher failed", None]
     assert [len(row["messages"]) for row in rows] == [2, 0, 2]
     assert [row["conversation_id"] for row in rows] == ["d-0", "d-1", "d-2"]
 
 
-def test_a_turn_is_dropped_where_every_next_one_fails() -> None:
+def test_a_turn_is_rewound_after_all_attempts_at_the_next_one_fail() -> None:
     texts = iter(
         ["What do barn owls eat?", *["Penguins swim far."] * 2, "When do barn owls hunt?", "At night."]
     )
     [row] = written(Teachers(lambda _: next(texts)), [planned(0, ["ask", "answer"])], attempts=2, rewinds=1)
+
     assert [message["content"] for message in row["messages"]] == ["When do barn owls hunt?", "At night."]
     assert row["failures"] == ["answer: not grounded"] * 2 and row["set_aside"] is None
+
     texts = iter(["What do barn owls eat?", *["Penguins swim far."] * 2] * 2)
     [row] = written(Teachers(lambda _: next(texts)), [planned(0, ["ask", "answer"])], attempts=2, rewinds=1)
     assert row["set_aside"] == "turn 2 (answer): not grounded" and len(row["messages"]) == 1
 
 
-def test_where_a_conversation_ends_another_begins() -> None:
+def test_a_finished_conversation_makes_room_for_the_next() -> None:
     plans = [planned(0, ["ask", "answer"]), *(planned(number, list(PLAN_KINDS)) for number in range(1, 4))]
     teachers = Teachers(line)
     rows = written(teachers, plans, batch_size=2)
@@ -191,6 +198,7 @@ def test_conversations_of_a_batch_advance_together_with_samples_of_their_own() -
     plans = [planned(number, ["ask", "answer"]) for number in range(5)]
     teachers = Teachers(line)
     written(teachers, plans)
+
     assert [{name: len(rows) for name, rows in requests.items()} for requests in teachers.rounds] == [
         {"one": 5},
         {"two": 5},
@@ -219,6 +227,6 @@ def test_a_turn_is_the_first_line_without_label_and_quotes(text: str | None, tur
     assert clean_turn({"text": text, "truncated": False, "error": None}).text == turn
 
 
-def test_only_what_follows_a_whole_line_was_truncated() -> None:
+def test_a_truncated_turn_has_no_whole_line() -> None:
     assert not clean_turn({"text": "Owls eat.\nAnd", "truncated": True, "error": None}).truncated
     assert clean_turn({"text": "Owls eat", "truncated": True, "error": None}).truncated
