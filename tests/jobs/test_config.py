@@ -56,7 +56,9 @@ def test_every_shipped_config_is_valid(path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["--student.nope", "1"], "--student.nope"),
+        (["--student.nope", "1"], "--student.nope: unknown key"),
+        (["--student.contexts_per_step", "8"], "it is `student.global_batch_size` now"),
+        (["--examples.min_reply_words", "3"], "it is `examples.min_response_words` now"),
         (["--generate.samples", "0"], "generate.samples: Input should be greater"),
         (["--candidates.generated_per_teacher", "9"], "is more than generate.samples = 2"),
         (["--teachers.nobody.num_cpus", "1"], "teachers.nobody.model: Field required"),
@@ -87,6 +89,10 @@ def test_a_wrong_option_is_named(arguments: list[str], line: str) -> None:
     ("change", "line"),
     [
         ({"teechers": {}}, "error: teechers: unknown key"),
+        (
+            {"examples": {"replies": "both"}},
+            "error: examples.replies: unknown key; it is `examples.responses_from` now",
+        ),
         ({"examples": {"conversations": "nowhere.jsonl"}}, "error: examples.conversations: 'nowhere.jsonl'"),
         ({"teachers": {"one": {"model": "nowhere"}}}, "error: teachers.one.model: 'nowhere' is neither"),
         ({"filters": {"blocklist": "nowhere.txt"}}, "error: filters.blocklist: "),
