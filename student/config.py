@@ -1,4 +1,4 @@
-"""What a user may say about the student and its training. Imports no heavy library."""
+"""Configuration of the student and its training. Imports no heavy library."""
 
 from collections.abc import Callable
 from typing import Any, Literal, Self
@@ -14,7 +14,7 @@ _BY_KIND: dict[str, dict[str, Any]] = {
     "similarity_scale": {"dense": 20.0, "sparse": 1.0},
 }
 
-# Keys that say where and how fast a model is trained, and not what it learns.
+# Keys that change where and how fast a model is trained, and not its result.
 RESOURCES = (
     "micro_batch_size",
     "tokens_per_forward",
@@ -29,12 +29,12 @@ RESOURCES = (
 
 
 def _by_kind(key: str) -> Callable[[dict[str, Any]], Any]:
-    """The default of `key`, which differs between a dense and a sparse student."""
+    """Return the default factory of `key`, which depends on the student's kind."""
     return lambda values: _BY_KIND[key][values.get("kind", "dense")]
 
 
 class SparsityConfig(BaseModel):
-    """How sparse a sparse student becomes."""
+    """Budgets and regularisation of a sparse student."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -47,20 +47,20 @@ class SparsityConfig(BaseModel):
     regulariser: Literal["flops", "l1"] = "flops"
     """`flops` (Paria et al. 2020) spreads terms over the vocabulary, `l1` only makes them few."""
     regulariser_weight: float = Field(1e-3, ge=0)
-    """What the regulariser of either side counts beside the losses."""
+    """Weight of each side's regulariser in the loss."""
     warmup_share: float = Field(0.3, ge=0, lt=1)
     """Share of the steps in which the budget is approached and the weight rises, quadratically."""
 
 
 class TrainingConfig(BaseModel):
-    """How and on what a model is trained by Ray Train and DeepSpeed, whatever it learns."""
+    """Settings of Ray Train and DeepSpeed, for students and language models."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     learning_rate: float = Field(gt=0)
     """Peak learning rate of AdamW."""
     accumulation_steps: int = Field(1, ge=1)
-    """Steps whose gradients are added up before the weights change; each has negatives of its own."""
+    """Steps whose gradients are added up before the weights change; each has its own negatives."""
     warmup_share: float = Field(0.1, ge=0, lt=1)
     """Share of the steps in which the learning rate rises; after them it falls to zero."""
     gradient_clipping: float = Field(1.0, gt=0)
@@ -80,15 +80,15 @@ class TrainingConfig(BaseModel):
     precision: Precision = "auto"
     """`auto` is bf16 where the hardware computes in it, two to three times faster than fp32 on a CPU."""
     deepspeed: dict[str, Any] = {}
-    """Any other part of DeepSpeed's configuration, laid over ours."""
+    """Other parts of DeepSpeed's configuration, merged over ours."""
     seed: int = 0
     """Seed of shuffling and dropout."""
     report_every_steps: int = Field(5, ge=1)
     """Steps between two points of the learning curve."""
     checkpoint_every_steps: int = Field(25, ge=1)
-    """Each is validated; a cut-off training goes on from the last, the best is kept."""
+    """Steps between checkpoints. Each is validated, the best is kept, and training resumes from the last."""
     max_failures: int = Field(2, ge=0)
-    """Lost workers after which training gives up."""
+    """Lost workers after which training fails."""
 
     @model_validator(mode="after")
     def _offloads_what_is_sharded(self) -> Self:
@@ -98,7 +98,7 @@ class TrainingConfig(BaseModel):
 
 
 class FinetuneConfig(TrainingConfig):
-    """Generative teachers learn to continue the training conversations before they are asked (G2R's did)."""
+    """Fine-tuning of generative teachers on the training conversations, before inference (as in G2R)."""
 
     epochs: int = Field(0, ge=0)
     """Passes over the training examples; 0 leaves the teachers as they are."""
@@ -124,7 +124,7 @@ class StudentConfig(TrainingConfig):
     model: str = Field(default_factory=_by_kind("model"))
     """The packaged `all-minilm-l6-v2` (dense) or `cassette-splade` (sparse), a folder, or a cached id."""
     encoders: Literal["shared", "separate", "frozen_responses"] = "shared"
-    """One encoder for both sides, two, or two of which the responses' stays as it is, and so the index."""
+    """One encoder for both sides, two, or two with a frozen response encoder, which keeps the index valid."""
     max_tokens: int = Field(64, ge=8)
     """Tokens of a context or response that are read."""
     context_turns: int = Field(2, ge=1)
@@ -144,7 +144,7 @@ class StudentConfig(TrainingConfig):
     teacher_temperature: float = Field(1.0, gt=0)
     """Softens (above 1) or sharpens the target distribution in the KL and margin terms."""
     max_candidates: int = Field(10, ge=2)
-    """Own candidates of a context in a step (G2R: 10)."""
+    """Candidates of a context in a step (G2R: 10)."""
     random_negatives: int = Field(0, ge=0)
     """Random responses that all contexts of a step share, besides each other's candidates (G2R: 512)."""
     global_batch_size: int = Field(32, ge=1)
@@ -165,33 +165,28 @@ class StudentConfig(TrainingConfig):
     def _fits_together(self) -> Self:
         weights = ("cross_entropy_weight", "kl_weight", "margin_mse_weight", "embedding_mse_weight")
         if not any(getattr(self, name) for name in weights):
-            raise ValueError(f"{', '.join(weights)} are all 0")
+            raise ValueError(f"{', '.join(weights)}: expected at least one above 0, got 0 for all")
+
         sparsity = self.sparsity
-        if (
-            self.encoders == "shared"
-            and sparsity.flops is None
-            and None
-            not in (
-                sparsity.context_terms,
-                sparsity.response_terms,
-            )
-        ):
+        has_both_terms = sparsity.context_terms is not None and sparsity.response_terms is not None
+        if self.encoders == "shared" and sparsity.flops is None and has_both_terms:
             raise ValueError(
                 "sparsity: one shared encoder can keep context_terms or response_terms, not both: "
                 "set one of them to null, or encoders to separate"
             )
+
         if self.encoders == "frozen_responses" and sparsity.response_terms is not None:
-            raise ValueError("sparsity.response_terms: the response encoder is frozen")
+            raise ValueError("sparsity.response_terms: expected null with encoders = frozen_responses")
         return self
 
 
 class PoolsConfig(BaseModel):
-    """The documents that a question's student learns from."""
+    """Pools of documents per question, from which the student's candidates are drawn."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     depth: int = Field(1000, ge=1)
-    """Documents that each teacher finds; all teachers score what any of them found."""
+    """Documents that each teacher retrieves; all teachers score those that any of them retrieved."""
     negatives: int = Field(16, ge=1)
     """Drawn from the pool for each question, beside its relevant documents (DiSCo: 16)."""
     first_rank: int = Field(11, ge=1)
@@ -199,13 +194,15 @@ class PoolsConfig(BaseModel):
     last_rank: int = Field(960, ge=1)
     """The last one (DiSCo: 960)."""
     runs: dict[str, str] = {}
-    """Further teachers: TREC run files by a name of your choice, of what other systems found and how they
-    score it. What one does not list it has no score for, see `targets.missing`."""
+    """Further teachers: TREC run files of other systems, by a name of your choice. A document that a run
+    does not list has no score, see `targets.missing`."""
     seed: int = 0
     """Seed of the draw."""
 
     @model_validator(mode="after")
     def _window(self) -> Self:
         if self.last_rank < self.first_rank:
-            raise ValueError(f"last_rank = {self.last_rank} is before first_rank = {self.first_rank}")
+            raise ValueError(
+                f"last_rank: expected at least first_rank = {self.first_rank}, got {self.last_rank}"
+            )
         return self

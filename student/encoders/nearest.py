@@ -22,7 +22,7 @@ Ranking = tuple[NDArray[np.int64], NDArray[np.float32]]
 def nearest(queries: Vectors, searched: Vectors, k: int) -> Iterator[Ranking]:
     """Yield for each of `queries` [Q, D] the rows of the `k` nearest of `searched` [N, D] and their scores.
 
-    Both arrays are [k], best first; scores are inner products. Where fewer than `k` are left, rows are -1.
+    Both arrays are [k], best first; scores are inner products. Where there are fewer than `k`, rows are -1.
     Both sides are read in blocks: dense vectors lie in mapped files, and no index of them all is held.
     """
     for start in range(0, queries.shape[0], _QUERIES_PER_SEARCH):
@@ -47,7 +47,7 @@ def nearest(queries: Vectors, searched: Vectors, k: int) -> Iterator[Ranking]:
 def _nearest_in_block(
     queries: Vectors, searched: Vectors, k: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return scores and rows, both [Q, up to k], in any order; row -1 where none is left."""
+    """Return scores and rows, both [Q, up to k], in any order; row -1 where there are no more."""
     if not isinstance(queries, csr_matrix):
         return faiss.knn(queries, searched, k, faiss.METRIC_INNER_PRODUCT)
 

@@ -8,18 +8,20 @@ _MARKERS = ("modules.json", "config.json")
 
 
 def resolve_model(name: str) -> str:
-    """The folder of a packaged model; any other folder or id as it is.
+    """Return the folder of a packaged model; any other folder or id unchanged.
 
     Raises:
-        ValueError: the package or the folder is not there, or the name is misspelled.
+        ValueError: the package or the folder is missing, or the name is misspelled.
     """
     packaged = packaged_model(name)
     if packaged is not None and packaged.is_encoder:
         return str(packaged.location())
     if any((Path(name) / marker).is_file() for marker in _MARKERS):
         return str(Path(name).resolve())
+
     if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
         raise ValueError(f"{name!r} is no folder of a sentence-transformers or transformers model")
+
     from huggingface_hub import try_to_load_from_cache
 
     identifier = name if "/" in name else f"sentence-transformers/{name}"

@@ -1,4 +1,4 @@
-"""Which numbers an encoder computes in."""
+"""Numeric precision of encoders."""
 
 import torch
 
@@ -6,16 +6,16 @@ from student.config import Precision
 
 
 def mixed_precision(device: torch.device, precision: Precision) -> torch.autocast:
-    """Matrix products in bf16 while the body runs, where `precision` has it; the weights stay float32.
+    """Compute matrix products in bf16 while the body runs, if `precision` allows; weights stay float32.
 
-    The copies of the weights in bf16 are kept until the end of the body, with or without a graph as the
-    first use had it: passes with and without gradients must not share a body.
+    Autocast caches bf16 copies of the weights until the body ends, with a graph only if their first use
+    had one. So passes with and without gradients must not share a body.
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=_computes_bf16(device.type, precision))
 
 
 def _computes_bf16(device: str, precision: Precision) -> bool:
-    """What the user says, or else whether the hardware does."""
+    """Return the user's choice, or else whether the hardware computes in bf16."""
     if precision != "auto":
         return precision == "bf16"
     if device == "cuda":

@@ -1,6 +1,6 @@
-"""Rows of TARGETS as steps: B contexts of all workers, N distinct response texts.
+"""Training steps from rows of TARGETS: B contexts of all workers, N distinct response texts.
 
-Every worker reads every row and builds the whole step; they share out the texts to encode, not the rows
+Every worker reads every row and builds the whole step. Workers divide the texts to encode, not the rows
 (`student.training.step`). So the steps, their negatives and their order do not depend on the number of
 workers.
 """
@@ -18,7 +18,7 @@ from student.text import context_text
 from teachers.texts import text_key
 
 _POSITIVE_SOURCES = ("gold", "generated")
-# Steps that are shuffled together, and whose responses the shared random negatives are drawn from.
+# Steps shuffled together; shared random negatives are drawn from their responses.
 _WINDOW_STEPS = 64
 
 Row = dict[str, Any]
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 @dataclass
 class StepBatch:
-    """What one step computes on."""
+    """Inputs of one training step."""
 
     contexts: list[str]
     """[B]"""
@@ -44,7 +44,7 @@ class StepBatch:
     """[B], the column of the gold response"""
 
     def to(self, device: torch.device) -> "StepBatch":
-        """The same step with its tensors on `device`."""
+        """Return the same step with its tensors on `device`."""
         tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return StepBatch(contexts=self.contexts, responses=self.responses, **tensors)
 
@@ -52,66 +52,76 @@ class StepBatch:
 def epoch_batches(
     windows: Callable[[int], Iterable[Sequence[Row]]], epoch: int, first_step: int, config: StudentConfig
 ) -> Iterator[StepBatch]:
-    """The steps of an epoch from `first_step` on; contexts that fill no step are left out.
+    """Yield the steps of an epoch from `first_step` on; contexts that fill no step are dropped.
 
-    `windows(size)` yields the rows in an order that is always the same, `size` at a time. A window is
-    shuffled by the seed and the epoch alone, so that a resumed epoch goes on with the rows not yet seen.
+    `windows(size)` yields the rows in a fixed order, `size` at a time. Seed, epoch and number of the window
+    alone decide its shuffling, so a resumed epoch continues with the rows not yet used.
     """
-    step = 0
-    for number, rows in enumerate(windows(_WINDOW_STEPS * config.global_batch_size)):
-        num_steps = len(rows) // config.global_batch_size
-        step += num_steps
-        if step <= first_step:
+    batch_size = config.global_batch_size
+    window_end = 0
+    for number, rows in enumerate(windows(_WINDOW_STEPS * batch_size)):
+        num_steps = len(rows) // batch_size
+        window_start, window_end = window_end, window_end + num_steps
+        if window_end <= first_step:
             continue
+
         shuffler = random.Random(f"{config.seed} {epoch} {number}")
         rows = shuffler.sample(rows, len(rows))
-        pool = _responses(rows) if config.random_negatives else []
-        for done in range(num_steps):
+        pool = _positive_responses(rows) if config.random_negatives else []
+
+        for step in range(num_steps):
+            # Drawn for skipped steps, too: a resumed epoch needs the same random numbers.
             negatives = shuffler.sample(pool, min(config.random_negatives, len(pool)))
-            if step - num_steps + done >= first_step:
-                chosen = rows[done * config.global_batch_size : (done + 1) * config.global_batch_size]
-                yield step_batch(chosen, config.context_turns, config.max_candidates, negatives)
+            if window_start + step >= first_step:
+                step_rows = rows[step * batch_size : (step + 1) * batch_size]
+                yield step_batch(step_rows, config.context_turns, config.max_candidates, negatives)
 
 
-def _responses(rows: Sequence[Row]) -> list[str]:
-    return list(
-        dict.fromkeys(
-            candidate["text"]
-            for row in rows
-            for candidate in row["candidates"]
-            if candidate["source"] in _POSITIVE_SOURCES
-        )
-    )
+def _positive_responses(rows: Sequence[Row]) -> list[str]:
+    """Return the distinct gold and generated responses of the rows, in their order."""
+    responses: dict[str, None] = {}
+    for row in rows:
+        for candidate in row["candidates"]:
+            if candidate["source"] in _POSITIVE_SOURCES:
+                responses[candidate["text"]] = None
+    return list(responses)
 
 
 def step_batch(
     rows: Sequence[Row], context_turns: int, max_candidates: int, random_negatives: Sequence[str] = ()
 ) -> StepBatch:
-    """The step of `rows`; a row with more than `max_candidates` keeps its gold, then generated ones.
+    """Return the step of `rows`; a row with more than `max_candidates` keeps its gold, then generated ones.
 
-    A retrieved reply may well be a right answer: it is no negative of the context it was retrieved for, and
-    the teachers say how right it is. So a row without targets has no use for its retrieved candidates.
+    A retrieved response may be correct: it is no negative of the context it was retrieved for, and the
+    teachers' scores grade it. So a row without targets does not use its retrieved candidates.
     `random_negatives` are negatives of every context that does not have them as candidates (G2R §3.1).
     """
-    kept = [_first_candidates(row, max_candidates) for row in rows]
+    candidates_of_rows = [_first_candidates(row, max_candidates) for row in rows]
+
     # Texts that differ in case only are one: "No" must not be a negative of "no".
     columns: dict[str, int] = {}
     responses: dict[str, str] = {}
-    own = (candidate["text"] for candidates, _ in kept for candidate in candidates)
-    for text in (*own, *random_negatives):
+    texts: list[str] = []
+    for candidates, _ in candidates_of_rows:
+        texts += [candidate["text"] for candidate in candidates]
+    for text in (*texts, *random_negatives):
         columns.setdefault(text_key(text), len(columns))
         responses.setdefault(text_key(text), text)
+
     shape = (len(rows), len(columns))
     positive_mask, own_mask = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
     negative_mask = torch.ones(shape, dtype=torch.bool)
     target_probs = torch.zeros(shape)
-    for number, (candidates, probs) in enumerate(kept):
+    gold: list[int] = []
+    for number, (candidates, probs) in enumerate(candidates_of_rows):
+        gold.append(columns[text_key(candidates[0]["text"])])
         for candidate, prob in zip(candidates, probs, strict=True):
             column = columns[text_key(candidate["text"])]
             own_mask[number, column] = True
             positive_mask[number, column] |= candidate["source"] in _POSITIVE_SOURCES
             negative_mask[number, column] &= candidate["source"] == "random"
             target_probs[number, column] += prob
+
     return StepBatch(
         contexts=[context_text(row["context"], context_turns) for row in rows],
         responses=list(responses.values()),
@@ -119,19 +129,22 @@ def step_batch(
         negative_mask=negative_mask,
         own_mask=own_mask,
         target_probs=target_probs,
-        gold=torch.tensor([columns[text_key(candidates[0]["text"])] for candidates, _ in kept]),
+        gold=torch.tensor(gold),
     )
 
 
-def _first_candidates(row: Row, most: int) -> tuple[list[dict[str, Any]], list[float]]:
-    """At most `most` candidates, positives first, and their target distribution, zeros where none."""
+def _first_candidates(row: Row, max_candidates: int) -> tuple[list[dict[str, Any]], list[float]]:
+    """Return up to `max_candidates`, positives first, and their target distribution, or zeros."""
     candidates, probs = row["candidates"], row["target_probs"]
     if probs is None:
         candidates = [candidate for candidate in candidates if candidate["source"] != "retrieved"]
         probs = [0.0] * len(candidates)
+
     pairs = sorted(
         zip(candidates, map(float, probs), strict=True),
         key=lambda pair: pair[0]["source"] not in _POSITIVE_SOURCES,
-    )[:most]
-    total = sum(prob for _, prob in pairs)
-    return [candidate for candidate, _ in pairs], [prob / total if total else 0.0 for _, prob in pairs]
+    )[:max_candidates]
+    first_candidates = [candidate for candidate, _ in pairs]
+    first_probs = [prob for _, prob in pairs]
+    total = sum(first_probs)
+    return first_candidates, [prob / total if total else 0.0 for prob in first_probs]

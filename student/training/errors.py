@@ -1,4 +1,4 @@
-"""What can end a training, each as one clear line that names the last checkpoint."""
+"""Errors that end a training, each one line that names the last checkpoint."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +14,11 @@ CHECKPOINT_PREFIX = "checkpoint-"
 
 
 class TrainingError(ValueError):
-    """Training cannot go on, and trying again would not help; the message is one line."""
+    """Training cannot continue, and a retry would fail, too; the message is one line."""
 
 
-class NoSecondTry(ray.train.UserCallback):
-    """Ends training at a TrainingError; Ray Train takes any error for a lost worker and would try again."""
+class FailFast(ray.train.UserCallback):
+    """End training at a TrainingError; Ray Train takes any error for a lost worker and would retry."""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         for error in worker_exceptions.values():
@@ -29,28 +29,27 @@ class NoSecondTry(ray.train.UserCallback):
 
 @contextmanager
 def memory_advice(advice: str) -> Iterator[None]:
-    """Turns a lack of memory into a TrainingError with the advice what to do about it."""
+    """Turn a lack of memory into a TrainingError that ends with the advice."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(
-            error
-        )
-        if not full:
+        is_out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not is_out_of_memory and "can't allocate memory" not in str(error):
             raise
         raise TrainingError(f"out of memory; {advice}") from error
 
 
 @contextmanager
-def in_one_line(training_uri: str, less_memory: str) -> Iterator[None]:
-    """Turns Ray Train's errors into one line with the cause and the last checkpoint.
+def concise_errors(training_uri: str, less_memory: str) -> Iterator[None]:
+    """Turn Ray Train's errors into one line with the cause and the last checkpoint.
 
-    `less_memory` says what to do where memory did not suffice.
+    `less_memory` is the advice for a lack of memory.
     """
     try:
         yield
     except ControllerError as error:
         raise ValueError(f"{error.controller_failure}; {_last_checkpoint(training_uri)}") from None
+
     except WorkerGroupError as error:
         rank, failure = min(error.worker_failures.items())
         lines = str(failure).strip().splitlines() or [type(failure).__name__]
@@ -60,10 +59,8 @@ def in_one_line(training_uri: str, less_memory: str) -> Iterator[None]:
 
 
 def _last_checkpoint(training_uri: str) -> str:
-    """Names the newest whole checkpoint under `training_uri`."""
+    """Return a phrase that names the newest complete checkpoint under `training_uri`."""
     checkpoints = [name for name in list_names(training_uri) if name.startswith(CHECKPOINT_PREFIX)]
-    return (
-        f"the last checkpoint is {training_uri}/{checkpoints[-1]}"
-        if checkpoints
-        else "there is no checkpoint"
-    )
+    if not checkpoints:
+        return "there is no checkpoint"
+    return f"the last checkpoint is {training_uri}/{checkpoints[-1]}"

@@ -110,7 +110,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
 
     if loop["response_vectors"]:
         candidates = vectors_of_candidates(loop["targets"], DocumentVectors(*loop["response_vectors"]))
-        engine.module.frozen_responses.know(*candidates, engine.device)
+        engine.module.frozen_responses.add(*candidates, engine.device)
     sparsity = None
     if config.kind == "sparse":
         sparsity = SparsityController(config, num_steps, engine.module.encoder, state.sparsity)

@@ -11,12 +11,12 @@ from torch import Tensor
 from student.config import StudentConfig
 from student.training.batches import StepBatch
 
-# Log-odds of a target probability under this are not told apart: they are softmax's rounding.
-_LEAST_PROBABILITY = 1e-6
+# Smaller target probabilities are rounding errors of a softmax: all count as this one.
+_MIN_PROBABILITY = 1e-6
 
 
 class Losses(NamedTuple):
-    """The weighted sum and its parts, scalars."""
+    """Weighted sum and its parts, scalars."""
 
     loss: Tensor
     cross_entropy: Tensor
@@ -29,8 +29,8 @@ def cross_entropy(student_scores: Tensor, positive_mask: Tensor, negative_mask: 
     """Mean over contexts of the mean over positives of -log p(positive).
 
     `student_scores`, `positive_mask`, `negative_mask` [B, N]. Each positive competes with the row's
-    negatives and not with its other positives: every own gold or generated response is a right answer
-    (G2R §3.1). A column in neither mask takes no part.
+    negatives and not with its other positives: a context's gold and generated responses are all correct
+    (G2R §3.1). A column in neither mask is ignored.
     """
     scores = student_scores.float()
     negatives = scores.masked_fill(~negative_mask, -torch.inf).logsumexp(dim=1, keepdim=True)  # [B, 1]
@@ -46,11 +46,11 @@ def kl_divergence(
     student_temperature: float,
     teacher_temperature: float,
 ) -> Tensor:
-    """Mean over the contexts that have targets of KL(target || student) over their own candidates.
+    """Mean over the contexts that have targets of KL(target || student) over their candidates.
 
     `student_scores`, `target_probs`, `own_mask` [B, N]; a row of `target_probs` without targets is all
-    zeros. The teachers' probabilities to the power of 1 / `teacher_temperature`, made to sum to one, are
-    the targets: what a softmax of their scores at that temperature gives. Other contexts' candidates are
+    zeros. The targets are the teachers' probabilities to the power of 1 / `teacher_temperature`, normalised
+    to sum to one: a softmax of the teachers' scores at that temperature. Other contexts' candidates are
     masked out (G2R §3.2). The gradient is scaled back by the square of the student's temperature, as in
     sentence-transformers' DistillKLDivLoss.
     """
@@ -73,12 +73,12 @@ def margin_mse(
     """MarginMSE (Hofstätter et al. 2020): squared error of the gold response's margins, in nats.
 
     `student_scores`, `target_probs`, `own_mask` [B, N], `gold` [B]. A margin is the gold response's score
-    minus another own candidate's, over the temperature; a teacher's score is the log of its probability,
-    which differs from what went into its softmax by a constant of the row. Mean over the candidates,
+    minus that of another candidate of the context, over the temperature. A teacher's score is the log of its
+    probability, which differs from the softmax's input by a constant of the row. Mean over the candidates,
     then over the contexts that have targets.
     """
     scores = student_scores.float() / student_temperature
-    log_targets = target_probs.clamp(min=_LEAST_PROBABILITY).log() / teacher_temperature
+    log_targets = target_probs.clamp(min=_MIN_PROBABILITY).log() / teacher_temperature
     errors = scores - log_targets
     errors = errors.gather(1, gold[:, None]) - errors  # [B, N]
     others = own_mask.scatter(1, gold[:, None], False)
@@ -87,11 +87,11 @@ def margin_mse(
 
 
 def embedding_mse(contexts: Tensor, responses: Tensor, target_probs: Tensor) -> Tensor:
-    """Squared distances between contexts and their candidates, by the weights of their targets.
+    """Squared distances between contexts and their candidates, weighted by their targets.
 
     `contexts` [B, D], `responses` [N, D], `target_probs` [B, N]. Mean over the contexts that have targets.
-    Where the candidates are teachers' rewrites, a context's vector is to equal theirs: the distillation of
-    embeddings that DiSCo (§3) relaxes to one of scores.
+    With teachers' rewrites as candidates, a context's vector learns to equal theirs. DiSCo (§3) relaxes
+    this distillation of embeddings to one of scores.
     """
     squares = (
         contexts.pow(2).sum(dim=1, keepdim=True) - 2 * contexts @ responses.T + responses.pow(2).sum(dim=1)
@@ -100,16 +100,18 @@ def embedding_mse(contexts: Tensor, responses: Tensor, target_probs: Tensor) -> 
 
 
 def distillation_loss(contexts: Tensor, responses: Tensor, batch: StepBatch, config: StudentConfig) -> Losses:
-    """The weighted sum of the losses (G2R §3.2: 1 - α, α and 0) on `contexts` [B, D] and `responses` [N, D].
+    """Return the weighted losses (G2R §3.2: 1 - α, α and 0) on `contexts` [B, D] and `responses` [N, D].
 
     The score of a pair is `config.similarity_scale` times its inner product.
     """
     student_scores = config.similarity_scale * contexts @ responses.T
     temperatures = (config.student_temperature, config.teacher_temperature)
+
     ce = cross_entropy(student_scores, batch.positive_mask, batch.negative_mask)
     kl = kl_divergence(student_scores, batch.target_probs, batch.own_mask, *temperatures)
     margins = margin_mse(student_scores, batch.target_probs, batch.own_mask, batch.gold, *temperatures)
     embedding = embedding_mse(contexts, responses, batch.target_probs)
+
     parts = torch.stack([ce, kl, margins, embedding])
     weights = parts.new_tensor(
         [
@@ -122,6 +124,6 @@ def distillation_loss(contexts: Tensor, responses: Tensor, batch: StepBatch, con
     return Losses((weights * parts).sum(), ce, kl, margins, embedding)
 
 
-def _mean_over(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of `values` [B] where `chosen` [B]; 0 with a gradient where nothing is."""
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
+def _mean_over(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` [B] where `mask` [B] is true; 0, with a gradient, where it never is."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -11,7 +11,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from student.config import TrainingConfig
 from student.training.checkpoints import MODEL_FOLDER
-from student.training.errors import NoSecondTry, in_one_line
+from student.training.errors import FailFast, concise_errors
 from teachers.dataset import Rows
 from teachers.storage import absolute, make_empty_folder, open_uri
 
@@ -87,10 +87,10 @@ def fit(
                 checkpoint_score_attribute=selection.metric,
                 checkpoint_score_order=selection.mode,
             ),
-            callbacks=[*callbacks, NoSecondTry()],
+            callbacks=[*callbacks, FailFast()],
         ),
     )
-    with in_one_line(f"{location.storage_uri}/{location.run_name}", loop.memory_advice):
+    with concise_errors(f"{location.storage_uri}/{location.run_name}", loop.memory_advice):
         result = trainer.fit()
 
     checkpoints = [ScoredCheckpoint(*kept) for kept in result.best_checkpoints or []]

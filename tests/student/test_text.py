@@ -50,8 +50,8 @@ def test_vectors_come_in_the_order_of_their_texts(
     distinct = [f"w{i % 30} w{i // 30}" for i in range(number)]
     texts = [*distinct[::-1], *distinct[:3]]
     tally: list[tuple[int, int]] = []
-    found = texts_to_vectors_of_each({"context": texts}, sources, lambda *counts: tally.append(counts))
-    for source, vectors in zip(sources, found, strict=True):
+    results = texts_to_vectors_of_each({"context": texts}, sources, lambda *counts: tally.append(counts))
+    for source, vectors in zip(sources, results, strict=True):
         expected = embed_texts(load_encoder(source), texts, "context")
         assert abs(vectors["context"] - expected).max() < 1e-4
     assert tally[-1] == (2 * number, 2 * number)

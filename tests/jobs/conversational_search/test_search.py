@@ -178,7 +178,7 @@ def test_training_again_asks_no_teacher_and_leaves_the_index_of_the_documents_as
             ["--students", '{"a": {"targets.weights": {"nobody": 0}}}'],
             "students.a: targets.weights.nobody names",
         ),
-        (["--pools.last_rank", "1"], "pools: last_rank = 1 is before first_rank = 2"),
+        (["--pools.last_rank", "1"], "last_rank: expected at least first_rank = 2, got 1"),
     ],
 )
 def test_a_wrong_search_is_one_line(search_config: Path, change: list[str], line: str) -> None:

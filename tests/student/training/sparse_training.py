@@ -49,9 +49,9 @@ def train(settings: dict[str, Any]) -> dict[str, dict[str, float]]:
             penalty = partial(controller.penalty, step)
             _, contexts, responses = train_step(engine, batch, config, penalty, step)
             controller.steer(step, contexts, responses)
-            active.append({name: found.item() for name, found in activity(contexts, responses).items()})
+            active.append({name: value.item() for name, value in activity(contexts, responses).items()})
             step += 1
-    last = {name: sum(found[name] for found in active[-20:]) / 20 for name in active[0]}
+    last = {name: sum(measured[name] for measured in active[-20:]) / 20 for name in active[0]}
     return {"train": last, "validation": validate(engine, held_out, config, controller)[0]}
 
 

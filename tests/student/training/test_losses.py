@@ -29,8 +29,8 @@ def test_each_positive_competes_with_the_negatives_only() -> None:
 
 def test_a_column_that_is_neither_positive_nor_negative_takes_no_part() -> None:
     scores = torch.log(torch.tensor([[1.0, 3.0, 100.0]]))
-    found = cross_entropy(scores, mask([1, 0, 0]), mask([0, 1, 0]))
-    assert found.item() == pytest.approx(math.log(4), rel=1e-6)
+    loss = cross_entropy(scores, mask([1, 0, 0]), mask([0, 1, 0]))
+    assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
 
 
 def test_a_row_without_negatives_adds_nothing_and_has_a_finite_gradient() -> None:
@@ -53,45 +53,45 @@ def test_kl_divergence_is_of_the_targets_from_the_students_own_softmax() -> None
     targets = torch.tensor([[0.5, 0.5, 0.0]])
     # p = (1/4, 3/4), the third column belongs to another context:
     # 0.5·log(0.5 / 0.25) + 0.5·log(0.5 / 0.75) = 0.5·log(4/3)
-    found = kl_divergence(scores, targets, mask([1, 1, 0]), 1.0, 1.0)
-    assert found.item() == pytest.approx(0.5 * math.log(4 / 3), rel=1e-6)
+    loss = kl_divergence(scores, targets, mask([1, 1, 0]), 1.0, 1.0)
+    assert loss.item() == pytest.approx(0.5 * math.log(4 / 3), rel=1e-6)
 
 
 def test_temperature_divides_the_students_scores() -> None:
     scores = torch.log(torch.tensor([[1.0, 9.0]]))
     targets = torch.tensor([[0.25, 0.75]])
     # At temperature 2 the odds of 9 become odds of 3: p = (1/4, 3/4) = q.
-    found = kl_divergence(scores, targets, mask([1, 1]), student_temperature=2.0, teacher_temperature=1.0)
-    assert found.item() == pytest.approx(0.0, abs=1e-6)
+    loss = kl_divergence(scores, targets, mask([1, 1]), student_temperature=2.0, teacher_temperature=1.0)
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_the_teachers_temperature_softens_the_targets() -> None:
     scores = torch.log(torch.tensor([[1.0, 3.0]]))
     targets = torch.tensor([[0.1, 0.9]])
     # At temperature 2 the targets' odds of 9 become odds of 3, which are the student's.
-    found = kl_divergence(scores, targets, mask([1, 1]), student_temperature=1.0, teacher_temperature=2.0)
-    assert found.item() == pytest.approx(0.0, abs=1e-6)
+    loss = kl_divergence(scores, targets, mask([1, 1]), student_temperature=1.0, teacher_temperature=2.0)
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_target_of_zero_probability_adds_nothing() -> None:
     # p = (1/2, 1/2), q = (1, 0): log 2
-    found = kl_divergence(
+    loss = kl_divergence(
         torch.zeros(1, 2),
         torch.tensor([[1.0, 0.0]]),
         mask([1, 1]),
         student_temperature=1.0,
         teacher_temperature=1.0,
     )
-    assert found.item() == pytest.approx(math.log(2), rel=1e-6)
+    assert loss.item() == pytest.approx(math.log(2), rel=1e-6)
 
 
 def test_contexts_without_targets_do_not_change_the_kl_divergence() -> None:
     scores = torch.zeros(2, 2)
     targets = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    found = kl_divergence(
+    loss = kl_divergence(
         scores, targets, mask([1, 1], [1, 1]), student_temperature=1.0, teacher_temperature=1.0
     )
-    assert found.item() == pytest.approx(math.log(2), rel=1e-6)
+    assert loss.item() == pytest.approx(math.log(2), rel=1e-6)
 
 
 def test_no_targets_at_all_is_zero_with_a_gradient() -> None:
@@ -109,15 +109,15 @@ def test_a_margin_is_the_golds_log_odds_over_each_other_own_candidate() -> None:
     targets = torch.tensor([[0.5, 0.25, 0.0, 0.25]])
     # Column 2 is another context's. Student: 2 - 1 and 2 - 0. Teachers: log 2 twice.
     expected = ((1 - math.log(2)) ** 2 + (2 - math.log(2)) ** 2) / 2
-    found = margin_mse(scores, targets, mask([1, 1, 0, 1]), torch.tensor([0]), 1.0, 1.0)
-    assert found.item() == pytest.approx(expected, rel=1e-6)
+    loss = margin_mse(scores, targets, mask([1, 1, 0, 1]), torch.tensor([0]), 1.0, 1.0)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_margins_of_contexts_without_targets_or_other_candidates_take_no_part() -> None:
     scores = torch.tensor([[1.0, 0.0], [7.0, 0.0], [7.0, 0.0]])
     targets = torch.tensor([[0.5, 0.5], [0.0, 0.0], [1.0, 0.0]])
-    found = margin_mse(scores, targets, mask([1, 1], [1, 1], [1, 0]), torch.tensor([0, 0, 0]), 1.0, 1.0)
-    assert found.item() == pytest.approx(1.0)
+    loss = margin_mse(scores, targets, mask([1, 1], [1, 1], [1, 0]), torch.tensor([0, 0, 0]), 1.0, 1.0)
+    assert loss.item() == pytest.approx(1.0)
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts() -> None:
@@ -168,9 +168,9 @@ def test_kl_divergence_equals_sentence_transformers(temperatures: tuple[float, f
         Embeddings(), student_temperature=temperatures[0], teacher_temperature=temperatures[1]
     ).compute_loss_from_embeddings([contexts, *responses.unbind(dim=1)], teacher_scores)
     student_scores = torch.einsum("bd,bkd->bk", contexts, responses)
-    own = torch.ones(5, 4, dtype=torch.bool)
+    own_mask = torch.ones(5, 4, dtype=torch.bool)
     # The targets on disk are the softmax at temperature 1.
-    ours = kl_divergence(student_scores, teacher_scores.softmax(dim=1), own, *temperatures)
+    ours = kl_divergence(student_scores, teacher_scores.softmax(dim=1), own_mask, *temperatures)
     torch.testing.assert_close(ours, theirs)
 
 
@@ -181,9 +181,9 @@ def test_margin_mse_equals_sentence_transformers() -> None:
         [contexts, *responses.unbind(dim=1)], teacher_scores
     )
     student_scores = torch.einsum("bd,bkd->bk", contexts, responses)
-    own = torch.ones(5, 4, dtype=torch.bool)
+    own_mask = torch.ones(5, 4, dtype=torch.bool)
     gold = torch.zeros(5, dtype=torch.long)
-    ours = margin_mse(student_scores, teacher_scores.softmax(dim=1), own, gold, 1.0, 1.0)
+    ours = margin_mse(student_scores, teacher_scores.softmax(dim=1), own_mask, gold, 1.0, 1.0)
     torch.testing.assert_close(ours, theirs)
 
 

@@ -41,9 +41,9 @@ def test_l1_regulariser_is_the_mean_sum_of_weights() -> None:
 
 
 def test_activity_counts_terms_and_expected_multiplications() -> None:
-    found = {name: value.item() for name, value in activity(CONTEXTS, RESPONSES).items()}
+    measured = {name: value.item() for name, value in activity(CONTEXTS, RESPONSES).items()}
     # Contexts have the terms in shares 1/2, 0, 1; responses 1, 1/3, 1/3: 1/2 + 0 + 1/3.
-    assert found == pytest.approx({"context_terms": 1.5, "response_terms": 5 / 3, "flops": 1 / 2 + 1 / 3})
+    assert measured == pytest.approx({"context_terms": 1.5, "response_terms": 5 / 3, "flops": 1 / 2 + 1 / 3})
 
 
 def sparse_config(**sparsity: object) -> StudentConfig:
@@ -113,7 +113,7 @@ def test_a_shared_encoder_keeps_one_budget() -> None:
         sparse_config(context_terms=4, response_terms=9)
 
 
-def test_a_missed_budget_is_named_with_what_was_reached() -> None:
+def test_a_missed_budget_is_named_with_the_measured_value() -> None:
     config = StudentConfig.model_validate(
         {"kind": "sparse", "encoders": "separate", "sparsity": {"context_terms": 10, "response_terms": 20}}
     )
@@ -132,16 +132,16 @@ BUDGETS: list[tuple[str, dict[str, Any]]] = [
 
 def test_training_ends_within_a_tenth_of_the_budget(tiny_sparse_encoder: Path) -> None:
     model = str(tiny_sparse_encoder)
-    settings = [{"model": model, "encoders": encoders, "sparsity": wanted} for encoders, wanted in BUDGETS]
+    settings = [{"model": model, "encoders": encoders, "sparsity": budget} for encoders, budget in BUDGETS]
     command = [sys.executable, "-m", "tests.student.training.sparse_training", json.dumps(settings)]
     trained = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert trained.returncode == 0, trained.stderr[-3000:]
     lines = [line for line in trained.stdout.splitlines() if line.startswith("{")]
     for line, (encoders, budget) in zip(lines, BUDGETS, strict=True):
-        found = json.loads(line)
+        metrics = json.loads(line)
         for measure in budget.keys() - {"regulariser"}:
             # In training, dropout on, over the last steps; then on held-out texts.
-            assert found["train"][measure] == pytest.approx(budget[measure], rel=0.2), encoders
-            held_out = found["validation"][f"validation_{measure}"]
+            assert metrics["train"][measure] == pytest.approx(budget[measure], rel=0.2), encoders
+            held_out = metrics["validation"][f"validation_{measure}"]
             assert held_out == pytest.approx(budget[measure], rel=0.05), encoders
-        assert found["validation"]["validation_mrr"] > 0.8, encoders
+        assert metrics["validation"]["validation_mrr"] > 0.8, encoders

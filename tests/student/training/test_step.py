@@ -24,27 +24,33 @@ def cases(dense: Path, sparse: Path) -> dict[str, dict[str, Any]]:
         "random_negatives": 5,
         "margin_mse_weight": 0.1,
     }
-    found = {}
+    step_cases = {}
     for kind, model in (("dense", dense), ("sparse", sparse)):
         config = {**tiny, "kind": kind, "model": str(model), "sparsity": {"regulariser_weight": 0.1}}
         for stage in STAGES:
             for cache in (False, True):
                 name = f"{kind} zero-{stage} {'cached' if cache else 'direct'}"
                 staged = {**config, "zero_stage": stage, "gradient_cache": cache}
-                found[name] = {"config": staged, "dropout": 0}
+                step_cases[name] = {"config": staged, "dropout": 0}
             twice = {**config, "zero_stage": stage, "gradient_cache": True, "accumulation_steps": 2}
-            found[f"{kind} zero-{stage} twice"] = {"config": twice, "dropout": 0}
-        found[f"{kind} with dropout direct"] = {"config": config, "dropout": 0.1}
-        found[f"{kind} with dropout cached"] = {"config": {**config, "gradient_cache": True}, "dropout": 0.1}
+            step_cases[f"{kind} zero-{stage} twice"] = {"config": twice, "dropout": 0}
+        step_cases[f"{kind} with dropout direct"] = {"config": config, "dropout": 0.1}
+        step_cases[f"{kind} with dropout cached"] = {
+            "config": {**config, "gradient_cache": True},
+            "dropout": 0.1,
+        }
         separate = {**config, "encoders": "separate"}
-        found[f"{kind} separate direct"] = {"config": separate, "dropout": 0}
+        step_cases[f"{kind} separate direct"] = {"config": separate, "dropout": 0}
     # One worker's share is a repeat of the other's, and has to count for nothing.
     one = {**tiny, "model": str(dense), "global_batch_size": 1, "random_negatives": 0}
-    found["one context"] = {"config": one, "dropout": 0}
+    step_cases["one context"] = {"config": one, "dropout": 0}
     for negatives, cache in ((FEW, False), (MANY, False), (MANY, True)):
         config = {**tiny, "model": str(dense), "random_negatives": negatives, "gradient_cache": cache}
-        found[f"{negatives} negatives {'cached' if cache else 'direct'}"] = {"config": config, "dropout": 0}
-    return found
+        step_cases[f"{negatives} negatives {'cached' if cache else 'direct'}"] = {
+            "config": config,
+            "dropout": 0,
+        }
+    return step_cases
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +69,12 @@ def computed(
     return results
 
 
-def assert_equal(found: dict[str, Any], expected: dict[str, Any], tolerance: float = 1e-5) -> None:
-    assert found["losses"] == pytest.approx(expected["losses"], rel=tolerance)
-    assert found["gradients"].keys() == expected["gradients"].keys() and found["gradients"]
+def assert_equal(actual: dict[str, Any], expected: dict[str, Any], tolerance: float = 1e-5) -> None:
+    assert actual["losses"] == pytest.approx(expected["losses"], rel=tolerance)
+    assert actual["gradients"].keys() == expected["gradients"].keys() and actual["gradients"]
     largest = max(gradient.abs().max().item() for gradient in expected["gradients"].values())
     assert largest > 1e-3
-    for name, gradient in found["gradients"].items():
+    for name, gradient in actual["gradients"].items():
         difference = (gradient - expected["gradients"][name]).abs().max().item()
         assert difference <= tolerance * largest, name
 
