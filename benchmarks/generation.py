@@ -131,7 +131,7 @@ def pipeline(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> t
 
     import ray
 
-    from teachers.inference.worker import run_teacher
+    from teachers.inference.worker import TeacherWork, run_teacher
 
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -142,7 +142,8 @@ def pipeline(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> t
         task = sampling(config)
         write_work(f"{folder}/work", work, task.wanted, batch_size)
         stored, notes = f"{folder}/store", f"{folder}/notes"
-        for _ in run_teacher("teacher", teacher, task, f"{folder}/work", batch_size, stored, notes):
+        teacher_work = TeacherWork("teacher", teacher, task, batch_size, stored, notes)
+        for _ in run_teacher(teacher_work, f"{folder}/work"):
             pass
         end = max(path.stat().st_mtime for path in Path(f"{folder}/store").glob("*.parquet"))
         rows = read_rows(f"{folder}/store")

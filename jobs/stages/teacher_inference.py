@@ -16,7 +16,7 @@ from teachers.generation.sampling import plan_samples, samples_in_a_batch, sampl
 from teachers.inference.missing_rows import Planned
 from teachers.inference.store import Row, pairs_uri, samples_uri
 from teachers.inference.work_files import write_work
-from teachers.inference.worker import Task, run_teacher, sanity_line
+from teachers.inference.worker import Task, TeacherWork, run_teacher, sanity_line
 from teachers.scoring.config import ScoreConfig
 from teachers.scoring.pair_scores import plan_scores, scoring
 
@@ -139,6 +139,7 @@ def plan_waves(teachers: dict[str, TeacherConfig], resources: dict[str, float]) 
 
 def _run(run: RunDirectory, task: Task, plan: Plan) -> None:
     notes_uri = run.make_folder("notes", f"{plan.name}-{task.name}")
+    work = TeacherWork(plan.name, plan.teacher, task, plan.batch_size, plan.store_uri, notes_uri)
     num_made, is_checked = 0, False
 
     def first_check() -> str | None:
@@ -154,8 +155,6 @@ def _run(run: RunDirectory, task: Task, plan: Plan) -> None:
         lambda: num_made,
         first_check,
     ):
-        for made in run_teacher(
-            plan.name, plan.teacher, task, plan.work_uri, plan.batch_size, plan.store_uri, notes_uri
-        ):
+        for made in run_teacher(work, plan.work_uri):
             num_made += made
     run.delete("work", f"{plan.name}-{task.name}")

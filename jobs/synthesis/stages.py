@@ -16,10 +16,10 @@ from teachers.dataset import Rows, rows_to
 from teachers.engines.weights import weights_identity
 from teachers.generation.filters import read_blocklist
 from teachers.generation.sampling import sampling
-from teachers.inference.resident_teachers import StandingTeachers, stand
+from teachers.inference.resident_teachers import StandingTeachers, start_replicas
 from teachers.inference.store import Row, samples_uri
 from teachers.inference.work_files import work_files, write_work
-from teachers.inference.worker import sanity_line
+from teachers.inference.worker import TeacherWork, sanity_line
 from teachers.records import PLANS, SYNTHESISED
 from teachers.synthesis.conversation_graph import Graph
 from teachers.synthesis.plans import write_plans
@@ -82,7 +82,8 @@ def _write_conversations(job: SynthesisJob, graph: Graph) -> Counts:
     residents, notes = {}, []
     for name, teacher in _writers(job).items():
         notes.append(job.run.make_folder("notes", f"{name}-synthesis"))
-        residents[name] = stand(name, teacher, task, size, num_writers, _store_uris(job)[name], notes[-1])
+        work = TeacherWork(name, teacher, task, size, _store_uris(job)[name], notes[-1])
+        residents[name] = start_replicas(work, num_writers)
 
     rows = synthesise(
         plans,

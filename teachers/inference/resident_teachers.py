@@ -9,11 +9,10 @@ from typing import Any
 
 import ray
 
-from teachers.config import TeacherConfig
 from teachers.engines.protocol import TeacherError
 from teachers.inference.store import Row
-from teachers.inference.worker import Notes, Task, Worker, stored_batch
-from teachers.storage import absolute, make_folder
+from teachers.inference.worker import Notes, TeacherWork, Worker, stored_batch
+from teachers.storage import make_folder
 
 # One that is lost says so at once: its process takes longer to begin anew.
 _BEFORE_ASKING_ANOTHER_S = 1.0
@@ -99,33 +98,26 @@ class _Replicas:
 class _StandingTeacher:
     """A worker that starts its engine when it is first asked."""
 
-    def __init__(self, *arguments: Any) -> None:
-        self._arguments = arguments
+    def __init__(self, work: TeacherWork) -> None:
+        self._work = work
         self._worker: Worker | None = None
 
     def make(self, rows: list[Row]) -> list[Row]:
         """Rows for the store of rows of work."""
         if self._worker is None:
-            self._worker = Worker(*self._arguments)
+            self._worker = Worker(self._work)
         return self._worker.make(rows)
 
 
-def stand(
-    name: str,
-    config: TeacherConfig,
-    task: Task,
-    batch_size: int,
-    num_callers: int,
-    store_uri: str,
-    notes_uri: str,
-) -> Standing:
-    """Begins a teacher's replicas, as many as it may have and as there are callers at a time.
+def start_replicas(work: TeacherWork, num_callers: int) -> Standing:
+    """Start a teacher's replicas, as many as it may have and as there are callers at a time.
 
-    A process that breaks is begun anew, and fails who asks it until then.
+    A process that breaks is restarted; calls to it fail until then.
     """
-    Notes(notes_uri).clear()
-    make_folder(store_uri)
-    arguments = (name, config, task, batch_size, absolute(store_uri), absolute(notes_uri))
+    Notes(work.notes_uri).clear()
+    make_folder(work.store_uri)
+
+    work, config = work.with_absolute_uris(), work.config
     actor = ray.remote(_StandingTeacher).options(
         num_cpus=config.num_cpus,
         num_gpus=config.num_gpus or None,
@@ -133,7 +125,8 @@ def stand(
         label_selector=config.node_labels or None,
         max_restarts=-1,
     )
+
     most = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
     count = min(most, max(config.at_least(), num_callers))
-    replicas = [actor.remote(*arguments) for _ in range(count)]
-    return Standing(absolute(store_uri), absolute(notes_uri), replicas)
+    replicas = [actor.remote(work) for _ in range(count)]
+    return Standing(work.store_uri, work.notes_uri, replicas)

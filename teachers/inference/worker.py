@@ -12,7 +12,7 @@ import os
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -58,26 +58,35 @@ class Task:
     """Rows for the store in place of a row that the teacher can't do, with the error."""
 
 
+@dataclass(frozen=True)
+class TeacherWork:
+    """A task for one teacher, and where its rows and notes go."""
+
+    name: str
+    config: TeacherConfig
+    task: Task
+    batch_size: int
+    store_uri: str
+    notes_uri: str
+
+    def with_absolute_uris(self) -> "TeacherWork":
+        """Return the same work for processes with another working directory."""
+        return replace(self, store_uri=absolute(self.store_uri), notes_uri=absolute(self.notes_uri))
+
+
 class Worker:
     """Ray Data actor: names of files of work in; their batches go to the store, and their counts out."""
 
-    def __init__(
-        self,
-        name: str,
-        config: TeacherConfig,
-        task: Task,
-        batch_size: int,
-        store_uri: str,
-        notes_uri: str,
-    ) -> None:
-        self._config = config
-        self._task = task
-        self._batch_size = batch_size
-        self._store_uri = store_uri
-        self._notes = Notes(notes_uri)
-        self._metrics = TeacherMetrics(name, task.name)
+    def __init__(self, work: TeacherWork) -> None:
+        self._config = work.config
+        self._task = work.task
+        self._batch_size = work.batch_size
+        self._store_uri = work.store_uri
+        self._notes = Notes(work.notes_uri)
+        self._metrics = TeacherMetrics(work.name, work.task.name)
+
         with self._notes.of_failure():
-            self._teacher = start_teacher(name, config)
+            self._teacher = start_teacher(work.name, work.config)
             self._notes.write("check", self._teacher.check())
 
     def __call__(self, files: pa.Table) -> pa.Table:
@@ -237,31 +246,26 @@ def start_teacher(name: str, config: TeacherConfig) -> Teacher:
     return Engine(name, config)
 
 
-def run_teacher(
-    name: str,
-    config: TeacherConfig,
-    task: Task,
-    work_uri: str,
-    batch_size: int,
-    store_uri: str,
-    notes_uri: str,
-) -> Iterator[int]:
-    """Has one teacher do the work at `work_uri` (see `write_work`); ends when all of it is in the store.
+def run_teacher(work: TeacherWork, work_uri: str) -> Iterator[int]:
+    """Have one teacher do the rows at `work_uri` (see `write_work`); end when all are in the store.
 
     Yields how many rows were made, whenever some were.
 
     Raises:
         TeacherError: the teacher can't work, and why.
     """
-    notes = Notes(notes_uri)
+    name, config = work.name, work.config
+    notes = Notes(work.notes_uri)
     notes.clear()
-    make_folder(store_uri)
+    make_folder(work.store_uri)
+
     # A block for each file.
     files = [pa.table({"file": [file]}) for file in work_files(absolute(work_uri))]
+
     try:
         made = ray.data.from_arrow(files).map_batches(
             Worker,
-            fn_constructor_args=(name, config, task, batch_size, absolute(store_uri), absolute(notes_uri)),
+            fn_constructor_args=(work.with_absolute_uris(),),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=config.num_cpus,

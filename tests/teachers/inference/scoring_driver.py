@@ -16,7 +16,7 @@ from teachers.config import VllmTeacher
 from teachers.engines.protocol import Teacher
 from teachers.inference.store import Row
 from teachers.inference.work_files import work_files
-from teachers.inference.worker import run_teacher
+from teachers.inference.worker import TeacherWork, run_teacher
 from teachers.scoring.config import ScoreConfig
 from teachers.scoring.pair_scores import plan_scores, scoring
 
@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
     plan_scores(str(folder / "candidates"), teacher, store, work, BATCH)
     task = replace(scoring(ScoreConfig()), run=Slowly(str(folder)))
     if work_files(work):
-        for _ in run_teacher("tiny", teacher, task, work, BATCH, store, str(folder / "notes")):
+        for _ in run_teacher(TeacherWork("tiny", teacher, task, BATCH, store, str(folder / "notes")), work):
             pass
     worker = int((folder / "worker").read_text())
     deadline = time.monotonic() + 15

@@ -15,7 +15,7 @@ from teachers.dataset import read_rows
 from teachers.engines.protocol import Teacher, TeacherError
 from teachers.inference.store import Row, content_key, open_store
 from teachers.inference.work_files import work_files, write_work
-from teachers.inference.worker import Task, Worker, run_teacher
+from teachers.inference.worker import Task, TeacherWork, Worker, run_teacher
 from teachers.records import PAIR_SCORES
 from tests.http_server import chat_completion, json_server
 
@@ -91,7 +91,8 @@ def _do(tmp_path: Path, teacher: EndpointTeacher, work: list[Row]) -> int:
     uri = {name: str(tmp_path / name) for name in ("work", "store", "notes")}
     write_work(uri["work"], missing, _WANTED, BATCH)
     task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
-    return sum(run_teacher("tiny", teacher, task, uri["work"], BATCH, uri["store"], uri["notes"]))
+    teacher_work = TeacherWork("tiny", teacher, task, BATCH, uri["store"], uri["notes"])
+    return sum(run_teacher(teacher_work, uri["work"]))
 
 
 def _stored_keys(tmp_path: Path) -> set[str]:
@@ -174,11 +175,12 @@ def test_a_batch_that_is_stored_is_not_made_again_with_the_rest_of_its_file(
     # All batches in one file, as of a long job: a node that is lost after the first of them.
     write_work(uri["work"], work, _WANTED, NUM_ROWS)
     task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
-    worker = Worker("tiny", teacher, task, BATCH, uri["store"], uri["notes"])
+    teacher_work = TeacherWork("tiny", teacher, task, BATCH, uri["store"], uri["notes"])
+    worker = Worker(teacher_work)
     (tmp_path / "store").mkdir()
     write_work(str(tmp_path / "first"), work[:BATCH], _WANTED, BATCH)
     worker(pa.table({"file": work_files(str(tmp_path / "first"))}))
-    assert sum(run_teacher("tiny", teacher, task, uri["work"], BATCH, uri["store"], uri["notes"])) == NUM_ROWS
+    assert sum(run_teacher(teacher_work, uri["work"])) == NUM_ROWS
     assert max(_asked(tmp_path).values()) == 1
     assert len(_stored_keys(tmp_path)) == NUM_ROWS
 
