@@ -1,10 +1,10 @@
 """Dots, bars, lines and axes, of which jobs/reports/charts.py makes its charts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import accumulate, combinations
+from itertools import combinations
 from math import log10
 from textwrap import wrap
 from typing import Any
@@ -42,7 +42,7 @@ def plain(text: str) -> str:
 
 def wrapped(text: str, length: int) -> str:
     """`text` on as many lines as it needs."""
-    return "<br>".join(plain(part) for part in wrap(text, length) or [""])
+    return "<br>".join(map(plain, wrap(text, length)))
 
 
 def range_of(intervals: Sequence[Interval]) -> list[float]:
@@ -80,48 +80,51 @@ def axis(title: str = "") -> dict[str, Any]:
     }
 
 
-def hover(said: str) -> str:
-    """A template that says the trace's name and, beneath it, `said`."""
-    return f"%{{fullData.name}}<br>{said}<extra></extra>"
+def hover(template: str) -> str:
+    """The trace's name and, beneath it, a template of plotly."""
+    return f"%{{fullData.name}}<br>{template}<extra></extra>"
 
 
-def rows_figure(
-    names: Sequence[str], values: Sequence[str], spread: Sequence[float]
-) -> tuple[go.Figure, list[float]]:
-    """A figure of empty rows, with a name and a value above each, and where to draw in each row.
+def rows_figure(texts: Mapping[str, str], spread: Sequence[float]) -> tuple[go.Figure, list[float]]:
+    """A figure of empty rows, with a name and a text above each, and where to draw in each row.
 
     The horizontal axis goes from the first to the last of `spread`, the vertical one counts px downwards.
     """
-    longest = max((len(re.sub("<[^>]*>", "", value)) for value in values), default=0)
-    lines = [wrapped(name, _ROW_LENGTH - longest) for name in names]
-    heights = [_LINE_PX * (text.count("<br>") + 1) + _BAR_PX for text in lines]
-    ends = list(accumulate(heights))
-    height = sum(heights)
-    figure = go.Figure()
-    figure.update_layout(layout(height + MARGIN_PX["t"] + MARGIN_PX["b"]))
-    figure.update_xaxes(axis(), range=[spread[0], spread[-1]], nticks=7)
-    figure.update_yaxes(axis(), range=[height, 0], tickvals=ends[:-1], showticklabels=False)
+    longest = max((len(re.sub("<[^>]*>", "", text)) for text in texts.values()), default=0)
     above = {"xref": "paper", "yanchor": "top", "showarrow": False, "bgcolor": "white", "borderpad": 0}
     annotations = []
-    for text, value, end, row_height in zip(lines, values, ends, heights, strict=True):
-        top = {**above, "y": end - row_height + 3}
+    ends = [0]
+
+    for name, text in texts.items():
+        lines = wrapped(name, _ROW_LENGTH - longest)
+        top = {**above, "y": ends[-1] + 3}
         annotations += [
-            {**top, "text": text, "x": 0, "xanchor": "left", "align": "left"},
-            {**top, "text": value, "x": 1, "xanchor": "right", "font": {"color": MUTED}},
+            {**top, "text": lines, "x": 0, "xanchor": "left", "align": "left"},
+            {**top, "text": text, "x": 1, "xanchor": "right", "font": {"color": MUTED}},
         ]
-    figure.update_layout(annotations=annotations)
-    return figure, [end - _BAR_PX / 2 + 1 for end in ends]
+        ends.append(ends[-1] + _LINE_PX * (lines.count("<br>") + 1) + _BAR_PX)
+
+    figure = go.Figure()
+    figure.update_layout(layout(ends[-1] + MARGIN_PX["t"] + MARGIN_PX["b"]), annotations=annotations)
+    figure.update_xaxes(axis(), range=[spread[0], spread[-1]], nticks=7)
+    figure.update_yaxes(axis(), range=[ends[-1], 0], tickvals=ends[1:-1], showticklabels=False)
+    return figure, [end - _BAR_PX / 2 + 1 for end in ends[1:]]
+
+
+def plane_figure(traces: Sequence[go.Scatter], height: int, title: str) -> go.Figure:
+    """A figure of traces over a horizontal axis with a title."""
+    figure = go.Figure(traces)
+    figure.update_layout(layout(height), margin=MARGIN_PX | {"l": 8, "b": 46})
+    figure.update_xaxes(axis(title))
+    figure.update_yaxes(axis(), automargin=True)
+    return figure
 
 
 def dot(name: str, interval: Interval, y: float, colour: str, size: int = 10) -> go.Scatter:
     """The mean of an interval, with bars to its ends."""
-    return go.Scatter(
-        x=[interval.mean],
-        y=[y],
+    trace = _marker(name, interval.mean, y, colour, size)
+    return trace.update(
         error_x=_ends(interval, colour),
-        name=wrapped(name, 40),
-        mode="markers",
-        marker={"color": colour, "size": size},
         customdata=[[interval.low, interval.high]],
         hovertemplate=hover("%{x:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})"),
     )
@@ -129,15 +132,12 @@ def dot(name: str, interval: Interval, y: float, colour: str, size: int = 10) ->
 
 def upright_dot(name: str, x: float, interval: Interval, colour: str, label: str) -> go.Scatter:
     """The mean of an interval at `x`, with upright bars to its ends and a label beside it."""
-    return go.Scatter(
-        x=[x],
-        y=[interval.mean],
+    trace = _marker(name, x, interval.mean, colour, 9)
+    return trace.update(
         error_y=_ends(interval, colour),
-        name=wrapped(name, 40),
         mode="markers+text",
         text=[label],
         textposition="middle right",
-        marker={"color": colour, "size": 9},
         hovertemplate=hover("%{y:.3f} with %{x:.0f} terms"),
     )
 
@@ -145,17 +145,18 @@ def upright_dot(name: str, x: float, interval: Interval, colour: str, label: str
 def timed_dot(point: TimedPoint) -> go.Scatter:
     """The mean at the median time, with bars to the interval's ends and to the 95th percentile."""
     tail_ms = {"array": [point.p95_ms - point.p50_ms], "arrayminus": [0]}
-    return go.Scatter(
-        x=[point.p50_ms],
-        y=[point.interval.mean],
+    trace = _marker(point.name, point.p50_ms, point.interval.mean, point.colour, 9)
+    return trace.update(
         error_x={**tail_ms, "color": point.colour, "thickness": 1, "width": 0},
         error_y=_ends(point.interval, point.colour),
-        name=wrapped(point.name, 40),
-        mode="markers",
-        marker={"color": point.colour, "size": 9},
         customdata=[[point.p95_ms]],
         hovertemplate=hover("%{y:.3f} at %{x:.3~r} ms, 95 % within %{customdata[0]:.3~r} ms"),
     )
+
+
+def _marker(name: str, x: float, y: float, colour: str, size: int) -> go.Scatter:
+    marker = {"color": colour, "size": size}
+    return go.Scatter(x=[x], y=[y], name=wrapped(name, 40), mode="markers", marker=marker)
 
 
 def _ends(interval: Interval, colour: str) -> dict[str, Any]:
@@ -168,15 +169,13 @@ def _ends(interval: Interval, colour: str) -> dict[str, Any]:
     }
 
 
-def line(
-    steps: Sequence[int], values: Sequence[float], colour: str, width: float, opacity: float
-) -> go.Scatter:
-    drawn = {"color": colour, "width": width}
-    return go.Scatter(x=steps, y=values, mode="lines", line=drawn, opacity=opacity)
+def line(by_step: Mapping[int, float], colour: str, width: float, opacity: float) -> go.Scatter:
+    pen = {"color": colour, "width": width}
+    return go.Scatter(x=list(by_step), y=list(by_step.values()), mode="lines", line=pen, opacity=opacity)
 
 
 def bars(
-    names: Sequence[str], lengths: Sequence[float], ys: Sequence[float], colour: str, said: str
+    names: Iterable[str], lengths: Sequence[float], ys: Sequence[float], colour: str, template: str
 ) -> go.Bar:
     return go.Bar(
         x=lengths,
@@ -184,8 +183,8 @@ def bars(
         width=12,
         orientation="h",
         marker={"color": colour, "line": {"width": 0}},
-        hovertext=[plain(name) for name in names],
-        hovertemplate=f"%{{hovertext}}<br>{said}<extra></extra>",
+        hovertext=list(map(plain, names)),
+        hovertemplate=f"%{{hovertext}}<br>{template}<extra></extra>",
     )
 
 
@@ -230,15 +229,16 @@ def label_shifts(points: Sequence[TimedPoint], px_per_unit: float) -> list[float
     heights_px = [-point.interval.mean * px_per_unit for point in points]
     placed_px = list(heights_px)
     downwards = sorted(range(len(points)), key=heights_px.__getitem__)
-    pairs = [
-        (upper, lower)
-        for upper, lower in combinations(downwards, 2)
-        if abs(log10(points[upper].p50_ms / points[lower].p50_ms)) < _LABEL_DECADES
-    ]
+    pairs = []
+    for upper, lower in combinations(downwards, 2):
+        if abs(log10(points[upper].p50_ms / points[lower].p50_ms)) < _LABEL_DECADES:
+            pairs.append((upper, lower))
+
     for _ in range(50):  # pushes them apart until they rest
         for upper, lower in pairs:
             overlap_px = _LABEL_PX - (placed_px[lower] - placed_px[upper])
             if overlap_px > 0:
                 placed_px[upper] -= overlap_px / 2
                 placed_px[lower] += overlap_px / 2
+
     return [placed - height for placed, height in zip(placed_px, heights_px, strict=True)]

@@ -11,7 +11,6 @@ from string import ascii_uppercase
 import plotly.graph_objects as go
 
 from jobs.reports.chart_elements import (
-    MARGIN_PX,
     TimedPoint,
     axis,
     bars,
@@ -23,6 +22,7 @@ from jobs.reports.chart_elements import (
     leader,
     line,
     plain,
+    plane_figure,
     range_of,
     reference,
     rows_figure,
@@ -70,47 +70,41 @@ def outcome_colours(comparison: Comparison) -> dict[str, str]:
 
 def systems_chart(table: HeldOutTable, metric: str) -> go.Figure:
     """A dot and its interval for each system of a table that has the metric."""
-    rows = [row for row in table.rows if metric in row.metrics]
-    intervals = [row.metrics[metric] for row in rows]
-    colours = [_colour_of_kind(row.kind) for row in rows]
-    return _dots_figure([row.system for row in rows], intervals, colours)
+    dots = {}
+    for row in table.rows:
+        if metric in row.metrics:
+            dots[row.system] = (row.metrics[metric], _colour_of_kind(row.kind))
+    return _dots_figure(dots)
 
 
 def ratings_chart(ratings: Sequence[RatingCorrelations], coefficient: str) -> go.Figure:
     """A dot and its interval for each scorer that has this correlation with human ratings."""
-    intervals: dict[str, Interval] = {}
+    dots = {}
     for row in ratings:
         interval = getattr(row, coefficient)
         if interval is not None:
-            intervals[row.scorer] = interval
-
-    colours = [KIND_COLOURS["teacher"]] * len(intervals)
-    return _dots_figure(list(intervals), list(intervals.values()), colours, chance=0)
+            dots[row.scorer] = (interval, KIND_COLOURS["teacher"])
+    return _dots_figure(dots, chance=0)
 
 
 def latency_chart(comparison: Comparison) -> go.Figure:
     """hits@1/20 against milliseconds, of the teachers by name and of more than a few systems by number."""
     points = timed_points(comparison)
     low, high = range_of([point.interval for point in points])
-    margin = MARGIN_PX | {"l": 8, "b": 46}
-    px_per_unit = (_LATENCY_PX - margin["t"] - margin["b"]) / (high - low)
-    shifts_px = label_shifts(points, px_per_unit)
-
-    figure = go.Figure([timed_dot(point) for point in points])
-    figure.update_layout(layout(_LATENCY_PX), margin=margin)
-    figure.update_layout(annotations=[leader(*label) for label in zip(points, shifts_px, strict=True)])
+    figure = plane_figure(list(map(timed_dot, points)), _LATENCY_PX, "milliseconds")
+    margin = figure.layout.margin
+    px_per_unit = (_LATENCY_PX - margin.t - margin.b) / (high - low)
+    figure.update_layout(annotations=list(map(leader, points, label_shifts(points, px_per_unit))))
 
     first = min(points, key=lambda point: point.p50_ms)
     fastest, slowest = log10(first.p50_ms), log10(max(point.p95_ms for point in points))
     decades_per_px = max(slowest - fastest, 1) / (_PHONE_PX - label_px(first))
     figure.update_xaxes(
-        axis("milliseconds"),
         type="log",
         dtick=1 if slowest - fastest > 1.5 else None,
         range=[fastest - label_px(first) * decades_per_px, slowest + 12 * decades_per_px],
     )
-    figure.update_yaxes(axis(), range=[low, high], automargin=True)
-    return figure
+    return figure.update_yaxes(range=[low, high])
 
 
 def timed_points(comparison: Comparison) -> list[TimedPoint]:
@@ -142,17 +136,17 @@ def timed_points(comparison: Comparison) -> list[TimedPoint]:
 def sparsity_chart(comparison: Comparison) -> go.Figure:
     """MRR against the terms of a context, of the sparse systems by number."""
     numbers = system_numbers(comparison)
-    rows = [row for row in comparison.tables[0].rows if row.system in comparison.sparsity]
-    figure = go.Figure()
-    for row in rows:
-        num_terms = comparison.sparsity[row.system]["context_terms"]
-        colour, label = _colour_of_kind(row.kind), str(numbers[row.system])
-        figure.add_trace(upright_dot(row.system, num_terms, row.metrics["mrr"], colour, label))
+    traces, intervals = [], []
+    for row in comparison.tables[0].rows:
+        if row.system in comparison.sparsity:
+            num_terms, interval = comparison.sparsity[row.system]["context_terms"], row.metrics["mrr"]
+            colour, label = _colour_of_kind(row.kind), str(numbers[row.system])
+            traces.append(upright_dot(row.system, num_terms, interval, colour, label))
+            intervals.append(interval)
 
-    figure.update_layout(layout(_CURVES_PX), margin=MARGIN_PX | {"b": 46})
-    figure.update_xaxes(axis("terms of a context"), type="log")
-    figure.update_yaxes(axis(), range=range_of([row.metrics["mrr"] for row in rows]), automargin=True)
-    return figure
+    figure = plane_figure(traces, _CURVES_PX, "terms of a context")
+    figure.update_xaxes(type="log")
+    return figure.update_yaxes(range=range_of(intervals))
 
 
 def curves_chart(curves: Mapping[str, Mapping[str, Reports]], measure: str) -> go.Figure:
@@ -163,51 +157,45 @@ def curves_chart(curves: Mapping[str, Mapping[str, Reports]], measure: str) -> g
     seed_lines, mean_lines = [], []
     for number, (system, colour) in enumerate(_coloured(curves).items()):
         by_seed = [_by_step(reports, measure) for reports in curves[system].values()]
-        means = _means_by_step(by_seed)
-        mean = line(list(means), list(means.values()), colour, width=2.2, opacity=1)
+        mean = line(_means_by_step(by_seed), colour, width=2.2, opacity=1)
         mean.update(name=plain(system), hovertemplate=hover("step %{x}: %{y:.3f}"))
         mean_lines.append(mean.update(legendgroup=str(number)))
 
-        for by_step in by_seed if len(by_seed) > 1 else []:
-            thin = line(list(by_step), list(by_step.values()), colour, width=1, opacity=0.3)
-            seed_lines.append(thin.update(legendgroup=str(number), hoverinfo="skip"))
-
-    figure = go.Figure(seed_lines + mean_lines)
-    figure.update_layout(layout(_CURVES_PX), margin=MARGIN_PX | {"l": 8, "b": 46})
-    figure.update_xaxes(axis("step"))
-    figure.update_yaxes(axis(), automargin=True)
-    return figure
+        if len(by_seed) > 1:
+            for by_step in by_seed:
+                thin = line(by_step, colour, width=1, opacity=0.3)
+                seed_lines.append(thin.update(legendgroup=str(number), hoverinfo="skip"))
+    return plane_figure(seed_lines + mean_lines, _CURVES_PX, "step")
 
 
 def hits_chart(teachers: Teachers) -> go.Figure:
     """A bar of hits@1/20 for each teacher."""
-    hits = {name: measures["hits@1/20"] for name, measures in teachers.measures.items()}
-    figure, ys = rows_figure(list(hits), [f"{value:.3f}" for value in hits.values()], [0, 1])
-    figure.add_trace(bars(list(hits), list(hits.values()), ys, KIND_COLOURS["teacher"], "%{x:.3f}"))
-    return figure
+    hits, texts = [], {}
+    for name, measures in teachers.measures.items():
+        hits.append(measures["hits@1/20"])
+        texts[name] = f"{hits[-1]:.3f}"
+
+    figure, ys = rows_figure(texts, [0, 1])
+    return figure.add_trace(bars(texts, hits, ys, KIND_COLOURS["teacher"], "%{x:.3f}"))
 
 
 def entropies_chart(teachers: Teachers) -> go.Figure:
     """Bars of cross-entropy and entropy in nats for each teacher, with a line at those of twenty equals."""
-    names, texts = [], []
-    lengths: dict[str, list[float]] = {column.key: [] for column in ENTROPY_COLOURS}
+    keys = [column.key for column in ENTROPY_COLOURS]
+    rows, texts = [], {}
+    longest = log(20)
     for name, measures in teachers.measures.items():
-        if not lengths.keys() <= measures.keys():
-            continue
-        names.append(name)
-        for key, values in lengths.items():
-            values.append(measures[key])
-        texts.append(_coloured_values([measures[key] for key in lengths], ENTROPY_COLOURS.values()))
+        if measures.keys() >= set(keys):
+            rows.append([measures[key] for key in keys])
+            texts[name] = _coloured_values(rows[-1], ENTROPY_COLOURS.values())
+            longest = max(longest, *rows[-1])
 
-    longest = max((max(values, default=0) for values in lengths.values()), default=0)
-    figure, ys = rows_figure(names, texts, [0, 1.04 * max(longest, log(20))])
-    for (column, colour), shift_px in zip(ENTROPY_COLOURS.items(), (-5, 5), strict=True):
-        shifted = [y + shift_px for y in ys]
-        trace = bars(names, lengths[column.key], shifted, colour, f"{column.title} %{{x:.3f}}")
+    figure, ys = rows_figure(texts, [0, 1.04 * longest])
+    for place, (column, colour) in enumerate(ENTROPY_COLOURS.items()):
+        lengths, shifted = [row[place] for row in rows], [y - 5 + 10 * place for y in ys]
+        trace = bars(texts, lengths, shifted, colour, f"{column.title} %{{x:.3f}}")
         figure.add_trace(trace.update(width=8))
-
-    figure.add_shape(reference(log(20)))
-    return figure
+    return figure.add_shape(reference(log(20)))
 
 
 def agreement_chart(teachers: Teachers) -> go.Figure:
@@ -249,23 +237,23 @@ def agreement_chart(teachers: Teachers) -> go.Figure:
 
 def filters_chart(comparison: Comparison) -> go.Figure:
     """A bar of what was kept and dropped of each teacher's samples, in percent."""
-    filters, colours = comparison.filters, outcome_colours(comparison)
-    totals = [max(sum(counts.values()), 1) for counts in filters.values()]
-    shares: dict[str, list[float]] = {}
-    for outcome in colours:
-        counts = [of_teacher.get(outcome, 0) for of_teacher in filters.values()]
-        shares[outcome] = [100 * count / total for count, total in zip(counts, totals, strict=True)]
+    bars_of_outcomes = []
+    texts: dict[str, str] = {}
+    for outcome, colour in outcome_colours(comparison).items():
+        outcome_counts, shares = [], []
+        for teacher, counts in comparison.filters.items():
+            outcome_counts.append(counts.get(outcome, 0))
+            shares.append(100 * outcome_counts[-1] / max(sum(counts.values()), 1))
+            texts.setdefault(teacher, f"kept {shares[-1]:.0f} %")  # that outcome comes first
+        bars_of_outcomes.append((outcome, colour, outcome_counts, shares))
 
-    figure, ys = rows_figure(list(filters), [f"kept {share:.0f} %" for share in shares["kept"]], [0, 100])
-    for outcome, colour in colours.items():
+    figure, ys = rows_figure(texts, [0, 100])
+    for outcome, colour, outcome_counts, shares in bars_of_outcomes:
         label = f"{plain(outcome)}: %{{customdata:,}} (%{{x:.1f}} %)"
-        trace = bars(list(filters), shares[outcome], ys, colour, label)
-        counts = [of_teacher.get(outcome, 0) for of_teacher in filters.values()]
-        figure.add_trace(trace.update(customdata=counts))
+        figure.add_trace(bars(texts, shares, ys, colour, label).update(customdata=outcome_counts))
 
     figure.update_layout(barmode="stack")
-    figure.update_xaxes(ticksuffix=" %")
-    return figure
+    return figure.update_xaxes(ticksuffix=" %")
 
 
 def judgement_chart(rows: Sequence[Row]) -> go.Figure:
@@ -273,33 +261,36 @@ def judgement_chart(rows: Sequence[Row]) -> go.Figure:
 
     `rows` are of a table of judgements, see `jobs.reports.tables`.
     """
-    names, texts, pairs = [], [], []
+    texts, dots = {}, []
     shown = [_point_interval(0.5)]
     for row in rows:
-        names.append(f"{row['system']}\N{NO-BREAK SPACE}*" if row["trained_on"] else row["system"])
-        win_rates = [row[column.key] for column in WIN_RATE_COLOURS]
-        pairs.append(win_rates)
-        shown += win_rates
-        texts.append(_coloured_values([rate.mean for rate in win_rates], WIN_RATE_COLOURS.values()))
+        name = f"{row['system']}\N{NO-BREAK SPACE}*" if row["trained_on"] else row["system"]
+        human, generated = row[WINS_OVER_HUMAN.key], row[WINS_OVER_GENERATED.key]
+        texts[name] = _coloured_values([human.mean, generated.mean], WIN_RATE_COLOURS.values())
+        dots.append((name, human, generated))
+        shown += [human, generated]
 
-    figure, ys = rows_figure(names, texts, range_of(shown))
+    figure, ys = rows_figure(texts, range_of(shown))
     figure.add_shape(reference(0.5))
-    for name, win_rates, y in zip(names, pairs, ys, strict=True):
-        for rate, colour, shift_px in zip(win_rates, WIN_RATE_COLOURS.values(), (-5, 4), strict=True):
-            figure.add_trace(dot(name, rate, y + shift_px, colour, size=8))
+    for (name, human, generated), y in zip(dots, ys, strict=True):
+        figure.add_trace(dot(name, human, y - 5, WIN_RATE_COLOURS[WINS_OVER_HUMAN], size=8))
+        figure.add_trace(dot(name, generated, y + 4, WIN_RATE_COLOURS[WINS_OVER_GENERATED], size=8))
     return figure
 
 
-def _dots_figure(
-    names: Sequence[str], intervals: Sequence[Interval], colours: Sequence[str], chance: float | None = None
-) -> go.Figure:
-    """A row with a dot and its interval for each name, and a dotted line at `chance`."""
-    shown = [*intervals, *([] if chance is None else [_point_interval(chance)])]
-    figure, ys = rows_figure(names, [f"{interval.mean:.3f}" for interval in intervals], range_of(shown))
+def _dots_figure(dots: Mapping[str, tuple[Interval, str]], chance: float | None = None) -> go.Figure:
+    """A row with a dot of an interval and a colour for each name, and a dotted line at `chance`."""
+    texts, shown = {}, []
+    for name, (interval, _) in dots.items():
+        texts[name] = f"{interval.mean:.3f}"
+        shown.append(interval)
+    if chance is not None:
+        shown.append(_point_interval(chance))
+
+    figure, ys = rows_figure(texts, range_of(shown))
     if chance is not None:
         figure.add_shape(reference(chance))
-
-    for name, interval, y, colour in zip(names, intervals, ys, colours, strict=True):
+    for (name, (interval, colour)), y in zip(dots.items(), ys, strict=True):
         figure.add_trace(dot(name, interval, y, colour))
     return figure
 
@@ -320,12 +311,11 @@ def _coloured(names: Sequence[str] | Mapping[str, object]) -> dict[str, str]:
     return {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
 
 
-def _coloured_values(values: Sequence[float], colours: Iterable[str]) -> str:
+def _coloured_values(values: Iterable[float], colours: Iterable[str]) -> str:
     """Values as plotly shows them in their colours."""
-    spans = [
-        f'<span style="color: {colour}">{value:.2f}</span>'
-        for value, colour in zip(values, colours, strict=True)
-    ]
+    spans = []
+    for value, colour in zip(values, colours, strict=True):
+        spans.append(f'<span style="color: {colour}">{value:.2f}</span>')
     return " · ".join(spans)
 
 
