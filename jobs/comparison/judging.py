@@ -1,7 +1,4 @@
-"""Work of the teachers beside their targets: they judge systems' answers and responses that people rated.
-
-And how long a teacher and a student take for an answer.
-"""
+"""Judgements by the teachers of systems' answers and of rated responses, and the latency of all of them."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -37,14 +34,15 @@ def judge(base: ComparisonJob, answers: Answers, ratings: list[Rated]) -> None:
         return
 
     one_sample = base.config.generate.model_copy(update={"samples": 1})
-    answers_by_context = {}
-    for row in contexts:
-        example_id = row["example_id"]
-        answers_by_context[example_id] = {name: texts[example_id] for name, texts in answers.items()}
+    answers_by_context: dict[str, dict[str, str]] = {row["example_id"]: {} for row in contexts}
+    for example_id, by_system in answers_by_context.items():
+        for name, texts in answers.items():
+            by_system[name] = texts[example_id]
 
     def work() -> Counts:
         generate_samples(base.run, base.store, writers(base), contexts, one_sample)
-        written = _written(base, contexts, one_sample)
+        written = _written_responses(base, contexts, one_sample)
+
         rows = []
         for row in contexts:
             example_id = row["example_id"]
@@ -80,19 +78,22 @@ def held_out_rows(base: Job[Any], count: int) -> list[Row]:
     return list(islice(Rows(base.run.at("examples"), "test"), count))
 
 
-def _written(base: ComparisonJob, contexts: list[Row], config: GenerateConfig) -> dict[str, dict[str, str]]:
-    """example_id -> teacher -> the response that it wrote; a truncated one is taken as it is."""
+def _written_responses(
+    base: ComparisonJob, contexts: list[Row], config: GenerateConfig
+) -> dict[str, dict[str, str]]:
+    """Return by example_id and teacher the response that it wrote, truncated or not."""
     responses: dict[str, dict[str, str]] = {row["example_id"]: {} for row in contexts}
     for name, teacher in writers(base).items():
         uri = samples_uri(base.store, teacher, config)
         for example_id, [sample] in StoredSamples(uri, contexts, teacher, config):
-            if text := " ".join(sample.text.split()):
+            text = " ".join(sample.text.split())
+            if text:
                 responses[example_id][name] = text
     return responses
 
 
 def _judged_row(example: Row, written: Mapping[str, str], answers: Mapping[str, str]) -> Row:
-    """The row of CANDIDATES with the gold response, the teachers' and the systems', each text once."""
+    """Return the row of CANDIDATES with the gold response, the teachers' and the systems', each text once."""
     gold = example["gold_response"]
     candidates = {gold: {"text": gold, "source": "gold", "teacher": None}}
     for teacher, text in written.items():

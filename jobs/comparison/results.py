@@ -49,8 +49,8 @@ _TITLES = {
     ),
     OUT_OF_DOMAIN: (
         "out of domain",
-        "Other people about other topics, untouched by any tuning: the gold response among 20 given "
-        "candidates, and its reciprocal rank among those.",
+        "Other people about other topics, untouched by any tuning: the gold response among the 20 "
+        "candidates of its context, and its reciprocal rank among those.",
     ),
 }
 _SEED_METRICS = ("hits@1/20", "mrr")
@@ -76,24 +76,27 @@ class Results:
         return len(self._rows["test"])
 
     def metrics(self, held_out: str) -> dict[str, Values]:
-        """Metric -> [S, C] on a set."""
+        """Return each metric's values [S, C] on a set, of S students and C contexts."""
         values: dict[str, list[list[float]]] = {}
         for rows in self._rows[held_out].values():
-            by_context = [dict(row["metrics"]) for row in rows]
-            for name in by_context[0]:
-                values.setdefault(name, []).append([metrics[name] for metrics in by_context])
+            by_metric: dict[str, list[float]] = {}
+            for row in rows:
+                for name, value in dict(row["metrics"]).items():
+                    by_metric.setdefault(name, []).append(value)
+            for name, by_context in by_metric.items():
+                values.setdefault(name, []).append(by_context)
 
         return {name: np.array(by_model) for name, by_model in values.items()}
 
     def answers(self) -> dict[str, str]:
-        """example_id -> the best response by the first seed's student, on the split `test`."""
+        """Return the best response by the first seed's student to each example of the split `test`."""
         first = next(iter(self._rows["test"].values()))
         return {row["example_id"]: row["answers"][0] for row in first}
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a comparison's report is made from."""
+    """Jobs and measures that a comparison's report is made from."""
 
     base: ComparisonJob
     config: ComparisonConfig
@@ -108,7 +111,7 @@ def comparison(
     sets: dict[str, HeldOut],
     ratings: list[Rated],
 ) -> Comparison:
-    """All figures, with their intervals and tests."""
+    """Return all figures, with their intervals and tests."""
     logger.info("intervals and tests …")
     config = base.config
     measured = _Measured(base, config, systems, results)
@@ -150,26 +153,19 @@ def _table(measured: _Measured, name: str, held_out: HeldOut) -> HeldOutTable:
 
     rows = []
     for system, metrics in values.items():
-        num_models = measured.results[system].num_models
-        against = []
-        for other in _against(system, measured.config, list(measured.systems)):
-            differences = {
-                metric: paired_difference(values[other][metric], metrics[metric], groups)
-                for metric in metrics
-            }
-            against.append(Against(other, differences))
+        intervals = {metric: interval(by_context, groups) for metric, by_context in metrics.items()}
+        seeds = measured.results[system].num_models
+        deviations = {}
+        if seeds > 1:
+            deviations = {metric: seed_deviation(metrics[metric]) for metric in _SEED_METRICS}
 
-        deviations = {metric: seed_deviation(metrics[metric]) for metric in _SEED_METRICS}
-        rows.append(
-            SystemRow(
-                system=system,
-                kind=_kind(system, measured.systems),
-                seeds=num_models,
-                metrics={metric: interval(metrics[metric], groups) for metric in metrics},
-                seed_deviation=deviations if num_models > 1 else {},
-                against=against,
-            )
-        )
+        against = []
+        for other in _against(system, measured):
+            differences = {}
+            for metric, by_context in metrics.items():
+                differences[metric] = paired_difference(values[other][metric], by_context, groups)
+            against.append(Against(other, differences))
+        rows.append(SystemRow(system, _kind(system, measured), seeds, intervals, deviations, against))
 
     return HeldOutTable(
         name=title,
@@ -181,16 +177,20 @@ def _table(measured: _Measured, name: str, held_out: HeldOut) -> HeldOutTable:
     )
 
 
-def _against(system: str, config: ComparisonConfig, rows: list[str]) -> list[str]:
-    if system not in config.compare.systems:
+def _against(system: str, measured: _Measured) -> list[str]:
+    """Return the systems that one is tested against: without others in its config, the row above it."""
+    trained = measured.config.compare.systems
+    if system not in trained:
         return [BM25] if system != BM25 else []
-    return config.compare.systems[system].against or [rows[rows.index(system) - 1]]
+
+    rows = list(measured.systems)
+    return trained[system].against or [rows[rows.index(system) - 1]]
 
 
-def _kind(system: str, systems: Mapping[str, DistillationJob]) -> str:
+def _kind(system: str, measured: _Measured) -> str:
     if system in (BM25, UNTRAINED, UNTRAINED_SPARSE):
         return "baseline"
-    return systems[system].config.student.kind
+    return measured.systems[system].config.student.kind
 
 
 def _answers(measured: _Measured, answers: Answers, sources: Mapping[str, str]) -> list[AnswerRow]:
@@ -201,10 +201,14 @@ def _answers(measured: _Measured, answers: Answers, sources: Mapping[str, str]) 
 
     rows = []
     for system, job in measured.systems.items():
-        texts = list(answers[system].values())
-        groups = [conversations[example_id] for example_id in answers[system]]
-        lengths = [float(num_words(text)) for text in texts]
-        is_generated = [float(sources[text] == "generated") for text in texts]
+        texts, groups, lengths, is_generated = [], [], [], []
+        for example_id, text in answers[system].items():
+            texts.append(text)
+            groups.append(conversations[example_id])
+            lengths.append(float(num_words(text)))
+            is_generated.append(float(sources[text] == "generated"))
+
+        teachers = trained_by(job) if system in compare.systems else set()
         rows.append(
             AnswerRow(
                 system=system,
@@ -212,21 +216,23 @@ def _answers(measured: _Measured, answers: Answers, sources: Mapping[str, str]) 
                 distinct_2=distinct_n(texts, 2),
                 words=interval(np.array([lengths]), groups),
                 generated_share=interval(np.array([is_generated]), groups),
-                judgements=win_rates.of_system(
-                    answers[system], trained_by(job) if system in compare.systems else set()
-                ),
+                judgements=win_rates.of_system(answers[system], teachers),
             )
         )
     return rows
 
 
 def _sparsity(systems: Mapping[str, DistillationJob]) -> dict[str, dict[str, float]]:
-    sparsity = {}
+    """Return the sparsity of each sparse system, as the mean over its students."""
+    sparsity: dict[str, dict[str, float]] = {}
     for name, job in systems.items():
-        by_model = list(job.run.read_json("stages", "measure.json")["counts"]["sparsity"].values())
-        if by_model:
-            means = {metric: np.mean([values[metric] for values in by_model]) for metric in by_model[0]}
-            sparsity[name] = {metric: float(mean) for metric, mean in means.items()}
+        by_model = job.run.read_json("stages", "measure.json")["counts"]["sparsity"]
+        by_metric: dict[str, list[float]] = {}
+        for values in by_model.values():
+            for metric, value in values.items():
+                by_metric.setdefault(metric, []).append(value)
+        if by_metric:
+            sparsity[name] = {metric: float(np.mean(by_student)) for metric, by_student in by_metric.items()}
     return sparsity
 
 
@@ -251,15 +257,16 @@ def _correlations(base: ComparisonJob, ratings: list[Rated]) -> list[RatingCorre
     if not ratings:
         return []
 
-    correlations = rating_correlations(
-        ratings,
-        base.run.at("judged", "candidates"),
-        {name: base.run.at("judged", "scores", name) for name in scorers(base)},
-        base.config.targets,
-    )
+    candidates_uri = base.run.at("judged", "candidates")
+    uris = {name: base.run.at("judged", "scores", name) for name in scorers(base)}
+    correlations = rating_correlations(ratings, candidates_uri, uris, base.config.targets)
+
     rows = []
     for scorer, values in correlations.items():
-        intervals = {field: Interval(**values[key]) for field, key in _RATING_KEYS.items() if key in values}
+        intervals = {}
+        for field, key in _RATING_KEYS.items():
+            if key in values:
+                intervals[field] = Interval(**values[key])
         rows.append(RatingCorrelations(scorer, **intervals))
     return rows
 

@@ -3,7 +3,7 @@
 Each continues from the base run after its teachers' work, so that no teacher runs twice. It borrows whatever
 it would make just as the base did; the rest is its own.
 
-    RUN/systems/NAME           candidates, scores and targets, where they differ; what was measured
+    RUN/systems/NAME           candidates, scores and targets, where they differ; the measures
     RUN/systems/NAME/seed-0    the student trained with seed 0
 """
 
@@ -40,7 +40,7 @@ _TEACHERS_WORK = frozenset({"examples", "contexts", "responses", "neighbours"})
 
 
 def _write_response_set(job: Job[Any]) -> Counts:
-    """The response set that all systems answer from."""
+    """Write the response set that all systems answer from."""
     rows = response_set(job.run.at("targets")).to_pylist()
     return {"responses": write_rows(job.run.at("response_set"), rows, records.RESPONSE_SET)}
 
@@ -49,7 +49,7 @@ RESPONSE_SET: Stage[Any] = Stage("response_set", ("candidates",), lambda job: []
 
 
 def held_out_sets(base: ComparisonJob, outside: HeldOut | None) -> dict[str, HeldOut]:
-    """Return what every system is measured on, by the name of the set."""
+    """Return the held-out sets that every system is measured on, by name."""
     config = base.config
     responses = [row["text"] for row in read_rows(base.run.at("response_set"))]
 
@@ -76,6 +76,7 @@ def run_systems(base: ComparisonJob, sets: dict[str, HeldOut]) -> dict[str, Dist
         else:
             systems[name] = branch(base, base.config, "systems", name)
             models = {name: None if name == BM25 else _untrained(config.baseline(name))}
+
         _measure(systems[name], sets, models)
     return systems
 
@@ -96,7 +97,7 @@ def seed_job(config: ComparisonConfig, system: DistillationJob, name: str, seed:
 
 
 def _train(base: ComparisonJob, name: str) -> tuple[DistillationJob, Models]:
-    """The system's job, and its students by name."""
+    """Train a system with every seed; return its job, and its students by name."""
     config = base.config
     system = branch(base, config.system(name, config.compare.seeds[0]), "systems", name)
     make_targets(system)
@@ -112,7 +113,7 @@ def _train(base: ComparisonJob, name: str) -> tuple[DistillationJob, Models]:
 
 
 def _untrained(config: DistillationConfig) -> EncoderSource:
-    """The encoder that a job's training begins with."""
+    """Return the encoder that a job's training begins with."""
     return EncoderSource.from_config(config.student, resolve_model(config.student.model))
 
 
@@ -143,12 +144,15 @@ def _measure(job: DistillationJob, sets: dict[str, HeldOut], models: Models) -> 
         measured = embedding(lambda tally: measure(sets, models, tally))
         write_measured(job.run.at("measured"), sets, measured)
 
-        first = next(iter(sets))
-        means = {}
+        first_set = next(iter(sets))
+        first = {name: by_set[first_set] for name, by_set in measured.items()}
+        means, sparsity = {}, {}
         for metric in ("hits@1/20", "mrr"):
-            means[metric] = float(np.mean([by_set[first].metrics[metric] for by_set in measured.values()]))
-        sparsity = {name: by_set[first].sparsity for name, by_set in measured.items()}
-        return {"means": means, "sparsity": {name: values for name, values in sparsity.items() if values}}
+            means[metric] = float(np.mean([values.metrics[metric] for values in first.values()]))
+        for name, values in first.items():
+            if values.sparsity:
+                sparsity[name] = values.sparsity
+        return {"means": means, "sparsity": sparsity}
 
     contents = {name: asdict(held_out_set) for name, held_out_set in sets.items()}
     means = job.once("measure", key_of(trained, untrained, contents), work)["means"]

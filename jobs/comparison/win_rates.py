@@ -19,9 +19,10 @@ class WinRates:
     """Win rates of systems by every judge's scores, on some test contexts."""
 
     def __init__(self, base: ComparisonJob, num_contexts: int) -> None:
-        self._conversations = {
-            row["example_id"]: row["conversation_id"] for row in held_out_rows(base, num_contexts)
-        }
+        self._conversations: dict[str, str] = {}
+        for row in held_out_rows(base, num_contexts):
+            self._conversations[row["example_id"]] = row["conversation_id"]
+
         candidates_uri = base.run.at("judged", "candidates")
         rows = read_rows(candidates_uri)
         self._rows = [row for row in rows if row["example_id"] in self._conversations]
@@ -48,18 +49,20 @@ class WinRates:
             conversations = [self._conversations[example_id] for example_id in judged]
             means: dict[str, Interval] = {}
             for name in _MEASURES:
-                values = np.array([[getattr(response, name) for response in judged.values()]])
-                means[name] = interval(values, conversations)
+                values = [getattr(response, name) for response in judged.values()]
+                means[name] = interval(np.array([values]), conversations)
             judgements.append(Judgement(judge, judge in trained_by, **means))
         return judgements
 
 
 def trained_by(system: DistillationJob) -> set[str]:
     """Return the teachers that trained a system, by their scores or by the responses they wrote."""
-    config = system.config
-    scored: set[str] = set()
-    if config.student.kl_weight or config.student.margin_mse_weight:
-        weights = config.targets.weights
-        scored = {name for name in system.teachers if not isinstance(weights, dict) or weights.get(name, 1.0)}
-    wrote = {name for name, teacher in system.teachers.items() if writes(teacher)}
-    return scored | wrote if config.candidates.generated_per_teacher else scored
+    config, weights = system.config, system.config.targets.weights
+    learns_scores = config.student.kl_weight or config.student.margin_mse_weight
+
+    names = set()
+    for name, teacher in system.teachers.items():
+        has_weight = not isinstance(weights, dict) or weights.get(name, 1.0)
+        if (learns_scores and has_weight) or (config.candidates.generated_per_teacher and writes(teacher)):
+            names.add(name)
+    return names

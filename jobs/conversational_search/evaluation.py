@@ -1,7 +1,7 @@
-"""How well every way to search does on the test questions, in TREC's measures."""
+"""Evaluation of every search system on the test questions, by TREC's measures."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from jobs.conversational_search.report import UNTRAINED, compared_with
@@ -32,66 +32,83 @@ from teachers.dataset import Rows
 from teachers.generation.config import HUMAN
 
 
+@dataclass(frozen=True)
+class _Benchmark:
+    """Test questions, and the ways to put them as queries to the documents."""
+
+    questions: Questions
+    query_kinds: dict[str, Queries]
+    doc_ids: list[str]
+
+
 def evaluate(job: SearchJob, students: Mapping[str, SearchJob]) -> dict[str, Any]:
-    """Writes every way's run and the judgements in TREC's format; what was measured, see `SearchMeasures`."""
+    """Write each system's run and the judgements as TREC files; return `SearchMeasures` and counts."""
     key = key_of([student.keys["train"] for student in students.values()], list(students), job.keys["pools"])
     return job.once("evaluate", key, lambda: _evaluate(job, students))
 
 
 def _evaluate(job: SearchJob, students: Mapping[str, SearchJob]) -> dict[str, Any]:
-    asked = held_out_questions(job.run.at("questions"), "test", rewrites_uris(job))
+    questions = held_out_questions(job.run.at("questions"), "test", rewrites_uris(job))
+    query_kinds = dict(questions.queries)
+    for teacher, queries in questions.rewrites.items():
+        if teacher != HUMAN:
+            query_kinds[f"{teacher}'s rewrite"] = queries
+
+    results: dict[str, SearchResult] = {}
+    for kind, run in bm25_runs(job.run.at("documents"), questions, query_kinds).items():
+        results[f"BM25, {kind}"] = SearchResult(run)
+    for name, uri in job.config.pools.runs.items():
+        results[f"run {name}"] = SearchResult(questions.restrict(read_scores(uri)))
+
     doc_ids = [row["doc_id"] for row in Rows(job.run.at("documents"))]
-    ways = {
-        **asked.queries,
-        **{f"{name}'s rewrite": of for name, of in asked.rewrites.items() if name != HUMAN},
-    }
-    by_words = bm25_runs(job.run.at("documents"), asked, ways)
-    found = {f"BM25, {way}": SearchResult(run) for way, run in by_words.items()}
-    found |= {
-        f"run {name}": SearchResult(asked.restrict(read_scores(uri)))
-        for name, uri in job.config.pools.runs.items()
-    }
+    benchmark = _Benchmark(questions, query_kinds, doc_ids)
     with document_vectors(job) as vectors:
-        found |= embedding(lambda tally: _by_vectors(job, students, asked, ways, doc_ids, vectors, tally))
-    judgements = (
-        Judgement(query, doc, grade) for query, of in asked.qrels.items() for doc, grade in of.items()
-    )
-    write_qrels(job.run.at("runs", "qrels.txt"), judgements)
-    for name, searched in found.items():
-        file = "".join(character if character.isalnum() else "-" for character in name)
-        write_run(job.run.at("runs", f"{file}.trec"), searched.run, file)
-    baselines = {name: compared_with(name, list(found), list(students)) for name in found}
-    measures = search_measures(asked, found, baselines)
+        results |= embedding(lambda tally: _results_by_vectors(job, students, benchmark, vectors, tally))
+
+    _write_trec_files(job, questions, results)
+    baselines = {name: compared_with(name, list(results), list(students)) for name in results}
+    measures = search_measures(questions, results, baselines)
     return {
-        "questions": len(asked.qrels),
-        "conversations": len(set(asked.conversation_ids.values())),
+        "questions": len(questions.qrels),
+        "conversations": len(set(questions.conversation_ids.values())),
         "documents": len(doc_ids),
-        "systems": {name: asdict(of_system) for name, of_system in measures.items()},
+        "systems": {name: asdict(system_measures) for name, system_measures in measures.items()},
     }
 
 
-def _by_vectors(
-    job: SearchJob,
-    students: Mapping[str, SearchJob],
-    asked: Questions,
-    ways: Mapping[str, Queries],
-    doc_ids: list[str],
-    vectors: Vectors,
-    tally: Tally,
+def _write_trec_files(job: SearchJob, questions: Questions, results: Mapping[str, SearchResult]) -> None:
+    judgements = []
+    for question_id, grades in questions.qrels.items():
+        for doc_id, grade in grades.items():
+            judgements.append(Judgement(question_id, doc_id, grade))
+    write_qrels(job.run.at("runs", "qrels.txt"), judgements)
+
+    for name, result in results.items():
+        file = "".join(character if character.isalnum() else "-" for character in name)
+        write_run(job.run.at("runs", f"{file}.trec"), result.run, file)
+
+
+def _results_by_vectors(
+    job: SearchJob, students: Mapping[str, SearchJob], benchmark: _Benchmark, vectors: Vectors, tally: Tally
 ) -> dict[str, SearchResult]:
-    """What the retriever with every rewrite, and the students, find among the documents' vectors [N, D]."""
+    """Return the results of the retriever and the students among the documents' vectors [N, D]."""
+    questions, doc_ids = benchmark.questions, benchmark.doc_ids
     frozen = retriever(job.config)
-    found = {
-        f"retriever, {way}": searched
-        for way, searched in encoder_runs(doc_ids, vectors, asked, ways, frozen, tally).items()
-    }
-    if len(asked.rewrites) > 1:
-        together = mean_run(doc_ids, EncodedDocuments(vectors, frozen), asked, job.config.pools.depth, tally)
-        found["retriever, all rewrites"] = SearchResult(together)
+
+    results: dict[str, SearchResult] = {}
+    by_kind = encoder_runs(doc_ids, vectors, questions, benchmark.query_kinds, frozen, tally)
+    for kind, result in by_kind.items():
+        results[f"retriever, {kind}"] = result
+    if len(questions.rewrites) > 1:
+        documents = EncodedDocuments(vectors, frozen)
+        run = mean_run(doc_ids, documents, questions, job.config.pools.depth, tally)
+        results["retriever, all rewrites"] = SearchResult(run)
+
     encoders = {UNTRAINED: (job, frozen)}
-    encoders |= {name: (student, trained_student(student, job.config)) for name, student in students.items()}
+    for name, student in students.items():
+        encoders[name] = (student, trained_student(student, job.config))
     for name, (student, encoder) in encoders.items():
         turns = student.config.student.context_turns
-        own = {name: student_queries(job.run.at("questions"), "test", turns)}
-        found |= encoder_runs(doc_ids, vectors, asked, own, encoder, tally)
-    return found
+        queries = {name: student_queries(job.run.at("questions"), "test", turns)}
+        results |= encoder_runs(doc_ids, vectors, questions, queries, encoder, tally)
+    return results

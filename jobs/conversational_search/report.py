@@ -26,7 +26,7 @@ UNTRAINED = "student before training"
 def search_comparison(
     job: Job[Any], students: Mapping[str, Job[Any]], measured: Mapping[str, Any]
 ) -> Comparison:
-    """`measured` is what `jobs.conversational_search.evaluation.evaluate` returned."""
+    """Return the comparison of the systems that `jobs.conversational_search.evaluation.evaluate` measured."""
     kinds = {name: _kind(name, students) for name in measured["systems"]}
     table = measured_table(
         "search",
@@ -35,6 +35,7 @@ def search_comparison(
         measured,
         kinds,
     )
+
     return Comparison(
         title=f"Conversational search: {job.run.uri.rsplit('/', 1)[-1]}",
         **provenance(),
@@ -54,7 +55,7 @@ def measured_table(
     kinds: Mapping[str, str],
     compared_by: str = "mrr",
 ) -> HeldOutTable:
-    """A table from a stage's counts: `questions`, `conversations`, `documents` and `systems`.
+    """Return the table of a stage's counts: `questions`, `conversations`, `documents` and `systems`.
 
     Each of the systems has `metrics` and, by name of another, its difference in `compared_by`: `against`.
     """
@@ -78,7 +79,7 @@ def measured_table(
 
 
 def curves(students: Mapping[str, Job[Any]]) -> dict[str, dict[str, Sequence[Mapping[str, float]]]]:
-    """The learning curve of each student's one training."""
+    """Return the learning curve of each student's one training."""
     by_student: dict[str, dict[str, Sequence[Mapping[str, float]]]] = {}
     for name, student in students.items():
         by_student[name] = {"": learning_curve(training_reports(student).lines())}
@@ -86,8 +87,9 @@ def curves(students: Mapping[str, Job[Any]]) -> dict[str, dict[str, Sequence[Map
 
 
 def compared_with(name: str, systems: list[str], students: list[str]) -> list[str]:
-    """The systems that a student's MRR is tested against: the first's against every teacher's and every other
-    student's, another's against the first's.
+    """Return the systems that a student's MRR is tested against.
+
+    The first student is tested against every teacher and every other student, another against the first.
     """
     if name not in students:
         return []

@@ -1,4 +1,4 @@
-"""Coverage of a synthesis, shares along every axis and the diversity of its turns: composition and table."""
+"""Coverage of a synthesis: shares along every axis, and the diversity of its turns."""
 
 import logging
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _AXIS, _VALUE, _SPEAKER = Column("axis", "axis"), Column("value", "value"), Colu
 
 
 def coverage_of(run: RunDirectory, graph: Graph) -> dict[str, Any]:
-    """`axes`: `axis_coverage` of the run. `diversity`: by speaker the number of turns and their measures."""
+    """Return `axes`, the run's `axis_coverage`, and `diversity`, by speaker the measures of its turns."""
     conversations_uri = run.at("conversations")
 
     diversity = {}
@@ -64,9 +64,10 @@ def print_coverage(coverage: Mapping[str, Any]) -> None:
     for axis, shares in coverage["axes"].items():
         label = f"{axis} (distance {shares['distance']:.3f})"
         for value in shares["expected"]:
-            rows.append(
-                {"axis": label, "value": value, **{part.key: shares[part.key][value] for part in SHARES}}
-            )
+            row: dict[str, Any] = {"axis": label, "value": value}
+            for part in SHARES:
+                row[part.key] = shares[part.key][value]
+            rows.append(row)
             label = ""
 
     print_table(table("shares of conversations and turns", [_AXIS, _VALUE, *SHARES], rows))

@@ -10,7 +10,7 @@ The first three are there as .parquet and as .jsonl.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -57,26 +57,26 @@ _CARD_TEMPLATE = Path(__file__).parent / "dataset_card.md.j2"
 
 
 def write_dataset(run: RunDirectory, config: SynthesisJobConfig) -> dict[str, Any]:
-    """Writes the folder `dataset` of the run from its conversations and documents; how many rows each has."""
+    """Write the folder `dataset` of the run; return the number of rows of each file."""
+    conversations = Rows(run.at("conversations"))
     files: dict[str, tuple[pa.Schema, Callable[[], Iterable[Row]]]] = {
-        "conversations": (_CONVERSATIONS, lambda: map(_conversation, Rows(run.at("conversations")))),
-        "questions": (
-            _QUESTIONS,
-            lambda: (question for row in Rows(run.at("conversations")) for question in _questions(row)),
-        ),
+        "conversations": (_CONVERSATIONS, lambda: map(_conversation, conversations)),
+        "questions": (_QUESTIONS, lambda: chain.from_iterable(map(_questions, conversations))),
         "corpus": (_CORPUS, lambda: _passages(run, config.synthesis.passage_words)),
     }
+
     folder = run.make_folder("dataset")
     counts = {}
     for name, (schema, rows) in files.items():
         counts[name] = _write_lines(f"{folder}/{name}.jsonl", rows())
         _write_parquet(f"{folder}/{name}.parquet", rows(), schema)
+
     run.write_text(_card(config, counts), "dataset", "README.md")
     return counts
 
 
 def _conversation(row: Row) -> Row:
-    """A row of `conversations`."""
+    """Return a row of `conversations`."""
     turns = row["turns"]
     return {
         "id": row["conversation_id"],
@@ -92,7 +92,7 @@ def _conversation(row: Row) -> Row:
 
 
 def _questions(row: Row) -> Iterator[Row]:
-    """Rows of `questions`: the conversation up to each turn of the user that a grounded one answers."""
+    """Yield rows of `questions`: the conversation up to each user's turn whose answer has evidence."""
     for place, turn in enumerate(row["turns"]):
         if place and turn["evidence"] and row["messages"][place - 1]["role"] == "user":
             yield {
@@ -105,19 +105,19 @@ def _questions(row: Row) -> Iterator[Row]:
 
 
 def _passages(run: RunDirectory, max_words: int) -> Iterator[Row]:
-    """Rows of `corpus`."""
+    """Yield rows of `corpus`."""
     for document in Rows(run.at("documents")):
         for place, text in enumerate(passages(document["text"], max_words)):
             yield {"doc_id": passage_id(document["doc_id"], place), "text": text}
 
 
 def passage_id(doc_id: str, place: int) -> str:
-    """The id in `corpus` of a document's passage."""
+    """Return the id in `corpus` of a document's passage."""
     return f"{doc_id}/{place}"
 
 
 def _write_lines(uri: str, rows: Iterable[Row]) -> int:
-    """Replaces the file by the rows as JSON Lines; how many."""
+    """Replace the file by the rows as JSON Lines; return their number."""
     count = 0
     with write_atomically(uri) as stream:
         for row in rows:
@@ -127,14 +127,14 @@ def _write_lines(uri: str, rows: Iterable[Row]) -> int:
 
 
 def _write_parquet(uri: str, rows: Iterable[Row], schema: pa.Schema) -> None:
-    left = iter(rows)
+    remaining = iter(rows)
     with write_atomically(uri) as stream, pq.ParquetWriter(stream, schema) as file:
-        while some := list(islice(left, _ROWS_AT_A_TIME)):
-            file.write_table(pa.Table.from_pylist(some, schema=schema))
+        while batch := list(islice(remaining, _ROWS_AT_A_TIME)):
+            file.write_table(pa.Table.from_pylist(batch, schema=schema))
 
 
 def _card(config: SynthesisJobConfig, counts: Mapping[str, int]) -> str:
-    """README.md as Hugging Face's Hub and `datasets` read it."""
+    """Return README.md as Hugging Face's Hub and `datasets` read it."""
     front_matter = huggingface_hub.DatasetCardData(
         pretty_name="Conversations synthesised by Rejoinder",
         language="en",
@@ -143,6 +143,7 @@ def _card(config: SynthesisJobConfig, counts: Mapping[str, int]) -> str:
         # `datasets` reads files of one format in a folder.
         configs=[{"config_name": name, "data_files": f"{name}.parquet"} for name in counts],
     )
+
     corpora = ", ".join(_CORPORA.get(corpus, shown_name(corpus)) for corpus in config.documents.corpus)
     teachers = licences_of_teachers(config.model_dump(mode="json")["teachers"])
     return str(

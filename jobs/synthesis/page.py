@@ -9,19 +9,19 @@ from jobs.execution.run_directory import RunDirectory, provenance
 from jobs.reports.pages import environment
 from teachers.dataset import Rows
 
-_READ = 5  # conversations of each kind that are shown whole
+_NUM_SHOWN = 5  # conversations of each kind that are shown whole
 
 
-def coverage_page(found: Mapping[str, Any], counts: Mapping[str, Any], run: RunDirectory) -> str:
-    """`found` is what `coverage_of` returned, `counts` what the stage `conversations` did."""
+def coverage_page(coverage: Mapping[str, Any], counts: Mapping[str, Any], run: RunDirectory) -> str:
+    """Return the page of what `coverage_of` and the stage `conversations`, its `counts`, returned."""
     template = environment(Path(__file__).parent).get_template("coverage.html.j2")
     return template.render(
         name=run.uri.rsplit("/", 1)[-1],
-        axes=found["axes"],
-        diversity=found["diversity"],
+        axes=coverage["axes"],
+        diversity=coverage["diversity"],
         counts={name: count for name, count in counts.items() if isinstance(count, int)},
         failures=counts.get("turns rewritten", {}),
-        kept=list(islice(Rows(run.at("conversations")), _READ)),
-        rejected=list(islice(Rows(run.at("rejected", "conversations")), _READ)),
+        kept=list(islice(Rows(run.at("conversations")), _NUM_SHOWN)),
+        rejected=list(islice(Rows(run.at("rejected", "conversations")), _NUM_SHOWN)),
         provenance=provenance(),
     )

@@ -1,4 +1,4 @@
-"""How well each training set's student finds people's replies and the documents that they are grounded in."""
+"""Evaluation of each training set's student: does it find human responses and their documents?"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -14,6 +14,7 @@ from jobs.training_sets.stages import TrainingSetsJob
 from student.encoders.encoder import EncoderSource, Side, Tally, texts_to_vectors_of_each
 from student.encoders.packaged import resolve_model
 from student.evaluation.document_search import (
+    Questions,
     SearchResult,
     bm25_runs,
     held_out_questions,
@@ -24,68 +25,83 @@ from student.evaluation.document_search import (
 from student.evaluation.search_measures import search_measures
 from teachers.corpora.conversations import cut_at_word
 from teachers.dataset import Rows
+from teachers.inference.store import Row
 
 _FIRST = "human"
 """The set that others are tested against, where there is one."""
 _TASKS = {
-    "responses": "Which of all human responses came next, but for those that stand in the context.",
-    "documents": "Which document the reply is grounded in, of all there are.",
+    "responses": "Which of all human responses came next, but for those in the context.",
+    "documents": "Which of all documents the response rests on.",
 }
 
 
 def evaluate(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJob]) -> dict[str, Any]:
-    """By task its numbers of `questions`, `conversations` and `documents`, and each system's `metrics` with
-    95 % intervals over conversations, `sparsity`, and `against`, its MRR less that of others.
+    """Return for each task its numbers of `questions`, `conversations` and `documents`, and its `systems`.
+
+    A system has `metrics` with 95 % intervals over conversations, `sparsity`, and `against`, its MRR less
+    that of others.
     """
     key = key_of(job.keys["questions"], {name: student.keys["train"] for name, student in students.items()})
     return job.once("evaluate", key, lambda: embedding(lambda tally: _evaluate(job, students, tally)))
 
 
 def _evaluate(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJob], tally: Tally) -> dict[str, Any]:
-    config = job.config
-    untrained = EncoderSource.from_config(config.student, resolve_model(config.student.model))
-    encoders = {UNTRAINED: untrained}
-    encoders |= {
-        name: EncoderSource.from_config(config.student, of.run.at("student")) for name, of in students.items()
-    }
-    read = student_queries(job.run.at("questions"), "test", config.student.context_turns)
-    rows = {task: list(Rows(job.run.at(task))) for task in _TASKS}
-    texts: dict[Side, list[str]] = {
-        "context": list(read.values()),
-        "response": [row["text"] for of_task in rows.values() for row in of_task],
-    }
+    config = job.config.student
+    encoders = {UNTRAINED: EncoderSource.from_config(config, resolve_model(config.model))}
+    for name, student in students.items():
+        encoders[name] = EncoderSource.from_config(config, student.run.at("student"))
+
+    queries = student_queries(job.run.at("questions"), "test", config.context_turns)
+    rows_by_task = {task: list(Rows(job.run.at(task))) for task in _TASKS}
+    texts: dict[Side, list[str]] = {"context": list(queries.values()), "response": []}
+    for rows in rows_by_task.values():
+        texts["response"] += [row["text"] for row in rows]
     # Of both tasks and all encoders at once: actors take longer to start than these texts take.
-    vectors = dict(
-        zip(encoders, texts_to_vectors_of_each(texts, list(encoders.values()), tally), strict=True)
-    )
-    place = {question: number for number, question in enumerate(read)}
+    vectors = texts_to_vectors_of_each(texts, list(encoders.values()), tally)
+    rows_of_queries = {question_id: row for row, question_id in enumerate(queries)}
+
+    counts, start = {}, 0
+    for task, rows in rows_by_task.items():
+        questions = _questions(job, task, rows)
+        doc_ids = [row["doc_id"] for row in rows]
+        task_queries = {question_id: queries[question_id] for question_id in questions.qrels}
+        query_rows = [rows_of_queries[question_id] for question_id in task_queries]
+
+        results = {BM25: SearchResult(bm25_runs(job.run.at(task), questions, {"": task_queries})[""])}
+        for name, by_side in zip(encoders, vectors, strict=True):
+            documents = by_side["response"][start : start + len(rows)]
+            results[name] = search_by_vectors(
+                by_side["context"][query_rows], doc_ids, documents, questions, task_queries
+            )
+        start += len(rows)
+        counts[task] = _counts(questions, results, list(job.config.sets), len(rows))
+    return counts
+
+
+def _questions(job: TrainingSetsJob, task: str, rows: list[Row]) -> Questions:
+    """Return the test questions of a task; `rows` are the responses or documents to find."""
+    uri, max_characters = job.run.at("questions"), job.config.questions.max_characters
+    questions = held_out_questions(uri, "test", {})
+    if task != "responses":
+        return questions
 
     def as_turn(text: str) -> str:
-        return cut_at_word(" ".join(text.split()), config.questions.max_characters)
+        return cut_at_word(" ".join(text.split()), max_characters)
 
-    result, start = {}, 0
-    for task, of_task in rows.items():
-        asked = held_out_questions(job.run.at("questions"), "test", {})
-        if task == "responses":
-            test = Rows(job.run.at("questions"), "test")
-            asked = response_questions(asked, test, of_task, as_turn)
-        doc_ids = [row["doc_id"] for row in of_task]
-        queries = {question: read[question] for question in asked.qrels}
-        found = {BM25: SearchResult(bm25_runs(job.run.at(task), asked, {"": queries})[""])}
-        for name, of in vectors.items():
-            own = of["context"][[place[question] for question in queries]]
-            among = of["response"][start : start + len(doc_ids)]
-            found[name] = search_by_vectors(own, doc_ids, among, asked, queries)
-        start += len(doc_ids)
-        baselines = {name: _compared_with(name, list(config.sets)) for name in found}
-        measures = search_measures(asked, found, baselines)
-        result[task] = {
-            "questions": len(asked.qrels),
-            "conversations": len({asked.conversation_ids[question] for question in asked.qrels}),
-            "documents": len(doc_ids),
-            "systems": {name: asdict(of_system) for name, of_system in measures.items()},
-        }
-    return result
+    return response_questions(questions, Rows(uri, "test"), rows, as_turn)
+
+
+def _counts(
+    questions: Questions, results: Mapping[str, SearchResult], sets: list[str], num_documents: int
+) -> dict[str, Any]:
+    baselines = {name: _compared_with(name, sets) for name in results}
+    measures = search_measures(questions, results, baselines)
+    return {
+        "questions": len(questions.qrels),
+        "conversations": len({questions.conversation_ids[question_id] for question_id in questions.qrels}),
+        "documents": num_documents,
+        "systems": {name: asdict(system_measures) for name, system_measures in measures.items()},
+    }
 
 
 def _compared_with(name: str, sets: list[str]) -> list[str]:
@@ -100,7 +116,7 @@ def training_sets_comparison(
     measured: Mapping[str, Any],
     answers: Mapping[str, Any] | None,
 ) -> Comparison:
-    """What `evaluate` measured and, where a generator is trained, what `generators` did of its `answers`."""
+    """Return the comparison of the systems that `evaluate` and `measure_generators` measured."""
     sizes = []
     for name, student in students.items():
         counts = student.run.read_json("stages", "targets.json")["counts"]

@@ -1,8 +1,8 @@
-"""A small language model that writes the responses: untrained, and fine-tuned on training sets (CoDi)."""
+"""A small language model that writes the responses, untrained and fine-tuned on training sets (CoDi)."""
 
 import logging
 from collections.abc import Mapping
-from itertools import islice
+from itertools import islice, starmap
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def measure_generators(job: TrainingSetsJob) -> Counts | None:
 
 
 def _writers(job: TrainingSetsJob) -> dict[str, VllmTeacher]:
-    """The generator untrained, and after it learned each of its sets."""
+    """Return the generator untrained, and after it learned each of its sets."""
     config = job.config.generator
     assert config is not None
     base = VllmTeacher(
@@ -79,7 +79,7 @@ def _answers(
     questions: list[Row],
     generation: GenerateConfig,
 ) -> dict[str, list[str]]:
-    """Writer -> its answer to each question; an empty one where the context is too long for it."""
+    """Return each writer's answers to the questions; empty where the context is too long for it."""
     generate_samples(job.run, job.store, dict(writers), questions, generation)
 
     answers = {}
@@ -97,15 +97,20 @@ def _measure(questions: list[Row], answers: Mapping[str, list[str]]) -> dict[str
 
     systems = {}
     for name, by_metric in values.items():
-        against = {}
+        metrics, against = {}, {}
+        for metric, metric_values in by_metric.items():
+            metrics[metric] = vars(interval(metric_values, groups))
         if name != ZERO_SHOT:
             against[ZERO_SHOT] = vars(paired_difference(zero_shot, by_metric[MAIN_MEASURE], groups))
-        metrics = {metric: vars(interval(of_metric, groups)) for metric, of_metric in by_metric.items()}
         systems[name] = {"metrics": metrics, "against": against}
     return {"questions": len(questions), "conversations": len(set(groups)), "systems": systems}
 
 
 def _values(answers: list[str], questions: list[Row]) -> dict[str, NDArray[np.float64]]:
-    """Measure -> [1, C]"""
-    pairs = [(text, row["gold_response"]) for text, row in zip(answers, questions, strict=True)]
-    return {name: np.array([[measure(*pair) for pair in pairs]]) for name, measure in _MEASURES.items()}
+    """Return the values [1, C] of each measure."""
+    gold_responses = [row["gold_response"] for row in questions]
+    pairs = list(zip(answers, gold_responses, strict=True))
+    values = {}
+    for name, measure in _MEASURES.items():
+        values[name] = np.array([list(starmap(measure, pairs))])
+    return values
