@@ -104,19 +104,19 @@ def compared(run: Path, compare_config: Path, results: Path) -> tuple[Path, str]
 
 
 def _figures(compared: tuple[Path, str]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((compared[0] / "report" / "comparison.json").read_text())
-    return found
+    figures: dict[str, Any] = json.loads((compared[0] / "report" / "comparison.json").read_text())
+    return figures
 
 
 def test_the_teacher_that_is_new_is_the_only_one_that_runs_and_that_once(compared: tuple[Path, str]) -> None:
     """What the first job stored is used; other candidates find their scores there, too."""
     before_judging, _, judging = compared[1].partition("judge …")
-    asked = re.compile(r"  (\w+) (writes|scores): (\d+) to do")
-    write, *first, chat, retriever, another = asked.findall(before_judging)
+    teacher_work = re.compile(r"  (\w+) (writes|scores): (\d+) to do")
+    write, *first, chat, retriever, another = teacher_work.findall(before_judging)
     assert write == ("chat", "writes", "0")
     assert first[:2] == [chat, retriever] == [("chat", "scores", "0"), ("retriever", "scores", "0")]
     assert first[2][:2] == another[:2] and int(first[2][2]) > 0 and another[2] == "0"
-    assert ("chat", "writes", "3") in asked.findall(judging)
+    assert ("chat", "writes", "3") in teacher_work.findall(judging)
 
 
 def test_a_system_borrows_what_it_does_not_change(compared: tuple[Path, str]) -> None:
@@ -154,15 +154,15 @@ def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path
 
 
 def test_answers_come_from_the_response_set_and_are_judged(compared: tuple[Path, str]) -> None:
-    found = _figures(compared)
+    figures = _figures(compared)
     responses = {row["text"] for row in read_rows(str(compared[0] / "response_set"))}
     held_out = {
         row["gold_response"] for row in read_rows(str(compared[0] / "examples")) if row["split"] == "test"
     }
-    for read in found["reading"]:
+    for read in figures["reading"]:
         assert {answer["text"] for answer in read["answers"]} <= responses
         assert read["gold"] in held_out - responses
-    by_system = {row["system"]: row for row in found["answers"]}
+    by_system = {row["system"]: row for row in figures["answers"]}
     for row in by_system.values():
         assert 0 < row["distinct_2"] <= 1 and 0 <= row["generated_share"]["mean"] <= 1
         [judge] = row["judgements"]
@@ -186,14 +186,14 @@ def test_the_sparse_student_is_served_from_an_inverted_index_and_keeps_its_budge
 
 
 def test_teachers_are_held_against_people_and_timed(compared: tuple[Path, str]) -> None:
-    found = _figures(compared)
-    scorers = {row["scorer"]: row for row in found["teachers"]["ratings"]}
+    figures = _figures(compared)
+    scorers = {row["scorer"]: row for row in figures["teachers"]["ratings"]}
     assert set(scorers) == {"chat", "chat, mean log-likelihood", "retriever", "another", "ensemble"}
     assert -1 <= scorers["retriever"]["spearman"]["mean"] <= 1
-    assert found["latency"]["students"]["sparse"]["requests"] == 10
-    assert found["latency"]["students"]["sparse"]["p50_ms"] > 0
+    assert figures["latency"]["students"]["sparse"]["requests"] == 10
+    assert figures["latency"]["students"]["sparse"]["p50_ms"] > 0
     # No first line of its own: a random teacher seldom ends its turn before 32 tokens.
-    assert found["latency"]["teachers"].get("chat", {"p50_ms": 1})["p50_ms"] > 0
+    assert figures["latency"]["teachers"].get("chat", {"p50_ms": 1})["p50_ms"] > 0
 
 
 def test_the_report_shows_every_system(compared: tuple[Path, str], results: Path) -> None:

@@ -26,7 +26,7 @@ def base(config: ComparisonConfig, tmp_path: Path) -> Job:
 
 
 @pytest.mark.parametrize(
-    ("system", "own"),
+    ("system", "not_borrowed"),
     [
         ("human-only", {"candidates", "scores", "targets"}),  # other candidates, so other scores of them
         ("model-level-likelihood", {"targets"}),
@@ -35,11 +35,11 @@ def base(config: ComparisonConfig, tmp_path: Path) -> Job:
     ],
 )
 def test_a_system_borrows_the_datasets_that_it_does_not_change(
-    base: Job, config: ComparisonConfig, system: str, own: set[str]
+    base: Job, config: ComparisonConfig, system: str, not_borrowed: set[str]
 ) -> None:
     job = branch(base, config.system(system, 0), "systems", system)
     parts = ("examples", "responses", "neighbours", "candidates", "scores", "targets", "student")
-    assert {part for part in parts if job.run.at(part) != base.run.at(part)} == own | {"student"}
+    assert {part for part in parts if job.run.at(part) != base.run.at(part)} == not_borrowed | {"student"}
     student = seed_job(config, job, system, 0)
     assert {part for part in parts if student.run.at(part) != job.run.at(part)} == {"student"}
 

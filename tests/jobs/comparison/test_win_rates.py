@@ -43,10 +43,10 @@ def base(tmp_path: Path) -> Job:
             "example_id": name,
             "split": "test",
             "context": context,
-            "candidates": [{"text": text, "source": source, "teacher": None} for text, source in found],
+            "candidates": [{"text": text, "source": source, "teacher": None} for text, source in candidates],
             "for_teachers": True,
         }
-        for name, found in texts.items()
+        for name, candidates in texts.items()
     ]
     write_rows(job.run.at("judged", "candidates"), rows, CANDIDATES)
     scores = {"one": [1.0, 3.0, 1.5, 2.0], "two": [4.0, 5.0], "rated": [9.0]}

@@ -98,7 +98,7 @@ def postings(run: Path) -> list[str]:
     ]
 
 
-def test_every_way_to_search_is_measured_and_its_run_is_trecs(searched: tuple[Path, str]) -> None:
+def test_every_search_system_is_measured_and_its_run_is_a_trec_file(searched: tuple[Path, str]) -> None:
     run, printed = searched
     [table] = json.loads((run / "report/comparison.json").read_text())["tables"]
     systems: dict[str, Any] = {row["system"]: row for row in table["rows"]}
@@ -116,8 +116,8 @@ def test_every_way_to_search_is_measured_and_its_run_is_trecs(searched: tuple[Pa
     qrels = list(ir_measures.read_trec_qrels(str(run / "runs/qrels.txt")))
     assert len(qrels) == table["contexts"] > 5
     for system, file in (("student", "student"), ("BM25, last turn", "BM25--last-turn")):
-        found = ir_measures.read_trec_run(str(run / f"runs/{file}.trec"))
-        [mrr] = ir_measures.calc_aggregate([ir_measures.RR], qrels, found).values()
+        search_run = ir_measures.read_trec_run(str(run / f"runs/{file}.trec"))
+        [mrr] = ir_measures.calc_aggregate([ir_measures.RR], qrels, search_run).values()
         assert systems[system]["metrics"]["mrr"]["mean"] == pytest.approx(mrr, abs=1e-3)
     ignored = {row["question_id"]: set(row["ignored"]) for row in read_rows(str(run / "questions"))}
     for line in ir_measures.read_trec_run(str(run / "runs/student.trec")):

@@ -59,15 +59,15 @@ def test_teachers_agree_on_their_work(run: Path) -> None:
 
 
 def test_teachers_learn_the_conversations_before_they_are_asked(run: Path) -> None:
-    found = json.loads((run / "stages" / "finetune-chat.json").read_text())
-    counts = found["counts"]
+    stage = json.loads((run / "stages" / "finetune-chat.json").read_text())
+    counts = stage["counts"]
     # Some turns of 200 characters are more tokens than the tiny model has places.
     assert 30 < counts["sequences"] <= 60 and counts["steps"] == counts["sequences"] // 16
     assert counts["validation_loss"] > 0
-    fitted = run.parent / "store" / "models" / found["key"]
+    fitted = run.parent / "store" / "models" / stage["key"]
     assert (fitted / "finetuned.json").is_file() and (fitted / "model.safetensors").is_file()
     # What it wrote and scored is kept under the fitted weights' name.
-    assert list((run.parent / "store" / "pairs").glob(f"{found['key']}-*"))
+    assert list((run.parent / "store" / "pairs").glob(f"{stage['key']}-*"))
 
 
 def test_a_second_run_does_nothing_again(run: Path, config: Path) -> None:

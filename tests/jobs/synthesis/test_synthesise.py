@@ -38,7 +38,7 @@ class Writer(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.asked = 0
+        self.num_requests = 0
         self.patience = sys.maxsize
         self.lock = threading.Lock()
 
@@ -49,8 +49,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
         with self.server.lock:
-            self.server.asked += 1
-            is_silent = self.server.asked > self.server.patience
+            self.server.num_requests += 1
+            is_silent = self.server.num_requests > self.server.patience
         while is_silent and self.server.patience != sys.maxsize:
             time.sleep(0.1)
         message = {"content": _reply(request["messages"][-1]["content"], request.get("seed", 0))}
@@ -69,8 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _reply(request: str, seed: int) -> str:
-    found = re.search(r"Text: (.*)", request)
-    sentences = found[1].rstrip(".").split(". ") if found else ["Hello to you"]
+    text = re.search(r"Text: (.*)", request)
+    sentences = text[1].rstrip(".").split(". ") if text else ["Hello to you"]
     sentence = sentences[seed // 7 % len(sentences)]
     if "answer" in request and seed % 5:
         return f"{sentence}."
@@ -152,7 +152,7 @@ def synthesised(synthesis_config: Path, server: Writer) -> tuple[Path, str, list
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 200
-        while server.asked <= KILLED_AFTER:
+        while server.num_requests <= KILLED_AFTER:
             assert first.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
         assert not (run / "stages" / "conversations.json").exists()
@@ -162,7 +162,7 @@ def synthesised(synthesis_config: Path, server: Writer) -> tuple[Path, str, list
         for process in psutil.wait_procs(processes, timeout=20)[1]:
             process.kill()  # two of Ray's own outlive a driver that was killed
     before = stored_rows(str(store))
-    server.patience, server.asked = sys.maxsize, 0
+    server.patience, server.num_requests = sys.maxsize, 0
     printed = run_job("synthesise", synthesis_config, "--run", str(run))
     return run, printed, before
 
@@ -174,7 +174,9 @@ def test_what_was_written_before_the_kill_is_not_asked_for_again(
     assert len(before) >= 2 * BATCH  # whole rounds of the first batch, and it was not finished
     after = stored_rows(str(run.parent / "store"))
     assert len(after) == len(set(after)) and set(before) < set(after)
-    assert server.asked == len(after) - len(before) + 1  # and the sample by which the teacher shows itself
+    assert (
+        server.num_requests == len(after) - len(before) + 1
+    )  # and the sample by which the teacher shows itself
     rows = read_rows(str(run / "conversations")) + read_rows(str(run / "rejected" / "conversations"))
     assert len(rows) == len({row["conversation_id"] for row in rows}) == NUM_CONVERSATIONS
     assert "turns" in printed
@@ -200,20 +202,20 @@ def test_kept_conversations_go_by_their_plans_and_are_grounded(
     assert "answer: not grounded" in [failure for row in rows for failure in row["failures"]]
 
 
-def test_coverage_has_what_was_wanted_and_what_came(synthesised: tuple[Path, str, list[str]]) -> None:
+def test_coverage_has_the_expected_and_the_obtained_shares(synthesised: tuple[Path, str, list[str]]) -> None:
     run, _, _ = synthesised
-    found = json.loads((run / "report/coverage.json").read_text())
-    assert set(found["axes"]) == {"mood", "kind of turn", "phenomenon"}
+    coverage = json.loads((run / "report/coverage.json").read_text())
+    assert set(coverage["axes"]) == {"mood", "kind of turn", "phenomenon"}
     kept = read_rows(str(run / "conversations"))
     angry = sum(dict(row["axes"])["mood"] == "angry" for row in kept) / len(kept)
-    assert found["axes"]["mood"]["obtained"] == pytest.approx({"calm": 1 - angry, "angry": angry})
-    assert found["axes"]["mood"]["distance"] == pytest.approx(abs(angry - 0.25))
-    for values in found["axes"].values():
+    assert coverage["axes"]["mood"]["obtained"] == pytest.approx({"calm": 1 - angry, "angry": angry})
+    assert coverage["axes"]["mood"]["distance"] == pytest.approx(abs(angry - 0.25))
+    for values in coverage["axes"].values():
         for part in ("expected", "planned", "obtained"):
             assert sum(values[part].values()) == pytest.approx(1)
     assert (
-        0 < found["diversity"]["user"]["distinct_2"] <= 1
-        and 0 <= found["diversity"]["user"]["self_bleu"] <= 1
+        0 < coverage["diversity"]["user"]["distinct_2"] <= 1
+        and 0 <= coverage["diversity"]["user"]["self_bleu"] <= 1
     )
     page = (run / "report/index.html").read_text()
     assert all(name in page for name in (*GRAPH["vertices"], "angry", "not grounded", "self bleu"))
@@ -230,8 +232,8 @@ def test_datasets_loads_it_and_the_other_jobs_read_it(
     assert [row["id"] for row in loaded] == [row["conversation_id"] for row in kept]
     assert loaded[0]["messages"] == kept[0]["messages"]
     questions = datasets.load_dataset(str(folder), "questions", split="train", cache_dir=cache)
-    grounded = sum(turn["evidence"] is not None for row in kept for turn in row["turns"])
-    assert len(questions) == grounded
+    num_with_evidence = sum(turn["evidence"] is not None for row in kept for turn in row["turns"])
+    assert len(questions) == num_with_evidence
     assert all(row["response"] for row in questions)
 
     for file in ("conversations.jsonl", "conversations.parquet"):
@@ -244,18 +246,22 @@ def test_datasets_loads_it_and_the_other_jobs_read_it(
     documents = str(tmp_path / "documents")
     corpus = DocumentsConfig(corpus=str(folder / "corpus.jsonl"))
     write_documents(documents, str(tmp_path / "no documents"), corpus)
-    asked = QuestionsConfig(conversations=str(folder / "questions.jsonl"))
-    found = write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "no questions"), asked)
-    assert found["questions"] == grounded == found["positives that are no document"]  # whole documents
+    config_of_questions = QuestionsConfig(conversations=str(folder / "questions.jsonl"))
+    counts = write_questions(
+        documents, str(tmp_path / "questions"), str(tmp_path / "no questions"), config_of_questions
+    )
+    assert (
+        counts["questions"] == num_with_evidence == counts["positives that are no document"]
+    )  # whole documents
 
 
 def test_the_same_command_again_asks_nothing(
     synthesised: tuple[Path, str, list[str]], synthesis_config: Path, server: Writer
 ) -> None:
     run, _, _ = synthesised
-    server.asked = 0
+    server.num_requests = 0
     output = run_job("synthesise", synthesis_config, "--run", str(run))
-    assert server.asked == 0 and "conversations: done before" in output
+    assert server.num_requests == 0 and "conversations: done before" in output
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Students of people's and of synthesised conversations, on one test, with a tiny encoder."""
+"""Students of human-written and of synthesised conversations, on one test, with a tiny encoder."""
 
 import json
 from collections import Counter
@@ -40,7 +40,7 @@ def question(kind: str, subject: str, habit: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def training_sets_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("grounded")
+    folder = tmp_path_factory.mktemp("training-sets")
     pairs = [(subject, habit) for subject in SUBJECTS for habit in HABITS]
     documents = [
         {"doc_id": f"{subject}-{habit}", "text": f"of {subject} and how they {habit}"}
@@ -78,35 +78,35 @@ def training_sets_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "finetune": {"max_tokens": 128},
         "tracking": {"project": None},
     }
-    (folder / "grounded.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    return folder / "grounded.yaml"
+    (folder / "training-sets.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder / "training-sets.yaml"
 
 
 @pytest.mark.slow
 def test_each_set_has_a_student_and_all_have_one_test(training_sets_config: Path) -> None:
     run = training_sets_config.parent / "run"
     printed = run_job("compare_training_sets", training_sets_config, "--run", str(run))
-    asked = read_rows(str(run / "questions"))
-    test = [row for row in asked if row["split"] == "test"]
-    found = json.loads((run / "report/comparison.json").read_text())
-    replies, documents, answers = found["tables"]
-    assert (replies["contexts"], documents["contexts"]) == (len(test), len(test)) and len(test) > 5
-    assert (replies["responses"], documents["responses"]) == (40, 40)
-    for table in (replies, documents):
+    questions = read_rows(str(run / "questions"))
+    test = [row for row in questions if row["split"] == "test"]
+    report = json.loads((run / "report/comparison.json").read_text())
+    responses, documents, answers = report["tables"]
+    assert (responses["contexts"], documents["contexts"]) == (len(test), len(test)) and len(test) > 5
+    assert (responses["responses"], documents["responses"]) == (40, 40)
+    for table in (responses, documents):
         assert [row["system"] for row in table["rows"]] == ["BM25", "untrained", "human", "both"]
         assert [other["system"] for other in table["rows"][-1]["against"]] == ["untrained", "human"]
     # All words of the right document are in the question, and in no other.
     assert documents["rows"][0]["metrics"]["mrr"]["mean"] > 0.9
     assert [row["system"] for row in answers["rows"]] == ["generator, zero-shot"]
     assert answers["contexts"] == 6 and set(answers["rows"][0]["metrics"]) == {"token F1", "exact match"}
-    human = len([row for row in asked if row["split"] == "train"])
-    assert f"human {human} human-written and 0 synthesised" in found["notes"][0]
-    assert f"both {human} human-written and {round(human / 2)} synthesised" in found["notes"][0]
+    human = len([row for row in questions if row["split"] == "train"])
+    assert f"human {human} human-written and 0 synthesised" in report["notes"][0]
+    assert f"both {human} human-written and {round(human / 2)} synthesised" in report["notes"][0]
     learned = read_rows(str(run / "sets/both/targets"))
-    held_out = {row["conversation_id"] for row in asked if row["split"] != "train"}
+    held_out = {row["conversation_id"] for row in questions if row["split"] != "train"}
     assert len(learned) == human + round(human / 2)
     assert not held_out & {row["example_id"].rsplit("-", 1)[0] for row in learned}
-    assert "replies" in printed and (run / "report/index.html").is_file()
+    assert "responses" in printed and (run / "report/index.html").is_file()
     # The first set's student searches the documents.
     version = Path(folder_of(str(run), current_version(str(run))))
     served = load_index(version)
@@ -115,7 +115,7 @@ def test_each_set_has_a_student_and_all_have_one_test(training_sets_config: Path
 
 
 def written(folder: Path, split: str = "train") -> tuple[str, str, set[str]]:
-    """Questions and documents; and the ids of those questions that have a reply and a document."""
+    """Questions and documents; and the ids of those questions that have a response and a document."""
     rows = [
         {
             "question_id": f"q{number}",
@@ -136,33 +136,33 @@ def written(folder: Path, split: str = "train") -> tuple[str, str, set[str]]:
 
 
 def test_a_larger_draw_has_the_smaller_one_in_it(tmp_path: Path) -> None:
-    questions, documents, grounded = written(tmp_path)
+    questions, documents, with_document = written(tmp_path)
 
     def drawn(size: int) -> set[str]:
         targets = str(tmp_path / f"targets-{size}")
         counts = write_training_set([TrainingSetPart(questions, size)], documents, targets, seed=0)
-        found = read_rows(targets)
-        assert counts["train questions"] == len(found) == min(size, 18)
-        for row in found:
-            reply = row["context"][0]["content"].replace("question", "response")
-            assert [candidate["text"] for candidate in row["candidates"]] == [reply, "the document"]
+        rows = read_rows(targets)
+        assert counts["train questions"] == len(rows) == min(size, 18)
+        for row in rows:
+            response = row["context"][0]["content"].replace("question", "response")
+            assert [candidate["text"] for candidate in row["candidates"]] == [response, "the document"]
             assert {candidate["source"] for candidate in row["candidates"]} == {"gold"}
             assert row["target_probs"] is None
-        return {row["example_id"] for row in found}
+        return {row["example_id"] for row in rows}
 
-    assert drawn(5) < drawn(10) < drawn(100) == grounded
+    assert drawn(5) < drawn(10) < drawn(100) == with_document
 
 
-def test_a_generator_reads_the_document_and_learns_the_reply(tmp_path: Path) -> None:
+def test_a_generator_reads_the_document_and_learns_the_response(tmp_path: Path) -> None:
     learned, documents, _ = written(tmp_path)
     held_out, _, _ = written(tmp_path, "validation")
     rows = ExamplesWithDocuments([TrainingSetPart(learned, 5)], held_out, documents, seed=0)
     assert Counter(row["split"] for row in rows) == {"train": 5, "validation": 18}
     first = next(iter(rows))
-    asked = first["gold_response"].replace("response", "question")
+    question = first["gold_response"].replace("response", "question")
     shown = first["context"][-1]["content"]
     # The responder shows it the best document in the same way.
-    assert shown == f"Text: the document\n\n{asked}" == grounded_in("the document", asked)
+    assert shown == f"Text: the document\n\n{question}" == grounded_in("the document", question)
     teacher = VllmTeacher(model=str(make_teacher(tmp_path / "teacher", chat=True, seed=0)))
     counts = write_sequences(rows, str(tmp_path / "sequences"), "generator", teacher, 256)
     assert counts["sequences"] == len(read_rows(str(tmp_path / "sequences"))) == 23
