@@ -11,6 +11,7 @@ from string import ascii_uppercase
 import plotly.graph_objects as go
 
 from jobs.reports.chart_elements import (
+    MARGIN_PX,
     TimedPoint,
     axis,
     bars,
@@ -145,6 +146,7 @@ def sparsity_chart(comparison: Comparison) -> go.Figure:
             intervals.append(interval)
 
     figure = plane_figure(traces, _CURVES_PX, "terms of a context")
+    figure.update_layout(margin_l=MARGIN_PX["l"])
     figure.update_xaxes(type="log")
     return figure.update_yaxes(range=range_of(intervals))
 
