@@ -140,7 +140,7 @@ def pipeline(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> t
         started = watch.submit(time_of, Path(folder) / "notes" / "check.json")
         batch_size = samples_in_a_batch(config)
         task = sampling(config)
-        write_work(f"{folder}/work", work, task.wanted, batch_size)
+        write_work(f"{folder}/work", work, task.request_schema, batch_size)
         stored, notes = f"{folder}/store", f"{folder}/notes"
         teacher_work = TeacherWork("teacher", teacher, task, batch_size, stored, notes)
         for _ in run_teacher(teacher_work, f"{folder}/work"):

@@ -1,11 +1,13 @@
-"""The form of the code: names, sizes, air and imports; each measure on a small snippet."""
+"""The form of the code: names, sizes, air and imports; each measure is also tested on a small snippet."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from tests.code_measures import (
     CONTENTLESS_NAMES,
+    ROOMS,
     Function,
     Module,
     blank_share,
@@ -17,12 +19,79 @@ from tests.code_measures import (
     read_modules,
 )
 
+ROOMS_WITH_SUB_ROOMS = ("jobs", "teachers", "student")
+
+MAX_FUNCTION_LINES = 60
+MAX_PARAMETERS = 6
+MAX_FUNCTIONS_WITH_MORE_PARAMETERS = 3
+MAX_COMPREHENSIONS_PER_100_LINES = 3.5
+MIN_BLANK_SHARE = 0.04
+MAX_FILES_IN_A_FOLDER = 14
+
+
+@cache
+def modules_of(*folders: str) -> list[Module]:
+    """The modules of the repository's folders, parsed once."""
+    return [module for folder in folders for module in modules_of_folder(folder)]
+
+
+@cache
+def modules_of_folder(folder: str) -> list[Module]:
+    return read_modules(folder)
+
+
+@cache
+def functions_of_rooms() -> list[Function]:
+    return [function for module in modules_of(*ROOMS) for function in module.functions()]
+
 
 def snippet(folder: Path, code: str, path: str = "room/module.py") -> Module:
     file = folder / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(code)
     return Module(file, folder)
+
+
+@pytest.mark.parametrize("folder", [*ROOMS, "benchmarks", "tests"])
+def test_names_tell_what_they_hold(folder: str) -> None:
+    places = [place for module in modules_of(folder) for place in module.contentless_names()]
+    assert places == []
+
+
+def test_functions_of_the_rooms_are_short() -> None:
+    longer = [function.place for function in functions_of_rooms() if function.num_lines > MAX_FUNCTION_LINES]
+    assert longer == []
+
+
+def test_functions_of_the_rooms_have_few_parameters() -> None:
+    exceptions = [
+        function.place for function in functions_of_rooms() if function.num_parameters > MAX_PARAMETERS
+    ]
+    assert len(exceptions) <= MAX_FUNCTIONS_WITH_MORE_PARAMETERS, exceptions
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_comprehensions_are_few(room: str) -> None:
+    assert comprehensions_per_100_lines(modules_of(room)) < MAX_COMPREHENSIONS_PER_100_LINES
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_functions_have_blank_lines_between_their_paragraphs(room: str) -> None:
+    assert blank_share(modules_of(room)) >= MIN_BLANK_SHARE
+
+
+def test_folders_have_few_files() -> None:
+    num_files = files_per_folder(modules_of(*ROOMS_WITH_SUB_ROOMS))
+    large = {folder: count for folder, count in num_files.items() if count > MAX_FILES_IN_A_FOLDER}
+    assert large == {}
+
+
+def test_imports_between_files_have_no_cycle() -> None:
+    assert cycle(imports_between_files(modules_of(*ROOMS))) == []
+
+
+def test_imports_between_folders_have_no_cycle() -> None:
+    assert cycle(imports_between_folders(modules_of(*ROOMS))) == []
 
 
 @pytest.mark.parametrize(

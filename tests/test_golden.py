@@ -147,10 +147,9 @@ class Store:
         names: Row = {"example_id": "e", "conversation_id": "c", "split": "train"}
         texts = [candidate("Yes.", "gold"), candidate("Größe 🙂", "generated", "vllm")]
         candidates: Row = {"example_id": "e", "split": "train", "candidates": texts, "for_teachers": True}
-        write_rows(
-            self._examples, [{**names, "context": of, "gold_response": "Yes."} for of in CONTEXTS], EXAMPLES
-        )
-        write_rows(self._candidates, [{**candidates, "context": of} for of in CONTEXTS], CANDIDATES)
+        examples = [{**names, "context": context, "gold_response": "Yes."} for context in CONTEXTS]
+        write_rows(self._examples, examples, EXAMPLES)
+        write_rows(self._candidates, [{**candidates, "context": context} for context in CONTEXTS], CANDIDATES)
         write_rows(self._questions, [QUESTION], QUESTIONS)
         write_rows(self._documents, [{"doc_id": "d", "text": "Owls hunt at night."}], DOCUMENTS)
         self._responses = ExamplesWithDocuments([], self._questions, self._documents, 0, "test")

@@ -61,7 +61,10 @@ class Table:
 
         for column in self.columns:
             cells = [row.get(column.key) for row in self.rows]
-            parts = next((list(vars(cell)) for cell in cells if isinstance(cell, Interval)), [])
+            parts: list[str] = []
+            for cell in cells:
+                if isinstance(cell, Interval):
+                    parts = list(vars(cell))
             if not parts:
                 titles.append(column.title)
             for part in parts:

@@ -46,14 +46,14 @@ def systems_table(held_out: HeldOutTable) -> Table:
     rows: list[Row] = []
 
     for row in held_out.rows:
-        differences = [
-            f"{columns.AGAINST.text(other.differences[compared_by])} ({other.system})"
-            for other in row.against
-        ]
+        differences = []
+        for other in row.against:
+            difference = columns.AGAINST.text(other.differences[compared_by])
+            differences.append(f"{difference} ({other.system})")
         rows.append({**vars(row), **row.metrics, "difference": "; ".join(differences) or None})
 
-    difference = Column("difference", f"difference in {compared_by}")
-    shown = [SYSTEM, *metric_columns(held_out.metrics), columns.SEEDS, difference]
+    difference_column = Column("difference", f"difference in {compared_by}")
+    shown = [SYSTEM, *metric_columns(held_out.metrics), columns.SEEDS, difference_column]
     return Table(f"Systems {held_out.name}", shown, rows)
 
 
@@ -61,9 +61,8 @@ def differences_table(held_out: HeldOutTable) -> Table:
     """A row for each pair of a system and one that it is compared with."""
     rows: list[Row] = []
     for row in held_out.rows:
-        rows += [
-            {"system": row.system, "against": other.system, **other.differences} for other in row.against
-        ]
+        for other in row.against:
+            rows.append({"system": row.system, "against": other.system, **other.differences})
 
     shown = [SYSTEM, columns.AGAINST, *metric_columns(held_out.metrics)]
     return table(f"Differences {held_out.name}", shown, rows)
@@ -99,9 +98,8 @@ def _latency_tables(latency: Latency) -> list[Table]:
 def _judgement_table(answers: Sequence[AnswerRow], judge: str) -> Table:
     rows: list[Row] = []
     for row in answers:
-        rows += [
-            {**vars(judgement), "system": row.system, "trained": "yes" if judgement.trained_on else "no"}
-            for judgement in row.judgements
-            if judgement.teacher == judge
-        ]
+        for judgement in row.judgements:
+            if judgement.teacher == judge:
+                trained = "yes" if judgement.trained_on else "no"
+                rows.append({**vars(judgement), "system": row.system, "trained": trained})
     return table(f"Judged by {judge}", [SYSTEM, *columns.JUDGEMENTS], rows)

@@ -89,7 +89,7 @@ def time_answers(
     for name, teacher in teachers.items():
         run.delete("latency", name)  # another hour's measurements are not this one's
         uris[name], work = run.at("latency", name), _work_uri(run, name, task)
-        write_work(work, timing_work(contexts, teacher, config), task.wanted, len(contexts))
+        write_work(work, timing_work(contexts, teacher, config), task.request_schema, len(contexts))
         planned = Planned(len(contexts), 0)
         _run_teachers(run, task, [Plan(name, teacher, work, planned, uris[name], len(contexts))])
     return uris

@@ -54,25 +54,10 @@ def _score_chart(
     elif parameter.is_whole and max(settings) - min(settings) <= _MAX_WHOLE_TICKS:
         horizontal |= {"dtick": 1}
 
-    best, *others = range(len(trials))
+    points = list(zip(settings, trials, strict=True))
     figure = go.Figure()
-    for numbers, colour, size in ((others, _COLOUR, 7), ([best], BEST_COLOUR, 12)):
-        figure.add_trace(
-            go.Scatter(
-                x=[settings[number] for number in numbers],
-                y=[trials[number]["score"] for number in numbers],
-                mode="markers",
-                marker={
-                    "color": colour,
-                    "size": size,
-                    "symbol": [
-                        "circle-open" if trials[number]["stopped"] else "circle" for number in numbers
-                    ],
-                },
-                hovertext=[_hover_text(sweep, trials[number]) for number in numbers],
-                hoverinfo="text",
-            )
-        )
+    figure.add_trace(_dots(sweep, points[1:], _COLOUR, size=7))
+    figure.add_trace(_dots(sweep, points[:1], BEST_COLOUR, size=12))
 
     figure.update_layout(
         layout(_HEIGHT_PX), margin=MARGIN_PX | {"l": 8, "t": 6}, hoverlabel={"align": "left"}
@@ -80,6 +65,21 @@ def _score_chart(
     figure.update_xaxes(horizontal, automargin=True)
     figure.update_yaxes(axis(), automargin=True, nticks=5)
     return figure
+
+
+def _dots(
+    sweep: SweepConfig, points: Sequence[tuple[Any, dict[str, Any]]], colour: str, size: int
+) -> go.Scatter:
+    """A dot for each (setting, trial); open ones were stopped early."""
+    settings, scores, symbols, texts = [], [], [], []
+    for setting, trial in points:
+        settings.append(setting)
+        scores.append(trial["score"])
+        symbols.append("circle-open" if trial["stopped"] else "circle")
+        texts.append(_hover_text(sweep, trial))
+
+    marker = {"color": colour, "size": size, "symbol": symbols}
+    return go.Scatter(x=settings, y=scores, mode="markers", marker=marker, hovertext=texts, hoverinfo="text")
 
 
 def _hover_text(sweep: SweepConfig, trial: dict[str, Any]) -> str:

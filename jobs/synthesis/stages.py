@@ -16,7 +16,7 @@ from teachers.dataset import Rows, rows_to
 from teachers.engines.weights import weights_identity
 from teachers.generation.filters import read_blocklist
 from teachers.generation.sampling import sampling
-from teachers.inference.resident_teachers import StandingTeachers, start_replicas
+from teachers.inference.resident_teachers import ResidentTeachers, start_replicas
 from teachers.inference.store import Row, samples_uri
 from teachers.inference.work_files import work_files, write_work
 from teachers.inference.worker import TeacherWork, sanity_line
@@ -88,7 +88,7 @@ def _write_conversations(job: SynthesisJob, graph: Graph) -> Counts:
     rows = synthesise(
         plans,
         Writing(graph, config.synthesis, config.filters, config.checks),
-        StandingTeachers(residents),
+        ResidentTeachers(residents),
         job.run.make_folder("notes", "turns"),
     )
     with _progress(job, notes):

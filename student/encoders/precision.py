@@ -3,6 +3,7 @@
 import torch
 
 from student.config import Precision
+from teachers.hardware import cpu_computes_bfloat16
 
 
 def mixed_precision(device: torch.device, precision: Precision) -> torch.autocast:
@@ -20,4 +21,4 @@ def _computes_bf16(device: str, precision: Precision) -> bool:
         return precision == "bf16"
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return cpu_computes_bfloat16()

@@ -74,25 +74,29 @@ class LikelihoodScorer:
             for row, token in zip(rows, response, strict=True)
         ]
 
-    def _next_tokens(self, wanted: Iterable[tuple[int, tuple[int, ...], int]]) -> Iterable[tuple[int, float]]:
-        """(pair, log-probability) of each (pair, preceding tokens, token); each prefix is asked once."""
+    def _next_tokens(
+        self, requests: Iterable[tuple[int, tuple[int, ...], int]]
+    ) -> Iterable[tuple[int, float]]:
+        """(pair, log-probability) of each (pair, preceding tokens, token); each prefix is sent once."""
         from vllm import SamplingParams
 
         pairs_of: dict[tuple[int, ...], dict[int, list[int]]] = {}
-        for pair, prefix, token in wanted:
+        for pair, prefix, token in requests:
             pairs_of.setdefault(prefix, {}).setdefault(token, []).append(pair)
-        asked = [
-            (prefix, tokens[start : start + self._most_token_ids])
-            for prefix, found in pairs_of.items()
-            for tokens in [list(found)]
-            for start in range(0, len(tokens), self._most_token_ids)
-        ]
+
+        prompts: list[tuple[tuple[int, ...], list[int]]] = []
+        for prefix, pairs_of_token in pairs_of.items():
+            token_ids = list(pairs_of_token)
+            for start in range(0, len(token_ids), self._most_token_ids):
+                prompts.append((prefix, token_ids[start : start + self._most_token_ids]))
+
         params = [
             SamplingParams(max_tokens=1, temperature=0, detokenize=False, logprob_token_ids=tokens)
-            for _, tokens in asked
+            for _, tokens in prompts
         ]
-        outputs = self._generate([list(prefix) for prefix, _ in asked], params)
-        for (prefix, tokens), output in zip(asked, outputs, strict=True):
+        outputs = self._generate([list(prefix) for prefix, _ in prompts], params)
+
+        for (prefix, tokens), output in zip(prompts, outputs, strict=True):
             [row] = output.outputs[0].logprobs
             for token in tokens:
                 for pair in pairs_of[prefix][token]:
@@ -101,7 +105,6 @@ class LikelihoodScorer:
     def _generate(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
         if not prompts:
             return []
-        found: list[Any] = self._llm.generate(
-            [{"prompt_token_ids": ids} for ids in prompts], params, use_tqdm=False
-        )
-        return found
+        requests = [{"prompt_token_ids": ids} for ids in prompts]
+        outputs: list[Any] = self._llm.generate(requests, params, use_tqdm=False)
+        return outputs

@@ -22,7 +22,7 @@ from teachers.engines.sanity import KNOWN_QUESTION, known_sentence_loss, refuse_
 _REFUSALS = frozenset({401, 402, 403, 404})
 _LONGEST_PROBLEM = 300
 
-Asked = TypeVar("Asked")
+Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 
 
@@ -73,8 +73,8 @@ class Endpoint:
             TeacherError: no server answers, or it refuses every request alike, as for its key or model.
         """
 
-        def sample(wanted: tuple[Prompt, list[Message] | str]) -> Generation:
-            prompt, turns = wanted
+        def sample(request: tuple[Prompt, list[Message] | str]) -> Generation:
+            prompt, turns = request
             if isinstance(turns, str):
                 return Generation("", truncated=False, error=turns)
             try:
@@ -100,24 +100,24 @@ class Endpoint:
                 return PairScore(error=str(error))
 
         pairs = [self._pair(group.context, text) for group in groups for text in group.responses]
-        found = iter(self._side_by_side(score, pairs))
-        return [[next(found) for _ in group.responses] for group in groups]
+        scores = iter(self._side_by_side(score, pairs))
+        return [[next(scores) for _ in group.responses] for group in groups]
 
-    def _side_by_side(self, ask: Callable[[Asked], Answer], wanted: Iterable[Asked]) -> list[Answer]:
-        """Answers in the order of what is wanted; after the first exception nothing more is asked."""
+    def _side_by_side(self, send: Callable[[Request], Answer], requests: Iterable[Request]) -> list[Answer]:
+        """Answers in the order of the requests; after the first exception none is sent any more."""
         failures: list[Exception] = []
 
-        def one(of: Asked) -> Answer:
+        def send_one(request: Request) -> Answer:
             if failures:  # a thread takes the next before the pool is told to drop it
                 raise failures[0]
             try:
-                return ask(of)
+                return send(request)
             except Exception as failure:
                 failures.append(failure)
                 raise
 
         with ThreadPoolExecutor(self.config.concurrency) as pool:
-            return list(pool.map(one, wanted))
+            return list(pool.map(send_one, requests))
 
     # Tokenised before the threads begin: transformers does not promise tokenizers that threads share.
 

@@ -39,9 +39,10 @@ class PromptFormat:
         """Token ids that end a response: the template's marker after an assistant's turn, or a line's end."""
         if not self.uses_chat_template:
             return self._encode("\n")
-        said = "So it is."
-        turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": said}]
-        after = self.tokenizer.apply_chat_template(turns, tokenize=False).rpartition(said)[2]
+
+        answer = "So it is."
+        turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": answer}]
+        after = self.tokenizer.apply_chat_template(turns, tokenize=False).rpartition(answer)[2]
         marker = self._encode(after)[:1]
         # Not every template marks the end: then the model was trained to end the text.
         return marker if marker and marker[0] in self.tokenizer.all_special_ids else [self._end_of_text]

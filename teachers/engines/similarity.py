@@ -40,7 +40,7 @@ class Similarity:
         [scores] = self.score([Group(question, replies)])
         fitting, other = (score.similarity for score in scores)
         if fitting is None or other is None or fitting != fitting or other != other:
-            raise ValueError(f"teachers.{self.name}: its similarities are no numbers")
+            raise ValueError(f"teachers.{self.name}: expected numbers as similarities, got NaN")
         kind = "cross-encoder" if self._is_cross_encoder else "retriever"
         return f"{self.name}: {kind}, similarity {fitting:.2f} of a fitting reply, {other:.2f} of another"
 
@@ -50,8 +50,12 @@ class Similarity:
     def score(self, groups: Sequence[Group]) -> list[list[PairScore]]:
         """The similarity of each group's responses to its context; an empty context has none."""
         pairs = [(self._text(group.context), text) for group in groups for text in group.responses]
-        found = iter(self._similarities(pairs) if pairs else [])
-        return [[PairScore(similarity=float(next(found))) for _ in group.responses] for group in groups]
+        similarities = iter(self._similarities(pairs) if pairs else [])
+
+        scores = []
+        for group in groups:
+            scores.append([PairScore(similarity=float(next(similarities))) for _ in group.responses])
+        return scores
 
     def _similarities(self, pairs: list[tuple[str, str]]) -> Any:
         if self._is_cross_encoder:

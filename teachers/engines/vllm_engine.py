@@ -16,6 +16,7 @@ from teachers.engines.prompts import PromptFormat
 from teachers.engines.protocol import Generation, Group, PairScore, Prompt
 from teachers.engines.sanity import KNOWN_PAIRS, KNOWN_QUESTION, known_sentence_loss, refuse_above
 from teachers.engines.weights import model_folder
+from teachers.hardware import cpu_computes_bfloat16
 
 # CPU blocks of 128 tokens are longer than most contexts; a multiple of 32 is needed there.
 _CPU_BLOCK_TOKENS = 32
@@ -77,16 +78,17 @@ class Engine:
                 )
             )
         outputs = iter(self._llm.generate(requests, params, use_tqdm=False) if requests else [])
-        return [known or _generation(next(outputs)) for known in generations]
+        return [generation or _generation(next(outputs)) for generation in generations]
 
     def score(self, groups: Sequence[Group]) -> list[list[PairScore]]:
         """Log-likelihoods of each group's responses, an error where one does not fit or has no border."""
         pairs: list[Pair] = []
         errors: list[list[str | None]] = []
         for group in groups:
-            found, problems = self._pairs(group)
-            pairs.extend(found)
+            group_pairs, problems = self._pairs(group)
+            pairs.extend(group_pairs)
             errors.append(problems)
+
         sums = iter(zip(self.likelihood.log_likelihoods(pairs), pairs, strict=True))
 
         def next_score() -> PairScore:
@@ -194,10 +196,7 @@ def _dtype(config: VllmTeacher, on_cpu: bool) -> str:
     """A CPU without instructions for bfloat16 multiplies in it seven times slower than in float32."""
     if config.dtype != "auto":
         return config.dtype
-    import torch
-
-    computes = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "float32" if on_cpu and not computes else "bfloat16"
+    return "float32" if on_cpu and not cpu_computes_bfloat16() else "bfloat16"
 
 
 def _cpu_settings() -> dict[str, Any]:

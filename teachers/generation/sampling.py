@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from teachers.config import GenerateConfig, Writer
 from teachers.engines.protocol import Generation, Prompt, Teacher
-from teachers.inference.missing_rows import Asked, Planned
+from teachers.inference.missing_rows import Planned, RequestedKeys
 from teachers.inference.store import Row, content_key
 from teachers.inference.work_files import write_work
 from teachers.inference.worker import Task
@@ -31,7 +31,7 @@ def plan_samples(
 
     `contexts` are rows of EXAMPLES, iterated more than once.
     """
-    with Asked(row["key"] for row in sample_requests(contexts, teacher, config)) as keys:
+    with RequestedKeys(row["key"] for row in sample_requests(contexts, teacher, config)) as keys:
         requests = zip(sample_requests(contexts, teacher, config), keys.missing(store_uri), strict=True)
         write_work(work_uri, _missing_only(requests), SAMPLE_REQUESTS, samples_in_a_batch(config))
         return keys.planned(store_uri)
@@ -86,7 +86,7 @@ class StoredSamples:
 
     def __iter__(self) -> Iterator[tuple[str, list[Generation]]]:
         requests = sample_requests(self._contexts, self._teacher, self._config)
-        with Asked(row["key"] for row in requests) as keys:
+        with RequestedKeys(row["key"] for row in requests) as keys:
             rows = keys.rows(self._uri)
             for example in self._contexts:
                 samples = islice(rows, self._config.samples)

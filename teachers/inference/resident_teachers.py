@@ -19,51 +19,57 @@ _BEFORE_ASKING_ANOTHER_S = 1.0
 
 
 @dataclass(frozen=True)
-class Standing:
-    """One teacher's actors, and where what they make is kept."""
+class TeacherReplicas:
+    """One teacher's actors, and where their rows are kept."""
 
     store_uri: str
     notes_uri: str
     replicas: list[Any]
 
 
-class StandingTeachers:
-    """Teachers by name. Handed to any process of the cluster; the actors end with the one that began them."""
+class ResidentTeachers:
+    """Teachers by name, for any process of the cluster; the actors end with the one that started them."""
 
-    def __init__(self, teachers: Mapping[str, Standing]) -> None:
+    def __init__(self, teachers: Mapping[str, TeacherReplicas]) -> None:
         self._teachers = teachers
-        self._standing: dict[str, _Replicas] = {}
+        self._replicas: dict[str, _Replicas] = {}
 
     @property
     def num_replicas(self) -> int:
         return sum(len(teacher.replicas) for teacher in self._teachers.values())
 
-    def make(self, wanted: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
-        """Teacher -> the rows for the store that it makes of its rows of work, all teachers at once.
+    def make(self, requests: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+        """Return for each teacher the rows that it makes of its rows of work, all teachers at once.
 
-        What was made of the very same rows before is read from the store. Where a replica is lost, with its
-        process or its node, another one is asked.
+        Rows that were made of the very same batch before are read from the store. Where a replica is lost,
+        with its process or its node, another one gets the batch.
         """
-        found = {name: stored_batch(self._teachers[name].store_uri, rows) for name, rows in wanted.items()}
-        begun = {name: self._ask(name, wanted[name]) for name, rows in found.items() if rows is None}
-        return {
-            name: rows if rows is not None else self._answer(name, wanted[name], begun[name])
-            for name, rows in found.items()
-        }
+        stored = {}
+        pending = {}
+        for name, rows in requests.items():
+            stored[name] = stored_batch(self._teachers[name].store_uri, rows)
+            if stored[name] is None:
+                pending[name] = self._ask(name, rows)
+
+        made = {}
+        for name, rows in requests.items():
+            batch = stored[name]
+            made[name] = self._answer(name, rows, pending[name]) if batch is None else batch
+        return made
 
     def _ask(self, name: str, rows: list[Row]) -> ray.ObjectRef:
-        if name not in self._standing:  # each process learns itself which have begun
-            self._standing[name] = _Replicas(self._teachers[name].replicas)
-        return self._standing[name].one().make.remote(rows)
+        if name not in self._replicas:  # each process learns by itself which have started
+            self._replicas[name] = _Replicas(self._teachers[name].replicas)
+        return self._replicas[name].one().make.remote(rows)
 
-    def _answer(self, name: str, rows: list[Row], begun: ray.ObjectRef) -> list[Row]:
+    def _answer(self, name: str, rows: list[Row], pending: ray.ObjectRef) -> list[Row]:
         while True:
             try:
-                made: list[Row] = ray.get(begun)
+                made: list[Row] = ray.get(pending)
                 return made
             except ray.exceptions.RayActorError:
                 time.sleep(_BEFORE_ASKING_ANOTHER_S)
-                begun = self._ask(name, rows)
+                pending = self._ask(name, rows)
 
     @contextmanager
     def of_failure(self) -> Iterator[None]:
@@ -91,11 +97,11 @@ class _Replicas:
         if self._waiting:
             seconds = 0 if self._begun else None
             ready, _ = ray.wait(list(self._waiting), num_returns=1, timeout=seconds)
-            self._begun += [self._waiting.pop(found) for found in ready]
+            self._begun += [self._waiting.pop(signal) for signal in ready]
         return random.choice(self._begun)
 
 
-class _StandingTeacher:
+class _ResidentTeacher:
     """A worker that starts its engine when it is first asked."""
 
     def __init__(self, work: TeacherWork) -> None:
@@ -109,7 +115,7 @@ class _StandingTeacher:
         return self._worker.make(rows)
 
 
-def start_replicas(work: TeacherWork, num_callers: int) -> Standing:
+def start_replicas(work: TeacherWork, num_callers: int) -> TeacherReplicas:
     """Start a teacher's replicas, as many as it may have and as there are callers at a time.
 
     A process that breaks is restarted; calls to it fail until then.
@@ -118,7 +124,7 @@ def start_replicas(work: TeacherWork, num_callers: int) -> Standing:
     make_folder(work.store_uri)
 
     work, config = work.with_absolute_uris(), work.config
-    actor = ray.remote(_StandingTeacher).options(
+    actor = ray.remote(_ResidentTeacher).options(
         num_cpus=config.num_cpus,
         num_gpus=config.num_gpus or None,
         accelerator_type=config.accelerator_type,
@@ -129,4 +135,4 @@ def start_replicas(work: TeacherWork, num_callers: int) -> Standing:
     most = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
     count = min(most, max(config.at_least(), num_callers))
     replicas = [actor.remote(work) for _ in range(count)]
-    return Standing(work.store_uri, work.notes_uri, replicas)
+    return TeacherReplicas(work.store_uri, work.notes_uri, replicas)

@@ -9,7 +9,7 @@ class TeacherMetrics:
     """Of one teacher at one task."""
 
     def __init__(self, teacher: str, task: str) -> None:
-        self._rows = _counter("rows", "Rows made, and those set aside with an error.", "outcome")
+        self._rows = _counter("rows", "Rows made, and those rejected with an error.", "outcome")
         self._tokens = _counter("tokens", "Response tokens scored.")
         self._retries = _counter("retries", "Batches that ended badly and were tried row by row.")
         starts = _counter("starts", "Processes started; more than there are replicas are restarts.")
@@ -19,8 +19,8 @@ class TeacherMetrics:
 
     def made(self, rows: list[Row]) -> None:
         """Rows that go to the store."""
-        set_aside = sum(row["error"] is not None for row in rows)
-        for outcome, count in (("made", len(rows) - set_aside), ("set aside", set_aside)):
+        num_rejected = sum(row["error"] is not None for row in rows)
+        for outcome, count in (("made", len(rows) - num_rejected), ("rejected", num_rejected)):
             if count:
                 self._rows.inc(count, tags={"outcome": outcome})
         if tokens := sum(row.get("tokens") or 0 for row in rows):

@@ -15,11 +15,11 @@ _FILES_OF_AS_MANY = 500
 
 
 def write_work(uri: str, rows: Iterable[Row], schema: pa.Schema, batch_size: int) -> None:
-    """Replaces what is at `uri` by the rows, in their order."""
+    """Replace the files at `uri` by the rows, in their order."""
     filesystem, folder = open_uri(uri)
     make_empty_folder(uri)
-    left, number, num_batches = iter(rows), 0, 0
-    while some := list(islice(left, batch_size * (1 + num_batches // _FILES_OF_AS_MANY))):
+    remaining, number, num_batches = iter(rows), 0, 0
+    while some := list(islice(remaining, batch_size * (1 + num_batches // _FILES_OF_AS_MANY))):
         file = f"{folder}/{number:06}.parquet"
         pq.write_table(pa.Table.from_pylist(some, schema=schema), file, filesystem=filesystem)
         number += 1

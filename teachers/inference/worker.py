@@ -49,12 +49,12 @@ class Task:
     """What a teacher does, as in "gemma3 scores"."""
     unit: str
     """What is done, in the plural."""
-    wanted: pa.Schema
+    request_schema: pa.Schema
     """Of the rows that come in."""
     made: pa.Schema
     """Of the rows that go to the store."""
     run: Callable[[Teacher, list[Row]], list[Row]]
-    set_aside: Callable[[Row, str], list[Row]]
+    reject: Callable[[Row, str], list[Row]]
     """Rows for the store in place of a row that the teacher can't do, with the error."""
 
 
@@ -127,7 +127,7 @@ class Worker:
             return [made for row in rows for made in self._attempt([row], "alone")]
         if death is not None:
             self._notes.count_death(death)
-        return self._task.set_aside(rows[0], error)
+        return self._task.reject(rows[0], error)
 
     def _try(self, rows: list[Row], attempt: str) -> list[Row] | str:
         """Rows made of `rows`, or what is wrong with them; a broken engine ends the process."""
@@ -172,10 +172,10 @@ def stored_batch(store_uri: str, rows: list[Row]) -> list[Row] | None:
     """What `Worker.make` made of these `rows` before; None where it has not, or was cut off."""
     filesystem, path = open_uri(_batch_uri(store_uri, rows))
     try:
-        found: list[Row] = pq.read_table(path, filesystem=filesystem).to_pylist()
+        rows_made: list[Row] = pq.read_table(path, filesystem=filesystem).to_pylist()
     except (FileNotFoundError, pa.ArrowInvalid):
         return None
-    return found
+    return rows_made
 
 
 class Notes:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from teachers.config import SimilarityTeacher, TeacherConfig
 from teachers.dataset import Rows, write_rows
 from teachers.engines.protocol import Group, PairScore, Teacher
-from teachers.inference.missing_rows import Asked, Planned
+from teachers.inference.missing_rows import Planned, RequestedKeys
 from teachers.inference.store import Row, content_key
 from teachers.inference.work_files import write_work
 from teachers.inference.worker import Task
@@ -41,8 +41,8 @@ def plan_scores(
     """
     has_priors = not isinstance(teacher, SimilarityTeacher)
     with (
-        Asked(_pair_keys(candidates_uri)) as pairs,
-        Asked(_prior_keys(candidates_uri) if has_priors else ()) as priors,
+        RequestedKeys(_pair_keys(candidates_uri)) as pairs,
+        RequestedKeys(_prior_keys(candidates_uri) if has_priors else ()) as priors,
     ):
         rows = _work_rows(candidates_uri, pairs.missing(store_uri), priors.missing(store_uri))
         write_work(work_uri, rows, _WORK, batch_size)
@@ -152,7 +152,10 @@ def write_scores(candidates_uri: str, pairs_uri: str, output_uri: str) -> dict[s
     `noise_nats_per_token` is the largest difference between two scorings of the pairs that were scored twice.
     """
     tally = _Tally()
-    with Asked(_pair_keys(candidates_uri)) as pairs, Asked(_prior_keys(candidates_uri)) as priors:
+    with (
+        RequestedKeys(_pair_keys(candidates_uri)) as pairs,
+        RequestedKeys(_prior_keys(candidates_uri)) as priors,
+    ):
         stored = zip(pairs.rows(pairs_uri), priors.rows(pairs_uri), strict=True)
         rows = (_aligned(row, stored, tally) for row in _seen(candidates_uri))
         num_contexts = write_rows(output_uri, rows, SCORES)

@@ -21,7 +21,7 @@ from teachers.engines.protocol import Generation
 from teachers.generation.config import FiltersConfig
 from teachers.generation.rewriting import transcript
 from teachers.generation.sampling import sample_request
-from teachers.inference.resident_teachers import StandingTeachers
+from teachers.inference.resident_teachers import ResidentTeachers
 from teachers.inference.store import Row
 from teachers.inference.work_files import work_files
 from teachers.inference.worker import Notes
@@ -62,7 +62,7 @@ class Writing:
 class ConversationWriter:
     """Ray Data actor: names of files of PLANS in, rows of SYNTHESISED out."""
 
-    def __init__(self, writing: Writing, teachers: StandingTeachers, notes_uri: str) -> None:
+    def __init__(self, writing: Writing, teachers: ResidentTeachers, notes_uri: str) -> None:
         self._graph, self._config, self._teachers = writing.graph, writing.config, teachers
         self._notes, self._name, self._settled = Notes(notes_uri), uuid.uuid4().hex, 0
         self._sampling = self._config.sampling()
@@ -213,7 +213,7 @@ def _unquoted(line: str) -> str:
     return line[:last].strip() if marks == [last] else line
 
 
-def synthesise(work_uri: str, writing: Writing, teachers: StandingTeachers, notes_uri: str) -> Iterator[Row]:
+def synthesise(work_uri: str, writing: Writing, teachers: ResidentTeachers, notes_uri: str) -> Iterator[Row]:
     """Yield the rows of SYNTHESISED of the PLANS at `work_uri` in their order, as they are finished.
 
     Progress is noted at `notes_uri`, see `turns_settled`.

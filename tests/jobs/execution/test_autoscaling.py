@@ -64,11 +64,11 @@ class Nodes:
         began = time.monotonic()
         while not self._ended.wait(0.5):
             try:
-                found = len(self._head.alive()) - 1, self._replicas(), self._stage()
+                state = len(self._head.alive()) - 1, self._replicas(), self._stage()
             except (httpx.HTTPError, ValueError, KeyError):
                 continue  # the dashboard is busy
-            if not self.changes or self.changes[-1][1:] != found:
-                self.changes.append((round(time.monotonic() - began), *found))
+            if not self.changes or self.changes[-1][1:] != state:
+                self.changes.append((round(time.monotonic() - began), *state))
 
     def _replicas(self) -> int:
         return sum("MapWorker" in line for line in self._head.command_lines())

@@ -35,9 +35,9 @@ class NodeType:
         """How many of the demand's processes all these nodes hold together."""
         if not demand.node_labels.items() <= self.labels.items():
             return 0
-        wanted = {resource: amount for resource, amount in demand.each.items() if amount}
+        amounts = {resource: amount for resource, amount in demand.each.items() if amount}
         return self.most * min(
-            int(self.resources.get(resource, 0) // amount) for resource, amount in wanted.items()
+            int(self.resources.get(resource, 0) // amount) for resource, amount in amounts.items()
         )
 
 
@@ -52,7 +52,7 @@ def of_cluster_launcher(file: Path) -> list[NodeType]:
 
 def of_kuberay(cluster: dict[str, Any]) -> list[NodeType]:
     groups = [{**cluster["headGroupSpec"], "maxReplicas": 1}, *cluster["workerGroupSpecs"]]
-    found = []
+    types = []
     for group in groups:
         [container] = group["template"]["spec"]["containers"]
         limits, parameters = container["resources"]["limits"], group["rayStartParams"]
@@ -61,8 +61,8 @@ def of_kuberay(cluster: dict[str, Any]) -> list[NodeType]:
             "CPU": float(parameters.get("num-cpus", limits["cpu"])),
             "GPU": float(limits.get("nvidia.com/gpu", 0)),
         }
-        found.append(NodeType(resources, dict(pairs), group["maxReplicas"]))
-    return found
+        types.append(NodeType(resources, dict(pairs), group["maxReplicas"]))
+    return types
 
 
 def job_config(file: Path) -> JobConfig:

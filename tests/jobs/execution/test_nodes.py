@@ -110,12 +110,12 @@ def test_lost_nodes_cost_no_row_of_teachers_and_the_steps_since_the_last_checkpo
     head.kill_node(teachers[0])
     job.wait(lambda: "targets: " in job.output())
     took = time.monotonic() - killed
-    found = stored_rows(store)
+    keys = stored_rows(store)
     with capsys.disabled():
-        twice = len(found) - len(set(found))
-        print(f"\none of two nodes killed at {at_kill} pairs: {len(found)} {took:.0f} s later, {twice} twice")
-    assert len(set(found)) > at_kill
-    assert len(found) == len(set(found))
+        twice = len(keys) - len(set(keys))
+        print(f"\none of two nodes killed at {at_kill} pairs: {len(keys)} {took:.0f} s later, {twice} twice")
+    assert len(set(keys)) > at_kill
+    assert len(keys) == len(set(keys))
 
     job.wait(lambda: len(reported_steps(run)) > CHECKPOINT_EVERY + 1)
     assert all(trains(head, node) for node in trainers)

@@ -104,8 +104,8 @@ def test_a_trial_of_an_agent_of_wandbs_has_a_run_directory_of_its_own(
 def test_trials_are_stopped_at_the_validations_that_wandb_names(
     stopping: dict[str, Any], ends: tuple[float, float | None]
 ) -> None:
-    found = EarlyTermination(type="hyperband", **stopping)
-    assert (found.first, found.last) == ends
+    stopping_rule = EarlyTermination(type="hyperband", **stopping)
+    assert (stopping_rule.first, stopping_rule.last) == ends
 
 
 def test_a_bayesian_sweep_without_optuna_names_the_extra(
@@ -149,11 +149,11 @@ def test_trials_train_on_what_the_teachers_made_and_ask_nothing(run: Path, confi
     options = ["--sweep", str(file), "--run", str(location)]
     output = run_job("sweep", config, *options)
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.parquet")} == before
-    asked = [line for line in output.splitlines() if " to do, " in line]
-    assert len(asked) == 3 and all(": 0 to do" in line for line in asked)
+    plans = [line for line in output.splitlines() if " to do, " in line]
+    assert len(plans) == 3 and all(": 0 to do" in line for line in plans)
 
-    found = json.loads((location / "report/sweep.json").read_text())
-    trials = found["trials"]
+    report = json.loads((location / "report/sweep.json").read_text())
+    trials = report["trials"]
     assert len({trial["trial"] for trial in trials}) == 3
     assert [trial["score"] for trial in trials] == sorted((trial["score"] for trial in trials), reverse=True)
     for trial in trials:

@@ -91,8 +91,8 @@ def test_a_killed_sweep_goes_on_and_stops_the_trial_that_lags_of_which_nothing_i
     before = trained(tmp_path)
     assert len(before) == 1
     done = sweep(tmp_path)
-    found = json.loads(done.splitlines()[-1])
-    best, lagging = found["trials"]
+    result = json.loads(done.splitlines()[-1])
+    best, lagging = result["trials"]
     assert best["changes"] == {"student.similarity_scale": 1.0}
     assert (best["stopped"], best["validations"], best["error"]) == (False, NUM_STEPS, None)
     assert (lagging["stopped"], lagging["validations"], lagging["error"]) == (True, 1, None)
@@ -101,4 +101,4 @@ def test_a_killed_sweep_goes_on_and_stops_the_trial_that_lags_of_which_nothing_i
     assert f"trial 1 of 2: train/validation_loss {best['score']:.4f} · --student.similarity_scale 1" in done
     assert f"trial 2 of 2: train/validation_loss {lagging['score']:.4f}, stopped early · --student" in done
     # What it had reserved the next trial would wait for.
-    assert found["left over"] == {"processes": [], "CPUs": 0}
+    assert result["left over"] == {"processes": [], "CPUs": 0}

@@ -274,7 +274,7 @@ def test_a_retry_waits_as_long_as_the_server_says() -> None:
     assert server.times[1] - server.times[0] >= 1
 
 
-def test_a_row_that_always_fails_is_set_aside_after_its_retries() -> None:
+def test_a_row_that_always_fails_is_rejected_after_its_retries() -> None:
     with stand_in(lambda _: failing(500, f"broken\nby {KEY}")) as server:
         [sample] = endpoint(server.url, max_retries=1).generate(prompts(1), CONFIG)
     assert (sample.text, sample.truncated) == ("", False)

@@ -20,7 +20,7 @@ GROUPS = [Group(TURNS, ["fine", "music songs"]), Group(TURNS[:1], ["fine"])]
 
 
 def _values(teacher: Similarity) -> list[float | None]:
-    return [score.similarity for found in teacher.score(GROUPS) for score in found]
+    return [score.similarity for group_scores in teacher.score(GROUPS) for score in group_scores]
 
 
 def test_a_retriever_scores_by_the_cosine_to_the_newest_turns_newest_first(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def engine(ray_cluster: None, folder: Path) -> Iterator[ray.actor.ActorHandle]:
 
 
 def _values(scores: list[list[PairScore]]) -> list[float]:
-    values = [score.log_likelihood for found in scores for score in found]
+    values = [score.log_likelihood for group_scores in scores for score in group_scores]
     assert None not in values
     return [value for value in values if value is not None]
 
@@ -91,9 +91,9 @@ def test_log_likelihoods_equal_those_of_transformers(engine: ray.actor.ActorHand
     tokenizer = AutoTokenizer.from_pretrained(folder)
     prompt_format = PromptFormat("tiny", tokenizer, MAX_MODEL_TOKENS)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    for group, found in zip(GROUPS, scores, strict=True):
+    for group, group_scores in zip(GROUPS, scores, strict=True):
         prefix = prompt_format.prefix(group.context, VllmTeacher(model="").system_prompt)
-        for text, score in zip(group.responses, found, strict=True):
+        for text, score in zip(group.responses, group_scores, strict=True):
             response = [*tokenizer(text, add_special_tokens=False).input_ids, tokenizer.eos_token_id]
             with torch.no_grad():
                 logits = model(torch.tensor([prefix.ids + response])).logits[0].double()
@@ -162,15 +162,15 @@ def test_samples_are_seeded_one_by_one(engine: ray.actor.ActorHandle) -> None:
 
 def test_a_sample_may_be_kept_from_ending_early(engine: ray.actor.ActorHandle) -> None:
     prompts = _prompts(range(200))
-    assert not all(found.truncated for found in ray.get(engine.generate.remote(prompts)))
+    assert not all(sample.truncated for sample in ray.get(engine.generate.remote(prompts)))
     kept = [replace(prompt, min_tokens=12) for prompt in prompts]
-    assert all(found.truncated for found in ray.get(engine.generate.remote(kept)))
+    assert all(sample.truncated for sample in ray.get(engine.generate.remote(kept)))
 
 
 def test_the_system_prompt_is_read(engine: ray.actor.ActorHandle) -> None:
     [one] = _prompts(range(1))
     other = Prompt(one.context, "You are a pirate who sings.", one.seed)
-    texts = [found.text for found in ray.get(engine.generate.remote([one, other]))]
+    texts = [sample.text for sample in ray.get(engine.generate.remote([one, other]))]
     assert texts[0] != texts[1]
 
 

@@ -34,8 +34,8 @@ class Slowly:
     def __call__(self, teacher: Teacher, rows: list[Row]) -> list[Row]:
         (self._folder / "worker.new").write_text(str(os.getpid()))
         (self._folder / "worker.new").rename(self._folder / "worker")
-        with (self._folder / "asked").open("a") as asked:
-            asked.writelines(f"{key}\n" for row in rows for key in row["keys"])
+        with (self._folder / "asked").open("a") as requests_file:
+            requests_file.writelines(f"{key}\n" for row in rows for key in row["keys"])
         time.sleep(SECONDS_A_BATCH)
         return self._score(teacher, rows)
 

@@ -91,18 +91,18 @@ def _files(folder: Path) -> int:
 
 def _engines(worker: int) -> list[psutil.Process]:
     """The engine process below the worker; beside it there is multiprocessing's own."""
-    found = []
+    engines = []
     with suppress(psutil.NoSuchProcess):  # one that has just ended
         for child in psutil.Process(worker).children():
             with suppress(psutil.NoSuchProcess):
                 if "resource_tracker" not in " ".join(child.cmdline()):
-                    found.append(child)
-    return found
+                    engines.append(child)
+    return engines
 
 
 def _wait_until_gone(processes: list[psutil.Process]) -> None:
-    _, left = psutil.wait_procs(processes, timeout=30)
-    assert [" ".join(process.cmdline()) for process in left] == []
+    _, alive = psutil.wait_procs(processes, timeout=30)
+    assert [" ".join(process.cmdline()) for process in alive] == []
 
 
 def test_killing_engine_actor_and_driver_loses_no_pair_and_repeats_only_what_was_in_flight(
@@ -143,17 +143,17 @@ def test_killing_engine_actor_and_driver_loses_no_pair_and_repeats_only_what_was
     assert start().wait(WAIT_S) == 0
     candidates, nothing, work = (str(folder / name) for name in ("candidates", "nothing", "all"))
     plan_scores(candidates, VllmTeacher(model=""), nothing, work, BATCH)
-    wanted = read_rows(work)
-    keys = sorted(key for row in wanted for key in row["keys"])
+    requests = read_rows(work)
+    keys = sorted(key for row in requests for key in row["keys"])
     rows = read_rows(str(folder / "store"))
     assert sorted(row["key"] for row in rows) == keys
     assert not [row for row in rows if row["error"] is not None]
     assert (folder / "left").read_text() == ""
 
-    asked = (folder / "asked").read_text().splitlines()
+    scored_keys = (folder / "asked").read_text().splitlines()
     # Ray Data keeps two batches at an actor; a batch of priors is the largest.
-    largest = BATCH * max(len(row["keys"]) for row in wanted)
-    assert len(keys) <= len(asked) <= len(keys) + 3 * 2 * largest
-    before = len(asked)
+    largest = BATCH * max(len(row["keys"]) for row in requests)
+    assert len(keys) <= len(scored_keys) <= len(keys) + 3 * 2 * largest
+    before = len(scored_keys)
     assert start().wait(WAIT_S) == 0
     assert len((folder / "asked").read_text().splitlines()) == before

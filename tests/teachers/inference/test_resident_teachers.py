@@ -9,7 +9,7 @@ import pytest
 import ray
 
 from teachers.engines.protocol import TeacherError
-from teachers.inference.resident_teachers import Standing, StandingTeachers
+from teachers.inference.resident_teachers import ResidentTeachers, TeacherReplicas
 from teachers.inference.store import Row, content_key
 from teachers.inference.worker import Notes
 from teachers.records import SAMPLES
@@ -31,8 +31,8 @@ class Replica:
         return [{"key": row["key"], "text": self._name, "truncated": False, "error": None} for row in rows]
 
 
-def standing(tmp_path: Path, name: str, replicas: list[Any]) -> Standing:
-    return Standing(str(tmp_path / name), str(tmp_path / "notes" / name), replicas)
+def standing(tmp_path: Path, name: str, replicas: list[Any]) -> TeacherReplicas:
+    return TeacherReplicas(str(tmp_path / name), str(tmp_path / "notes" / name), replicas)
 
 
 def keys(*names: str) -> list[Row]:
@@ -42,7 +42,7 @@ def keys(*names: str) -> list[Row]:
 def test_a_replica_that_waits_for_room_is_not_asked(tmp_path: Path) -> None:
     waits = Replica.options(num_cpus=1000).remote("waits")  # type: ignore[attr-defined]
     works = Replica.remote("works")  # type: ignore[attr-defined]
-    teachers = StandingTeachers({"one": standing(tmp_path, "one", [waits, works])})
+    teachers = ResidentTeachers({"one": standing(tmp_path, "one", [waits, works])})
     for _ in range(5):
         [row] = teachers.make({"one": keys("a")})["one"]
         assert row["text"] == "works"
@@ -50,10 +50,10 @@ def test_a_replica_that_waits_for_room_is_not_asked(tmp_path: Path) -> None:
 
 def test_where_a_replica_is_lost_another_is_asked(tmp_path: Path) -> None:
     replicas = [Replica.options(max_restarts=-1).remote(name) for name in ("one", "two")]  # type: ignore[attr-defined]
-    teachers = StandingTeachers({"both": standing(tmp_path, "both", replicas)})
-    said = set()
-    while said != {"one", "two"}:
-        said |= {row["text"] for row in teachers.make({"both": keys("a")})["both"]}
+    teachers = ResidentTeachers({"both": standing(tmp_path, "both", replicas)})
+    writers = set()
+    while writers != {"one", "two"}:
+        writers |= {row["text"] for row in teachers.make({"both": keys("a")})["both"]}
     ray.kill(replicas[0])  # for good
     assert {teachers.make({"both": keys("a")})["both"][0]["text"] for _ in range(5)} == {"two"}
     ray.kill(replicas[1], no_restart=False)
@@ -62,23 +62,23 @@ def test_where_a_replica_is_lost_another_is_asked(tmp_path: Path) -> None:
 
 def test_what_was_made_of_the_same_rows_is_read_from_the_store(tmp_path: Path) -> None:
     names = [Replica.remote(name) for name in ("one", "two")]  # type: ignore[attr-defined]
-    teachers = StandingTeachers(
+    teachers = ResidentTeachers(
         {name: standing(tmp_path, name, [actor]) for name, actor in zip(("one", "two"), names, strict=True)}
     )
-    asked = keys("a", "b")
-    stored = [{"key": row["key"], "text": "before", "truncated": False, "error": None} for row in asked]
+    requests = keys("a", "b")
+    stored = [{"key": row["key"], "text": "before", "truncated": False, "error": None} for row in requests]
     (tmp_path / "two").mkdir()
-    file = tmp_path / "two" / f"{content_key([row['key'] for row in asked])}.parquet"
+    file = tmp_path / "two" / f"{content_key([row['key'] for row in requests])}.parquet"
     pq.write_table(pa.Table.from_pylist(stored, schema=SAMPLES), file)
-    found = teachers.make({"one": asked, "two": asked})
-    assert [row["text"] for row in found["one"]] == ["one", "one"]
-    assert [row["text"] for row in found["two"]] == ["before", "before"]
+    made = teachers.make({"one": requests, "two": requests})
+    assert [row["text"] for row in made["one"]] == ["one", "one"]
+    assert [row["text"] for row in made["two"]] == ["before", "before"]
     file.write_bytes(file.read_bytes()[:-20])  # it was cut off
-    assert [row["text"] for row in teachers.make({"two": asked})["two"]] == ["two", "two"]
+    assert [row["text"] for row in teachers.make({"two": requests})["two"]] == ["two", "two"]
 
 
 def test_a_teacher_that_cannot_work_is_named(tmp_path: Path) -> None:
     broken = Replica.remote("one", str(tmp_path / "notes" / "one"))  # type: ignore[attr-defined]
-    teachers = StandingTeachers({"one": standing(tmp_path, "one", [broken])})
+    teachers = ResidentTeachers({"one": standing(tmp_path, "one", [broken])})
     with pytest.raises(TeacherError, match=r"^teachers\.one: no weights$"), teachers.of_failure():
         teachers.make({"one": keys("a")})

@@ -75,8 +75,8 @@ def test_the_same_weights_elsewhere_are_the_same_teacher_and_other_weights_are_n
 
 def test_an_endpoint_is_known_by_its_address_and_name() -> None:
     def uri(**settings: Any) -> str:
-        known = {"kind": "endpoint", "base_url": "http://localhost/v1", "model": "m"}
-        return samples_uri("store", EndpointTeacher(**{**known, **settings}), GenerateConfig())
+        defaults = {"kind": "endpoint", "base_url": "http://localhost/v1", "model": "m"}
+        return samples_uri("store", EndpointTeacher(**{**defaults, **settings}), GenerateConfig())
 
     assert uri(api_key_env="KEY", concurrency=1, max_retries=0) == uri()
     assert uri(base_url="http://elsewhere/v1") != uri()

@@ -21,7 +21,7 @@ from tests.http_server import chat_completion, json_server
 
 pytestmark = pytest.mark.slow
 NUM_ROWS, BATCH = 12, 4
-_WANTED = pa.schema([("key", pa.string()), ("folder", pa.string()), ("fault", pa.string())])
+_REQUESTS = pa.schema([("key", pa.string()), ("folder", pa.string()), ("fault", pa.string())])
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def teacher() -> Iterator[EndpointTeacher]:
 def _run(teacher: Teacher, rows: list[Row]) -> list[Row]:
     """Notes what it is asked, and does to its process what a row says."""
     for row in rows:
-        with (Path(row["folder"]) / "asked").open("a") as asked:
-            asked.write(row["key"] + "\n")
+        with (Path(row["folder"]) / "asked").open("a") as times_requested:
+            times_requested.write(row["key"] + "\n")
         once = Path(row["folder"]) / "once"
         if row["fault"] == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -66,7 +66,7 @@ def _row(row: Row, error: str | None) -> Row:
     return {**empty, "key": row["key"], "similarity": 0.0, "error": error}
 
 
-def _aside(row: Row, error: str) -> list[Row]:
+def _rejected(row: Row, error: str) -> list[Row]:
     return [_row(row, error)]
 
 
@@ -89,8 +89,8 @@ def _do(tmp_path: Path, teacher: EndpointTeacher, work: list[Row]) -> int:
     stored = _stored_keys(tmp_path)
     missing = [row for row in work if row["key"] not in stored]
     uri = {name: str(tmp_path / name) for name in ("work", "store", "notes")}
-    write_work(uri["work"], missing, _WANTED, BATCH)
-    task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
+    write_work(uri["work"], missing, _REQUESTS, BATCH)
+    task = Task("tests", "rows", _REQUESTS, PAIR_SCORES, _run, _rejected)
     teacher_work = TeacherWork("tiny", teacher, task, BATCH, uri["store"], uri["notes"])
     return sum(run_teacher(teacher_work, uri["work"]))
 
@@ -100,12 +100,12 @@ def _stored_keys(tmp_path: Path) -> set[str]:
     return set() if stored is None else set(stored.to_table(["key"])["key"].to_pylist())
 
 
-def _asked(tmp_path: Path) -> Counter[str]:
+def _times_requested(tmp_path: Path) -> Counter[str]:
     return Counter((tmp_path / "asked").read_text().splitlines())
 
 
 @pytest.mark.faults
-def test_rows_that_break_the_engine_are_set_aside_alone(
+def test_rows_that_break_the_engine_are_rejected_alone(
     ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
 ) -> None:
     refused = dict.fromkeys((0, 1, 2), "refused")  # however many, the engine is not at fault
@@ -118,11 +118,11 @@ def test_rows_that_break_the_engine_are_set_aside_alone(
         "row 06": "RuntimeError: CUDA error: an illegal memory access",
         "row 10": "the process died, or did not answer within 5 s",
     }
-    asked = _asked(tmp_path)
+    times_requested = _times_requested(tmp_path)
     # In its batch and alone.
-    assert asked["row 05"] == asked["row 10"] == 2
+    assert times_requested["row 05"] == times_requested["row 10"] == 2
     # Rows before a deadly one go with it in the batch, alone, and once more for each death after them.
-    assert max(asked.values()) <= 4
+    assert max(times_requested.values()) <= 4
 
 
 def test_a_killed_worker_costs_its_batch_and_no_row(
@@ -130,7 +130,7 @@ def test_a_killed_worker_costs_its_batch_and_no_row(
 ) -> None:
     stored = _store(tmp_path, teacher, {5: "killed once"})
     assert set(stored.values()) == {None}
-    assert sum(_asked(tmp_path).values()) <= NUM_ROWS + BATCH
+    assert sum(_times_requested(tmp_path).values()) <= NUM_ROWS + BATCH
 
 
 @pytest.mark.faults
@@ -140,9 +140,12 @@ def test_an_engine_that_fails_at_row_after_row_ends_the_job_and_keeps_what_is_do
     with pytest.raises(TeacherError, match=r"teachers\.tiny: its engine failed at \d rows in a row.*CUDA"):
         _store(tmp_path, teacher, dict.fromkeys(range(BATCH, NUM_ROWS), "engine"))
     assert _stored_keys(tmp_path) == {f"row {number:02}" for number in range(BATCH)}
-    asked = _asked(tmp_path)
+    times_requested = _times_requested(tmp_path)
     _store(tmp_path, teacher, {})
-    assert all(_asked(tmp_path)[f"row {number:02}"] == asked[f"row {number:02}"] for number in range(BATCH))
+    assert all(
+        _times_requested(tmp_path)[f"row {number:02}"] == times_requested[f"row {number:02}"]
+        for number in range(BATCH)
+    )
 
 
 def test_a_teacher_at_fault_ends_the_job_at_once(
@@ -163,7 +166,7 @@ def test_a_file_that_was_cut_off_is_made_again(
     work = [{"key": key, "folder": str(tmp_path), "fault": None} for key in sorted(lost)]
     assert lost.isdisjoint(_stored_keys(tmp_path))
     assert _do(tmp_path, teacher, work) == len(lost)
-    assert set(_asked(tmp_path)) == lost
+    assert set(_times_requested(tmp_path)) == lost
     assert len(_stored_keys(tmp_path)) == NUM_ROWS
 
 
@@ -173,15 +176,15 @@ def test_a_batch_that_is_stored_is_not_made_again_with_the_rest_of_its_file(
     work = [{"key": f"row {number:02}", "folder": str(tmp_path), "fault": None} for number in range(NUM_ROWS)]
     uri = {name: str(tmp_path / name) for name in ("work", "store", "notes")}
     # All batches in one file, as of a long job: a node that is lost after the first of them.
-    write_work(uri["work"], work, _WANTED, NUM_ROWS)
-    task = Task("tests", "rows", _WANTED, PAIR_SCORES, _run, _aside)
+    write_work(uri["work"], work, _REQUESTS, NUM_ROWS)
+    task = Task("tests", "rows", _REQUESTS, PAIR_SCORES, _run, _rejected)
     teacher_work = TeacherWork("tiny", teacher, task, BATCH, uri["store"], uri["notes"])
     worker = Worker(teacher_work)
     (tmp_path / "store").mkdir()
-    write_work(str(tmp_path / "first"), work[:BATCH], _WANTED, BATCH)
+    write_work(str(tmp_path / "first"), work[:BATCH], _REQUESTS, BATCH)
     worker(pa.table({"file": work_files(str(tmp_path / "first"))}))
     assert sum(run_teacher(teacher_work, uri["work"])) == NUM_ROWS
-    assert max(_asked(tmp_path).values()) == 1
+    assert max(_times_requested(tmp_path).values()) == 1
     assert len(_stored_keys(tmp_path)) == NUM_ROWS
 
 
