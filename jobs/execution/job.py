@@ -108,9 +108,12 @@ class Job(Generic[ConfigT]):
 
     def log_timings(self) -> None:
         """Log how long each stage took when it was done."""
-        seconds = {name: self.run.read_json("stages", f"{name}.json")["seconds"] for name in self.keys}
-        parts = ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())
-        logger.info("seconds by stage: %s; together %.0f", parts, sum(seconds.values()))
+        parts, total = [], 0.0
+        for name in self.keys:
+            seconds = self.run.read_json("stages", f"{name}.json")["seconds"]
+            parts.append(f"{name} {seconds:.0f}")
+            total += seconds
+        logger.info("seconds by stage: %s; together %.0f", ", ".join(parts), total)
 
 
 Step = Stage[ConfigT] | Callable[[Job[ConfigT]], None]

@@ -158,7 +158,9 @@ def curves_chart(curves: Mapping[str, Mapping[str, Reports]], measure: str) -> g
     """
     seed_lines, mean_lines = [], []
     for number, (system, colour) in enumerate(_coloured(curves).items()):
-        by_seed = [_by_step(reports, measure) for reports in curves[system].values()]
+        by_seed = []
+        for reports in curves[system].values():
+            by_seed.append(_by_step(reports, measure))
         mean = line(_means_by_step(by_seed), colour, width=2.2, opacity=1)
         mean.update(name=plain(system), hovertemplate=hover("step %{x}: %{y:.3f}"))
         mean_lines.append(mean.update(legendgroup=str(number)))
