@@ -112,7 +112,7 @@ def comparison(
     ratings: list[Rated],
 ) -> Comparison:
     """Return all figures, with their intervals and tests."""
-    logger.info("intervals and tests …")
+    logger.info("intervals and tests:")
     config = base.config
     measured = _Measured(base, config, systems, results)
     answers = {name: results[name].answers() for name in systems}
