@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
         for _ in run_teacher(TeacherWork("tiny", teacher, task, BATCH, store, str(folder / "notes")), work):
             pass
     worker = int((folder / "worker").read_text())
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60  # an actor may take half a minute to end, and more beside other tests
     while psutil.pid_exists(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
     (folder / "left").write_text("the engine" if psutil.pid_exists(worker) else "")
