@@ -18,6 +18,7 @@ from jobs.distillation.config import parse
 from jobs.distillation.stages import DistillationJob
 from jobs.execution.cluster import connect
 from jobs.execution.job import Job
+from jobs.execution.log import configure_logging
 from jobs.execution.run_directory import RunDirectory
 from jobs.execution.tracking import Tracker
 from jobs.sweeps.config import SweepConfig
@@ -71,6 +72,7 @@ def _training_processes() -> list[str]:
 
 
 if __name__ == "__main__":
+    configure_logging()
     connect(stops_trainings=True)
     trials = run_trials(base_job(Path(sys.argv[1])), SweepConfig(**yaml.safe_load(sys.argv[2])))
     print(json.dumps({"trials": trials, "left over": left_over(60)}))
