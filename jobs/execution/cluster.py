@@ -51,7 +51,7 @@ def _keep_freed_memory() -> None:
     """Has the processes of a local cluster keep the memory that they free, to use it again.
 
     Models on a CPU free and ask for buffers of many MiB at each step. By default glibc gives each back to
-    the system and fetches it anew, page by page (docs/performance.md has what that costs).
+    the system and fetches it again, page by page (docs/performance.md has what that costs).
     """
     os.environ.setdefault("MALLOC_MMAP_MAX_", "0")
     os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 40))

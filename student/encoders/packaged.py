@@ -20,7 +20,7 @@ def resolve_model(name: str) -> str:
         return str(Path(name).resolve())
 
     if Path(name).is_absolute() or name.startswith(".") or name.count("/") > 1:
-        raise ValueError(f"{name!r} is no folder of a sentence-transformers or transformers model")
+        raise ValueError(f"expected a folder of a sentence-transformers or transformers model, got {name!r}")
 
     from huggingface_hub import try_to_load_from_cache
 

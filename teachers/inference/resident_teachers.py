@@ -14,7 +14,7 @@ from teachers.inference.store import Row
 from teachers.inference.worker import Notes, TeacherWork, Worker, stored_batch
 from teachers.storage import make_folder
 
-# One that is lost says so at once: its process takes longer to begin anew.
+# One that is lost says so at once: its process takes longer to start again.
 _BEFORE_ASKING_ANOTHER_S = 1.0
 
 
