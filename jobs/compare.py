@@ -9,12 +9,7 @@ from jobs.comparison.config import parse_comparison
 from jobs.execution.session import run_main, started
 
 
-def main() -> int:
-    """Do what is missing, then report; return the exit status, 2 for a wrong config or wrong data."""
-    return run_main(run_comparison)
-
-
-def run_comparison(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Do what is missing, then report.
 
     Raises:
@@ -24,7 +19,7 @@ def run_comparison(arguments: list[str]) -> None:
 
     from jobs.comparison.inputs import check_inputs, check_system_resources, human_ratings, out_of_domain
     from jobs.comparison.judging import judge, time_systems
-    from jobs.comparison.results import Results, comparison
+    from jobs.comparison.results import MeasuredRun, comparison
     from jobs.comparison.systems import RESPONSE_SET, first_student, held_out_sets, run_systems
     from jobs.distillation.stages import TEACHERS_WORK
     from jobs.reports.publish import check_document, publish
@@ -40,14 +35,14 @@ def run_comparison(arguments: list[str]) -> None:
         sets = held_out_sets(base, outside)
         systems = run_systems(base, sets)
 
-        results = {name: Results(system) for name, system in systems.items()}
-        judge(base, {name: result.answers() for name, result in results.items()}, ratings)
+        measured = MeasuredRun.of_systems(base, systems)
+        judge(base, measured.answers, ratings)
         if config.compare.timed_requests:
             time_systems(base, first_student(base, systems), config.compare.timed_requests)
 
-        report = comparison(base, systems, results, sets, ratings)
+        report = comparison(measured, sets, ratings)
         publish(report, base.run, base.tracker, options.results)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main))

@@ -9,12 +9,7 @@ from jobs.execution.session import run_main, started
 from jobs.training_sets.config import parse_training_sets
 
 
-def main() -> int:
-    """Do the stages that are missing; return the exit status, 2 for a wrong config or wrong data."""
-    return run_main(run_comparison)
-
-
-def run_comparison(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Do the stages that are missing, then report.
 
     Raises:
@@ -43,4 +38,4 @@ def run_comparison(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main))

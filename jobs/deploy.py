@@ -11,12 +11,7 @@ from jobs.execution.session import run_main
 from serve.config import Backend, ServeConfig
 
 
-def main() -> int:
-    """Serve; return the exit status, 2 where there is nothing to serve."""
-    return run_main(serve_run)
-
-
-def serve_run(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Serve the run that the arguments name, or the newest, until interrupted.
 
     Raises:
@@ -49,4 +44,4 @@ def serve_run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main))

@@ -12,12 +12,7 @@ from jobs.execution.session import run_main, started
 logger = logging.getLogger("jobs.search")  # as a script its own name would be __main__
 
 
-def main() -> int:
-    """Do the stages that are missing; return the exit status, 2 for a wrong config or wrong data."""
-    return run_main(run_search)
-
-
-def run_search(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Do the stages that are missing, then report.
 
     Raises:
@@ -47,4 +42,4 @@ def run_search(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main))

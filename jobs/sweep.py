@@ -15,12 +15,7 @@ from jobs.sweeps.config import read_sweep
 logger = logging.getLogger("jobs.sweep")  # as a script its own name would be __main__
 
 
-def main() -> int:
-    """Do what is missing, then report; return the exit status, 2 for a wrong config or wrong data."""
-    return run_main(run_sweep)
-
-
-def run_sweep(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     """Do what is missing, then report.
 
     Raises:
@@ -51,4 +46,4 @@ def run_sweep(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(main))

@@ -78,7 +78,7 @@ PLANS = pa.schema(
     ]
 )
 
-# Writes: teachers.synthesis.writer. Reads: jobs.synthesis.stages, teachers.synthesis.coverage.
+# Writes: teachers.synthesis.writer. Reads: teachers.synthesis.dataset_files, teachers.synthesis.coverage.
 # A plan and the conversation written by it. Turn i has message i; a rejected one ends at its failed turn.
 SYNTHESISED = pa.schema(
     [
@@ -197,7 +197,7 @@ TARGETS = pa.schema(
     ]
 )
 
-# Writes: student.evaluation.response_ranking. Reads: jobs.comparison.results.
+# Writes: student.evaluation.response_ranking. Reads: student.evaluation.measured_systems.
 # Measures of one model on one held-out context.
 MEASURED = pa.schema(
     [

@@ -3,10 +3,6 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from jobs.comparison.config import BM25, UNTRAINED, UNTRAINED_SPARSE, ComparisonConfig
 from jobs.comparison.judging import Answers, held_out_rows
@@ -29,17 +25,20 @@ from jobs.reports.comparison import (
     Teachers,
     learning_curve,
 )
-from student.evaluation.diversity import distinct_n, num_words
+from student.evaluation.measured_systems import (
+    MeasuredSystem,
+    compare_systems,
+    mean_sparsity,
+    response_measures,
+)
 from student.evaluation.response_ranking import HeldOut
-from student.evaluation.statistics import Interval, interval, paired_difference, seed_deviation
+from student.evaluation.statistics import Interval
 from teachers.dataset import read_rows
 from teachers.generation.latency import TOKENS
 from teachers.scoring.calibration import calibrate
 from teachers.scoring.ratings import Rated, rating_correlations
 
 logger = logging.getLogger(__name__)
-
-Values = NDArray[np.float64]
 
 _TITLES = {
     "test": ("by conversation", "Contexts of conversations that no training example comes from."),
@@ -53,7 +52,6 @@ _TITLES = {
         "candidates of its context, and its reciprocal rank among those.",
     ),
 }
-_SEED_METRICS = ("hits@1/20", "mrr")
 # Field of RatingCorrelations -> key of `rank_correlations`.
 _RATING_KEYS = {
     "spearman": "spearman",
@@ -63,81 +61,51 @@ _RATING_KEYS = {
 }
 
 
-class Results:
-    """A system's measures on each held-out set, and its responses."""
-
-    def __init__(self, job: DistillationJob) -> None:
-        self._rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
-        for row in read_rows(job.run.at("measured")):
-            self._rows.setdefault(row["set"], {}).setdefault(row["model"], []).append(row)
-
-    @property
-    def num_models(self) -> int:
-        return len(self._rows["test"])
-
-    def metrics(self, held_out: str) -> dict[str, Values]:
-        """Return each metric's values [S, C] on a set, of S students and C contexts."""
-        values: dict[str, list[list[float]]] = {}
-        for rows in self._rows[held_out].values():
-            by_metric: dict[str, list[float]] = {}
-            for row in rows:
-                for name, value in dict(row["metrics"]).items():
-                    by_metric.setdefault(name, []).append(value)
-            for name, by_context in by_metric.items():
-                values.setdefault(name, []).append(by_context)
-
-        return {name: np.array(by_model) for name, by_model in values.items()}
-
-    def answers(self) -> dict[str, str]:
-        """Return the best response by the first seed's student to each example of the split `test`."""
-        first = next(iter(self._rows["test"].values()))
-        return {row["example_id"]: row["answers"][0] for row in first}
-
-
 @dataclass(frozen=True)
-class _Measured:
-    """Jobs and measures that a comparison's report is made from."""
+class MeasuredRun:
+    """Jobs of a comparison, whose systems are measured, and the systems' responses."""
 
     base: ComparisonJob
-    config: ComparisonConfig
     systems: Mapping[str, DistillationJob]
-    results: Mapping[str, Results]
+    measures: Mapping[str, MeasuredSystem]
+    answers: Answers
+
+    @classmethod
+    def of_systems(cls, base: ComparisonJob, systems: Mapping[str, DistillationJob]) -> "MeasuredRun":
+        """Read what the systems' jobs measured."""
+        measures = {name: MeasuredSystem(job.run.at("measured")) for name, job in systems.items()}
+        answers = {name: measured.answers() for name, measured in measures.items()}
+        return cls(base, systems, measures, answers)
 
 
-def comparison(
-    base: ComparisonJob,
-    systems: dict[str, DistillationJob],
-    results: dict[str, Results],
-    sets: dict[str, HeldOut],
-    ratings: list[Rated],
-) -> Comparison:
+def comparison(measured: MeasuredRun, sets: Mapping[str, HeldOut], ratings: list[Rated]) -> Comparison:
     """Return all figures, with their intervals and tests."""
     logger.info("intervals and tests:")
+    base, systems = measured.base, measured.systems
     config = base.config
-    measured = _Measured(base, config, systems, results)
-    answers = {name: results[name].answers() for name in systems}
     sources = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
 
     return Comparison(
         title=f"Comparison of systems: {base.run.uri.rsplit('/', 1)[-1]}",
         **provenance(),
         seeds=config.compare.seeds,
-        notes=_notes(base, config),
+        notes=_notes(base),
         tables=[_table(measured, name, held_out) for name, held_out in sets.items()],
-        answers=_answers(measured, answers, sources),
+        answers=_answers(measured, sources),
         sparsity=_sparsity(systems),
         learning_curves={name: _curves(systems[name], config, name) for name in config.compare.systems},
         teachers=_teachers(base, ratings),
         filters=base.run.read_json("stages", "generate.json")["counts"],
-        latency=_latency(base, config),
-        reading=_reading(measured, answers, sources),
+        latency=_latency(base),
+        reading=_reading(measured, sources),
     )
 
 
-def _notes(base: ComparisonJob, config: ComparisonConfig) -> list[str]:
+def _notes(base: ComparisonJob) -> list[str]:
     examples = base.run.read_json("stages", "examples.json")["counts"]
     num_scored = base.run.read_json("stages", "contexts.json")["counts"]["contexts"]
-    trainings = "one training" if len(config.compare.seeds) == 1 else f"{len(config.compare.seeds)} trainings"
+    num_seeds = len(base.config.compare.seeds)
+    trainings = "one training" if num_seeds == 1 else f"{num_seeds} trainings"
     return [
         f"{examples['train examples']} training contexts, of which the teachers saw {num_scored}; "
         f"{trainings} of every system but the baselines. Intervals are 95 %, by a bootstrap over "
@@ -146,40 +114,30 @@ def _notes(base: ComparisonJob, config: ComparisonConfig) -> list[str]:
     ]
 
 
-def _table(measured: _Measured, name: str, held_out: HeldOut) -> HeldOutTable:
+def _table(measured: MeasuredRun, name: str, held_out: HeldOut) -> HeldOutTable:
     title, explanation = _TITLES[name]
-    groups = held_out.conversation_ids
-    values = {system: results.metrics(name) for system, results in measured.results.items()}
+    values = {system: measures.metrics(name) for system, measures in measured.measures.items()}
+    baselines = {system: _against(system, measured) for system in values}
 
     rows = []
-    for system, metrics in values.items():
-        intervals = {metric: interval(by_context, groups) for metric, by_context in metrics.items()}
-        seeds = measured.results[system].num_models
-        deviations = {}
-        if seeds > 1:
-            deviations = {metric: seed_deviation(metrics[metric]) for metric in _SEED_METRICS}
-
-        against = []
-        for other in _against(system, measured):
-            differences = {}
-            for metric, by_context in metrics.items():
-                differences[metric] = paired_difference(values[other][metric], by_context, groups)
-            against.append(Against(other, differences))
-        rows.append(SystemRow(system, _kind(system, measured), seeds, intervals, deviations, against))
+    for system, row in compare_systems(values, baselines, held_out.conversation_ids).items():
+        against = [Against(other, differences) for other, differences in row.differences.items()]
+        kind = _kind(system, measured)
+        rows.append(SystemRow(system, kind, row.seeds, row.metrics, row.seed_deviation, against))
 
     return HeldOutTable(
         name=title,
         explanation=explanation,
         contexts=len(held_out.contexts),
-        conversations=len(set(groups)),
+        conversations=len(set(held_out.conversation_ids)),
         responses=len(held_out.responses),
         rows=rows,
     )
 
 
-def _against(system: str, measured: _Measured) -> list[str]:
+def _against(system: str, measured: MeasuredRun) -> list[str]:
     """Return the systems that one is tested against: without others in its config, the row above it."""
-    trained = measured.config.compare.systems
+    trained = measured.base.config.compare.systems
     if system not in trained:
         return [BM25] if system != BM25 else []
 
@@ -187,52 +145,36 @@ def _against(system: str, measured: _Measured) -> list[str]:
     return trained[system].against or [rows[rows.index(system) - 1]]
 
 
-def _kind(system: str, measured: _Measured) -> str:
+def _kind(system: str, measured: MeasuredRun) -> str:
     if system in (BM25, UNTRAINED, UNTRAINED_SPARSE):
         return "baseline"
     return measured.systems[system].config.student.kind
 
 
-def _answers(measured: _Measured, answers: Answers, sources: Mapping[str, str]) -> list[AnswerRow]:
-    compare = measured.config.compare
-    held_out = held_out_rows(measured.base, measured.config.evaluate.contexts)
+def _answers(measured: MeasuredRun, sources: Mapping[str, str]) -> list[AnswerRow]:
+    config = measured.base.config
+    held_out = held_out_rows(measured.base, config.evaluate.contexts)
     conversations = {row["example_id"]: row["conversation_id"] for row in held_out}
-    win_rates = WinRates(measured.base, compare.judged_contexts)
+    win_rates = WinRates(measured.base, config.compare.judged_contexts)
 
     rows = []
     for system, job in measured.systems.items():
-        texts, groups, lengths, is_generated = [], [], [], []
-        for example_id, text in answers[system].items():
-            texts.append(text)
-            groups.append(conversations[example_id])
-            lengths.append(float(num_words(text)))
-            is_generated.append(float(sources[text] == "generated"))
-
-        teachers = trained_by(job) if system in compare.systems else set()
-        rows.append(
-            AnswerRow(
-                system=system,
-                distinct_1=distinct_n(texts, 1),
-                distinct_2=distinct_n(texts, 2),
-                words=interval(np.array([lengths]), groups),
-                generated_share=interval(np.array([is_generated]), groups),
-                judgements=win_rates.of_system(answers[system], teachers),
-            )
-        )
+        answers = measured.answers[system]
+        groups = [conversations[example_id] for example_id in answers]
+        teachers = trained_by(job) if system in config.compare.systems else set()
+        judgements = win_rates.of_system(answers, teachers)
+        measures = response_measures(list(answers.values()), sources, groups)
+        rows.append(AnswerRow(system=system, **measures, judgements=judgements))
     return rows
 
 
 def _sparsity(systems: Mapping[str, DistillationJob]) -> dict[str, dict[str, float]]:
     """Return the sparsity of each sparse system, as the mean over its students."""
-    sparsity: dict[str, dict[str, float]] = {}
+    sparsity = {}
     for name, job in systems.items():
         by_model = job.run.read_json("stages", "measure.json")["counts"]["sparsity"]
-        by_metric: dict[str, list[float]] = {}
-        for values in by_model.values():
-            for metric, value in values.items():
-                by_metric.setdefault(metric, []).append(value)
-        if by_metric:
-            sparsity[name] = {metric: float(np.mean(by_student)) for metric, by_student in by_metric.items()}
+        if by_model:
+            sparsity[name] = mean_sparsity(list(by_model.values()))
     return sparsity
 
 
@@ -271,26 +213,27 @@ def _correlations(base: ComparisonJob, ratings: list[Rated]) -> list[RatingCorre
     return rows
 
 
-def _latency(base: ComparisonJob, config: ComparisonConfig) -> Latency | None:
-    if not config.compare.timed_requests:
+def _latency(base: ComparisonJob) -> Latency | None:
+    compare = base.config.compare
+    if not compare.timed_requests:
         return None
 
     counts = base.run.read_json("stages", "latency.json")["counts"]
     teachers = {name: ResponseTimes(**times) for name, times in counts["teachers"].items() if times}
     return Latency(
-        students={config.compare.served: ResponseTimes(**counts["student"])},
+        students={compare.served: ResponseTimes(**counts["student"])},
         teachers=teachers,
         note=f"A teacher writes {TOKENS} tokens, alone in its actor and one conversation at a time; "
         "the student answers one request at a time over HTTP, through Ray Serve. One machine, one run.",
     )
 
 
-def _reading(measured: _Measured, answers: Answers, sources: Mapping[str, str]) -> list[ReadingExample]:
+def _reading(measured: MeasuredRun, sources: Mapping[str, str]) -> list[ReadingExample]:
     examples = []
-    for row in held_out_rows(measured.base, measured.config.compare.reading_contexts):
+    for row in held_out_rows(measured.base, measured.base.config.compare.reading_contexts):
         responses = []
-        for system, by_example in answers.items():
-            text = by_example[row["example_id"]]
+        for system, answers in measured.answers.items():
+            text = answers[row["example_id"]]
             responses.append(ChosenResponse(system, text, sources[text]))
         examples.append(ReadingExample(row["context"], row["gold_response"], responses))
     return examples

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
 from jobs.comparison.config import BM25, ComparisonConfig
 from jobs.distillation.config import DistillationConfig
 from jobs.distillation.stages import CANDIDATES, SCORE, TARGETS, DistillationJob
@@ -24,6 +22,7 @@ from jobs.stages.training import TRAIN
 from serve.response_set import response_set
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
+from student.evaluation.measured_systems import summarise
 from student.evaluation.response_ranking import ContextSample, HeldOut, held_out, measure, write_measured
 from teachers import records
 from teachers.dataset import read_rows, write_rows
@@ -146,13 +145,8 @@ def _measure(job: DistillationJob, sets: dict[str, HeldOut], models: Models) -> 
 
         first_set = next(iter(sets))
         first = {name: by_set[first_set] for name, by_set in measured.items()}
-        means, sparsity = {}, {}
-        for metric in ("hits@1/20", "mrr"):
-            means[metric] = float(np.mean([values.metrics[metric] for values in first.values()]))
-        for name, values in first.items():
-            if values.sparsity:
-                sparsity[name] = values.sparsity
-        return {"means": means, "sparsity": sparsity}
+        sparsity = {name: values.sparsity for name, values in first.items() if values.sparsity}
+        return {"means": summarise(list(first.values())), "sparsity": sparsity}
 
     contents = {name: asdict(held_out_set) for name, held_out_set in sets.items()}
     means = job.once("measure", key_of(trained, untrained, contents), work)["means"]

@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 ConfigT = TypeVar("ConfigT", bound=JobConfig)
 
 
-def run_main(run_job: Callable[[list[str]], None]) -> int:
+def run_main(main: Callable[[list[str]], None]) -> int:
     """Run a job with the command line's arguments; return the exit status, 2 for a user's mistake."""
     from jobs.execution.log import configure_logging
 
     _set_up_libraries()
     configure_logging(quiet="--quiet" in sys.argv)
     try:
-        run_job(sys.argv[1:])
+        main(sys.argv[1:])
     except (ConfigError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

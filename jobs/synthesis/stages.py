@@ -10,7 +10,7 @@ from jobs.execution.progress import progress
 from jobs.stages.documents import DOCUMENTS
 from jobs.synthesis.config import SynthesisJobConfig
 from jobs.synthesis.coverage import coverage_of, report_coverage
-from jobs.synthesis.dataset_export import write_dataset
+from jobs.synthesis.dataset_card import dataset_card
 from teachers.config import GenerateConfig, Writer, writes
 from teachers.dataset import Rows, rows_to
 from teachers.engines.weights import weights_identity
@@ -22,6 +22,7 @@ from teachers.inference.work_files import work_files, write_work
 from teachers.inference.worker import TeacherWork, sanity_line
 from teachers.records import PLANS, SYNTHESISED
 from teachers.synthesis.conversation_graph import Graph
+from teachers.synthesis.dataset_files import write_dataset_files
 from teachers.synthesis.plans import write_plans
 from teachers.synthesis.writer import Writing, synthesise, turns_settled
 
@@ -152,7 +153,11 @@ def _progress(job: SynthesisJob, notes_uris: list[str]) -> AbstractContextManage
 
 def _write_dataset(job: SynthesisJob) -> Counts:
     """The conversations as files that `datasets` loads and both other jobs read, with a card."""
-    return write_dataset(job.run, job.config)
+    folder, config = job.run.make_folder("dataset"), job.config
+    conversations, documents = job.run.at("conversations"), job.run.at("documents")
+    counts = write_dataset_files(conversations, documents, folder, config.synthesis.passage_words)
+    job.run.write_text(dataset_card(config, counts), "dataset", "README.md")
+    return counts
 
 
 _DATASET = Stage("dataset", ("conversations",), lambda job: [], _write_dataset)

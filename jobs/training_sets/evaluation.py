@@ -1,7 +1,6 @@
 """Evaluation of each training set's student: does it find human responses and their documents?"""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from jobs.conversational_search.report import curves, measured_table
@@ -9,23 +8,14 @@ from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of, provenance
 from jobs.reports.comparison import Comparison, HeldOutTable
 from jobs.training_sets.config import BM25, UNTRAINED
-from jobs.training_sets.generator import MAIN_MEASURE
 from jobs.training_sets.stages import TrainingSetsJob
-from student.encoders.encoder import EncoderSource, Side, Tally, texts_to_vectors_of_each
+from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
-from student.evaluation.document_search import (
-    Questions,
-    SearchResult,
-    bm25_runs,
-    held_out_questions,
-    response_questions,
-    search_by_vectors,
-    student_queries,
-)
-from student.evaluation.search_measures import search_measures
+from student.evaluation.answers import MAIN_MEASURE
+from student.evaluation.document_search import held_out_questions, response_questions, student_queries
+from student.evaluation.search_systems import SearchTask, measure_tasks
 from teachers.corpora.conversations import cut_at_word
 from teachers.dataset import Rows
-from teachers.inference.store import Row
 
 _FIRST = "human"
 """The set that others are tested against, where there is one."""
@@ -36,71 +26,34 @@ _TASKS = {
 
 
 def evaluate(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJob]) -> dict[str, Any]:
-    """Return for each task its numbers of `questions`, `conversations` and `documents`, and its `systems`.
-
-    A system has `metrics` with 95 % intervals over conversations, `sparsity`, and `against`, its MRR less
-    that of others.
-    """
+    """Return for each task its `search_counts`."""
     key = key_of(job.keys["questions"], {name: student.keys["train"] for name, student in students.items()})
-    return job.once("evaluate", key, lambda: embedding(lambda tally: _evaluate(job, students, tally)))
+    return job.once("evaluate", key, lambda: _evaluate(job, students))
 
 
-def _evaluate(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJob], tally: Tally) -> dict[str, Any]:
+def _evaluate(job: TrainingSetsJob, students: Mapping[str, TrainingSetsJob]) -> dict[str, Any]:
     config = job.config.student
     encoders = {UNTRAINED: EncoderSource.from_config(config, resolve_model(config.model))}
     for name, student in students.items():
         encoders[name] = EncoderSource.from_config(config, student.run.at("student"))
 
+    baselines = {name: _compared_with(name, list(job.config.sets)) for name in (BM25, *encoders)}
     queries = student_queries(job.run.at("questions"), "test", config.context_turns)
-    rows_by_task = {task: list(Rows(job.run.at(task))) for task in _TASKS}
-    texts: dict[Side, list[str]] = {"context": list(queries.values()), "response": []}
-    for rows in rows_by_task.values():
-        texts["response"] += [row["text"] for row in rows]
-    # Of both tasks and all encoders at once: actors take longer to start than these texts take.
-    vectors = texts_to_vectors_of_each(texts, list(encoders.values()), tally)
-    rows_of_queries = {question_id: row for row, question_id in enumerate(queries)}
-
-    counts, start = {}, 0
-    for task, rows in rows_by_task.items():
-        questions = _questions(job, task, rows)
-        doc_ids = [row["doc_id"] for row in rows]
-        task_queries = {question_id: queries[question_id] for question_id in questions.qrels}
-        query_rows = [rows_of_queries[question_id] for question_id in task_queries]
-
-        results = {BM25: SearchResult(bm25_runs(job.run.at(task), questions, {"": task_queries})[""])}
-        for name, by_side in zip(encoders, vectors, strict=True):
-            documents = by_side["response"][start : start + len(rows)]
-            results[name] = search_by_vectors(
-                by_side["context"][query_rows], doc_ids, documents, questions, task_queries
-            )
-        start += len(rows)
-        counts[task] = _counts(questions, results, list(job.config.sets), len(rows))
-    return counts
+    return embedding(lambda tally: measure_tasks(_tasks(job), queries, encoders, baselines, tally))
 
 
-def _questions(job: TrainingSetsJob, task: str, rows: list[Row]) -> Questions:
-    """Return the test questions of a task; `rows` are the responses or documents to find."""
+def _tasks(job: TrainingSetsJob) -> dict[str, SearchTask]:
     uri, max_characters = job.run.at("questions"), job.config.questions.max_characters
+    responses_uri = job.run.at("responses")
     questions = held_out_questions(uri, "test", {})
-    if task != "responses":
-        return questions
 
     def as_turn(text: str) -> str:
         return cut_at_word(" ".join(text.split()), max_characters)
 
-    return response_questions(questions, Rows(uri, "test"), rows, as_turn)
-
-
-def _counts(
-    questions: Questions, results: Mapping[str, SearchResult], sets: list[str], num_documents: int
-) -> dict[str, Any]:
-    baselines = {name: _compared_with(name, sets) for name in results}
-    measures = search_measures(questions, results, baselines)
+    of_responses = response_questions(questions, Rows(uri, "test"), Rows(responses_uri), as_turn)
     return {
-        "questions": len(questions.qrels),
-        "conversations": len({questions.conversation_ids[question_id] for question_id in questions.qrels}),
-        "documents": num_documents,
-        "systems": {name: asdict(system_measures) for name, system_measures in measures.items()},
+        "responses": SearchTask(of_responses, responses_uri),
+        "documents": SearchTask(questions, job.run.at("documents")),
     }
 
 

@@ -2,11 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from itertools import islice, starmap
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from itertools import islice
 
 from jobs.execution.job import Counts
 from jobs.execution.run_directory import key_of
@@ -14,8 +10,7 @@ from jobs.stages.teacher_inference import generate_samples
 from jobs.stages.training import finetuned
 from jobs.training_sets.config import ZERO_SHOT
 from jobs.training_sets.stages import TrainingSetsJob, parts_of
-from student.evaluation.answers import exact_match, token_f1
-from student.evaluation.statistics import interval, paired_difference
+from student.evaluation.answers import measure_answers
 from teachers.config import GenerateConfig, VllmTeacher
 from teachers.corpora.training_sets import ExamplesWithDocuments
 from teachers.generation.sampling import StoredSamples
@@ -23,16 +18,11 @@ from teachers.inference.store import Row, samples_uri
 
 logger = logging.getLogger(__name__)
 
-MAIN_MEASURE = "token F1"
-_MEASURES = {MAIN_MEASURE: token_f1, "exact match": exact_match}
 _ALMOST_GREEDY = 0.01
 
 
 def measure_generators(job: TrainingSetsJob) -> Counts | None:
-    """Return `questions`, `conversations` and by system its `metrics` and `against`.
-
-    None where the config has no generator.
-    """
+    """Return what `measure_answers` does of the writers; None where the config has no generator."""
     config = job.config.generator
     if config is None:
         return None
@@ -48,7 +38,7 @@ def measure_generators(job: TrainingSetsJob) -> Counts | None:
     return job.once(
         "generators",
         key_of(questions, settings, generation.model_dump()),
-        lambda: _measure(questions, _answers(job, writers, questions, generation)),
+        lambda: measure_answers(questions, _answers(job, writers, questions, generation), ZERO_SHOT),
     )
 
 
@@ -88,29 +78,3 @@ def _answers(
         samples = StoredSamples(uri, questions, writer, generation)
         answers[name] = [first.text for _, [first, *_] in samples]
     return answers
-
-
-def _measure(questions: list[Row], answers: Mapping[str, list[str]]) -> dict[str, Any]:
-    groups = [row["conversation_id"] for row in questions]
-    values = {name: _values(texts, questions) for name, texts in answers.items()}
-    zero_shot = values[ZERO_SHOT][MAIN_MEASURE]
-
-    systems = {}
-    for name, by_metric in values.items():
-        metrics, against = {}, {}
-        for metric, metric_values in by_metric.items():
-            metrics[metric] = vars(interval(metric_values, groups))
-        if name != ZERO_SHOT:
-            against[ZERO_SHOT] = vars(paired_difference(zero_shot, by_metric[MAIN_MEASURE], groups))
-        systems[name] = {"metrics": metrics, "against": against}
-    return {"questions": len(questions), "conversations": len(set(groups)), "systems": systems}
-
-
-def _values(answers: list[str], questions: list[Row]) -> dict[str, NDArray[np.float64]]:
-    """Return the values [1, C] of each measure."""
-    gold_responses = [row["gold_response"] for row in questions]
-    pairs = list(zip(answers, gold_responses, strict=True))
-    values = {}
-    for name, measure in _MEASURES.items():
-        values[name] = np.array([list(starmap(measure, pairs))])
-    return values

@@ -1,7 +1,8 @@
 """TREC's measures of several systems on the same questions, with intervals and paired tests."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from student.evaluation.document_search import Questions, SearchResult
 from student.evaluation.metrics import search_metrics
@@ -46,3 +47,19 @@ def search_measures(
         measures[name] = SearchMeasures(metrics, result.sparsity, against)
 
     return measures
+
+
+def search_counts(
+    questions: Questions,
+    results: Mapping[str, SearchResult],
+    baselines: Mapping[str, Sequence[str]],
+    num_documents: int,
+) -> dict[str, Any]:
+    """Return the numbers of `questions`, `conversations` and `documents`, and `systems`, their measures."""
+    measures = search_measures(questions, results, baselines)
+    return {
+        "questions": len(questions.qrels),
+        "conversations": len({questions.conversation_ids[question_id] for question_id in questions.qrels}),
+        "documents": num_documents,
+        "systems": {name: asdict(system_measures) for name, system_measures in measures.items()},
+    }

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs import export
+from jobs.execution.session import run_main
 from student.config import StudentConfig
 from student.encoders.encoder import student_hash
 from teachers.dataset import write_rows
@@ -38,7 +39,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _export(run: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(sys, "argv", ["export.py", "--run", str(run)])
-    return export.main()
+    return run_main(export.main)
 
 
 def test_an_export_is_made_once_for_a_student(

@@ -1,0 +1,128 @@
+"""Measures of systems on held-out sets, from MEASURED: means, intervals, paired tests and responses.
+
+S students of one system, trained with different seeds, C contexts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from student.evaluation.diversity import distinct_n, num_words
+from student.evaluation.response_ranking import Measurement
+from student.evaluation.statistics import (
+    Difference,
+    Interval,
+    Values,
+    interval,
+    paired_difference,
+    seed_deviation,
+)
+from teachers.dataset import read_rows
+
+MAIN_METRICS = ("hits@1/20", "mrr")
+
+
+class MeasuredSystem:
+    """A system's measures on each held-out set, and its responses."""
+
+    def __init__(self, measured_uri: str) -> None:
+        self._rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for row in read_rows(measured_uri):
+            self._rows.setdefault(row["set"], {}).setdefault(row["model"], []).append(row)
+
+    def metrics(self, held_out: str) -> dict[str, Values]:
+        """Return each metric's values [S, C] on a set."""
+        values: dict[str, list[list[float]]] = {}
+        for rows in self._rows[held_out].values():
+            by_metric: dict[str, list[float]] = {}
+            for row in rows:
+                for name, value in dict(row["metrics"]).items():
+                    by_metric.setdefault(name, []).append(value)
+            for name, by_context in by_metric.items():
+                values.setdefault(name, []).append(by_context)
+
+        return {name: np.array(by_model) for name, by_model in values.items()}
+
+    def answers(self) -> dict[str, str]:
+        """Return the best response by the first seed's student to each example of the split `test`."""
+        first = next(iter(self._rows["test"].values()))
+        return {row["example_id"]: row["answers"][0] for row in first}
+
+
+@dataclass(frozen=True)
+class SystemStatistics:
+    """One system on one held-out set."""
+
+    seeds: int
+    """Number of trainings."""
+    metrics: dict[str, Interval]
+    seed_deviation: dict[str, float]
+    """Main metric -> standard deviation between seeds; empty for one seed."""
+    differences: dict[str, dict[str, Difference]]
+    """Another system -> metric -> this system's mean less the other's."""
+
+
+def compare_systems(
+    values: Mapping[str, Mapping[str, Values]],
+    against: Mapping[str, Sequence[str]],
+    conversation_ids: Sequence[str],
+) -> dict[str, SystemStatistics]:
+    """Return the statistics of each system; `values` are by system and metric, each [S, C].
+
+    `against` names the systems that each one is compared with.
+    """
+    statistics = {}
+    for system, metrics in values.items():
+        intervals, differences = {}, {}
+        for metric, by_context in metrics.items():
+            intervals[metric] = interval(by_context, conversation_ids)
+        for other in against[system]:
+            differences[other] = {
+                metric: paired_difference(values[other][metric], by_context, conversation_ids)
+                for metric, by_context in metrics.items()
+            }
+
+        seeds = max(map(len, metrics.values()))
+        deviations = {}
+        if seeds > 1:
+            deviations = {metric: seed_deviation(metrics[metric]) for metric in MAIN_METRICS}
+        statistics[system] = SystemStatistics(seeds, intervals, deviations, differences)
+    return statistics
+
+
+def summarise(measurements: Sequence[Measurement]) -> dict[str, float]:
+    """Return the means of the main metrics over students and contexts."""
+    means = {}
+    for metric in MAIN_METRICS:
+        means[metric] = float(np.mean([measurement.metrics[metric] for measurement in measurements]))
+    return means
+
+
+def mean_sparsity(sparsities: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each measure over students; empty where there are none."""
+    by_measure: dict[str, list[float]] = {}
+    for values in sparsities:
+        for measure, value in values.items():
+            by_measure.setdefault(measure, []).append(value)
+    return {measure: float(np.mean(by_student)) for measure, by_student in by_measure.items()}
+
+
+def response_measures(
+    texts: Sequence[str], sources: Mapping[str, str], conversation_ids: Sequence[str]
+) -> dict[str, Any]:
+    """Return `distinct_1` and `distinct_2`, and the intervals `words` and `generated_share`.
+
+    `texts` [C] are a system's responses; `sources` has each text's source.
+    """
+    lengths, is_generated = [], []
+    for text in texts:
+        lengths.append(float(num_words(text)))
+        is_generated.append(float(sources[text] == "generated"))
+    return {
+        "distinct_1": distinct_n(texts, 1),
+        "distinct_2": distinct_n(texts, 2),
+        "words": interval(np.array([lengths]), conversation_ids),
+        "generated_share": interval(np.array([is_generated]), conversation_ids),
+    }
