@@ -100,6 +100,9 @@ _SPREAD = Column("spread", "spread of scores")
 
 SYSTEM = Column("system", "system")
 TEACHER = Column("teacher", "teacher")
+SPEAKER = Column("speaker", "speaker")
+REASON = Column("reason", "because")
+TIMES = Column("times", "times", ",d")
 AGAINST = Column("against", "against")
 SEEDS = Column("seeds", "seeds", "d")
 

@@ -3,16 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
-import plotly.io
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from student.evaluation.statistics import Interval
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_CHART_CONFIG = {"responsive": True, "displayModeBar": False}
 
 
 def environment(*folders: Path) -> Environment:
@@ -26,19 +21,6 @@ def environment(*folders: Path) -> Environment:
     )
     templates.filters |= {"bounds": _bounds, "minus": _minus, "p_value": _p_value, "signed": _signed}
     return templates
-
-
-def chart_html(figure: go.Figure, name: str) -> Markup:
-    """A chart for a page that has `plotly_js`; `name` is the element's id."""
-    html = plotly.io.to_html(
-        figure, config=_CHART_CONFIG, include_plotlyjs=False, full_html=False, div_id=name
-    )
-    return Markup(html)
-
-
-def plotly_js() -> Markup:
-    """Plotly's source."""
-    return Markup(get_plotlyjs())
 
 
 def _bounds(interval: Interval) -> str:

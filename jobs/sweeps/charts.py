@@ -3,19 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import plotly.graph_objects as go
-
-from jobs.reports.chart_elements import MARGIN_PX, axis, layout, plain
+from jobs.reports.charts import Dot, Plane, Scale
 from jobs.sweeps.config import Parameter, SweepConfig
+from student.evaluation.statistics import Interval
 
 BEST_COLOUR = "#d55e00"
 _COLOUR = "#1d6fb8"
-_HEIGHT_PX = 220
-_MAX_TICK_LENGTH = 13
-_MAX_WHOLE_TICKS = 6
+_HEIGHT_PX = 190
 
 
-def score_charts(sweep: SweepConfig, trials: Sequence[dict[str, Any]]) -> dict[str, go.Figure]:
+def score_charts(sweep: SweepConfig, trials: Sequence[dict[str, Any]]) -> dict[str, Plane]:
     """A chart for each parameter that varies, by name; none with fewer than two trials.
 
     The trials come best first and have scores.
@@ -23,11 +20,11 @@ def score_charts(sweep: SweepConfig, trials: Sequence[dict[str, Any]]) -> dict[s
     if len(trials) < 2:
         return {}
 
-    figures = {}
+    charts = {}
     for key, parameter in sweep.parameters.items():
         if parameter.min is not None or len(parameter.values or []) > 1:
-            figures[key] = _score_chart(key, parameter, sweep, trials)
-    return figures
+            charts[key] = _score_chart(key, parameter, sweep, trials)
+    return charts
 
 
 def setting_text(value: Any) -> str:
@@ -37,59 +34,35 @@ def setting_text(value: Any) -> str:
 
 def _score_chart(
     key: str, parameter: Parameter, sweep: SweepConfig, trials: Sequence[dict[str, Any]]
-) -> go.Figure:
-    settings = [trial["changes"][key] for trial in trials]
-    horizontal = axis()
-    if parameter.values:
-        # Equal distances, in the order of the config.
-        settings = [parameter.values.index(setting) for setting in settings]
-        ticks = [setting_text(value) for value in parameter.values]
-        horizontal |= {
-            "tickvals": list(range(len(ticks))),
-            "ticktext": [plain(_shortened(tick)) for tick in ticks],
-            "range": [-0.5, len(ticks) - 0.5],
-        }
-    elif parameter.distribution == "log_uniform_values":
-        horizontal |= {"type": "log", "dtick": 1, "exponentformat": "power"}
-    elif parameter.is_whole and max(settings) - min(settings) <= _MAX_WHOLE_TICKS:
-        horizontal |= {"dtick": 1}
+) -> Plane:
+    values = parameter.values or []
+    dots = []
+    for trial in reversed(trials):  # the best one is drawn last, over the others
+        setting, score, is_best = trial["changes"][key], trial["score"], trial is trials[0]
+        dots.append(
+            Dot(
+                x=values.index(setting) if values else setting,
+                interval=Interval(score, score, score),
+                colour=BEST_COLOUR if is_best else _COLOUR,
+                title=_trial_text(sweep, trial),
+                radius=6 if is_best else 3.5,
+                is_open=trial["stopped"],
+            )
+        )
 
-    points = list(zip(settings, trials, strict=True))
-    figure = go.Figure()
-    figure.add_trace(_dots(sweep, points[1:], _COLOUR, size=7))
-    figure.add_trace(_dots(sweep, points[:1], BEST_COLOUR, size=12))
-
-    figure.update_layout(
-        layout(_HEIGHT_PX), margin=MARGIN_PX | {"l": 8, "t": 6}, hoverlabel={"align": "left"}
-    )
-    figure.update_xaxes(horizontal, automargin=True)
-    figure.update_yaxes(axis(), automargin=True, nticks=5)
-    return figure
+    if values:
+        x = Scale(-0.5, len(values) - 0.5)  # equal distances, in the order of the config
+    else:
+        is_log = parameter.distribution == "log_uniform_values"
+        x = Scale.over([dot.x for dot in dots], is_log)
+    y = Scale.over([trial["score"] for trial in trials])
+    return Plane(x, y, dots=dots, height=_HEIGHT_PX, categories=list(map(setting_text, values)))
 
 
-def _dots(
-    sweep: SweepConfig, points: Sequence[tuple[Any, dict[str, Any]]], colour: str, size: int
-) -> go.Scatter:
-    """A dot for each (setting, trial); open ones were stopped early."""
-    settings, scores, symbols, texts = [], [], [], []
-    for setting, trial in points:
-        settings.append(setting)
-        scores.append(trial["score"])
-        symbols.append("circle-open" if trial["stopped"] else "circle")
-        texts.append(_hover_text(sweep, trial))
-
-    marker = {"color": colour, "size": size, "symbol": symbols}
-    return go.Scatter(x=settings, y=scores, mode="markers", marker=marker, hovertext=texts, hoverinfo="text")
-
-
-def _hover_text(sweep: SweepConfig, trial: dict[str, Any]) -> str:
-    lines = [f"<b>{trial['score']:.4f}</b> {plain(sweep.metric.name.removeprefix('train/'))}"]
+def _trial_text(sweep: SweepConfig, trial: dict[str, Any]) -> str:
+    lines = [f"{trial['score']:.4f} {sweep.metric.name.removeprefix('train/')}"]
     for key, value in trial["changes"].items():
-        lines.append(f"{plain(key)} {plain(setting_text(value))}")
+        lines.append(f"{key} {setting_text(value)}")
     if trial["stopped"]:
         lines.append(f"stopped early, after validation {trial['validations']}")
-    return "<br>".join(lines)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _MAX_TICK_LENGTH else text[: _MAX_TICK_LENGTH - 1] + "…"
+    return "\n".join(lines)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.execution.run_directory import RunDirectory, circumstances
-from jobs.reports.pages import chart_html, environment, plotly_js
+from jobs.reports.pages import environment
 from jobs.sweeps.charts import BEST_COLOUR, score_charts, setting_text
 from jobs.sweeps.config import SweepConfig
 from jobs.sweeps.trials import in_words
@@ -21,9 +21,6 @@ def write_report(run: RunDirectory, sweep: SweepConfig, trials: list[dict[str, A
 def sweep_page(sweep: SweepConfig, trials: list[dict[str, Any]]) -> str:
     """The page."""
     scored = [trial for trial in trials if trial["score"] is not None]
-    charts = []
-    for number, (key, figure) in enumerate(score_charts(sweep, scored).items(), 1):
-        charts.append((key, chart_html(figure, f"chart-{number}")))
 
     template = environment(Path(__file__).parent).get_template("sweep.html.j2")
     return template.render(
@@ -31,9 +28,8 @@ def sweep_page(sweep: SweepConfig, trials: list[dict[str, Any]]) -> str:
         trials=trials,
         keys=list(sweep.parameters),
         best=in_words(scored[0]["changes"]) if scored else None,
-        charts=charts,
+        charts=score_charts(sweep, scored),
         best_colour=BEST_COLOUR,
         setting_text=setting_text,
-        plotly_js=plotly_js(),
         circumstances=circumstances(),
     )

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from jobs.execution.job import Job
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import RunDirectory, provenance
-from jobs.reports.columns import DIVERSITY, SHARES, Column, Row, named_rows, table
+from jobs.reports.columns import DIVERSITY, SHARES, SPEAKER, Column, Row, named_rows, table
 from jobs.reports.terminal import print_table
 from jobs.synthesis.config import SynthesisJobConfig
 from jobs.synthesis.page import coverage_page
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _MAX_TEXTS = 20_000
 _NEAR_DUPLICATES = 0.7  # Jaccard similarity of word 3-shingles, as in `filters.near_duplicates`
 _ENCODER = "all-minilm-l6-v2"
-_AXIS, _VALUE, _SPEAKER = Column("axis", "axis"), Column("value", "value"), Column("speaker", "speaker")
+_AXIS, _VALUE = Column("axis", "axis"), Column("value", "value")
 
 
 def coverage_of(run: RunDirectory, graph: Graph) -> dict[str, Any]:
@@ -71,5 +71,5 @@ def print_coverage(coverage: Mapping[str, Any]) -> None:
             label = ""
 
     print_table(table("shares of conversations and turns", [_AXIS, _VALUE, *SHARES], rows))
-    diversity = named_rows(_SPEAKER, coverage["diversity"])
-    print_table(table("diversity of turns", [_SPEAKER, *DIVERSITY], diversity))
+    diversity = named_rows(SPEAKER, coverage["diversity"])
+    print_table(table("diversity of turns", [SPEAKER, *DIVERSITY], diversity))

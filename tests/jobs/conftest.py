@@ -1,16 +1,30 @@
 """The tiny job shared by the tests of `jobs`: real conversations, tiny models with random weights."""
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from playwright.sync_api import Browser, sync_playwright
 
 from teachers.corpora.conversations import CHITCHAT, clean, read
 from tests.jobs.running import run_job
 from tests.tiny_models import make_sparse_student, make_student, make_teacher
 
 NUM_CONVERSATIONS = 60
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 def _write_conversations(path: Path) -> list[str]:

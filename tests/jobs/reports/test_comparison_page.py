@@ -4,12 +4,14 @@ import re
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, expect
 
-from jobs.reports.charts import ratings_chart, systems_chart
 from jobs.reports.comparison import Comparison, ResponseTimes, SystemRow, Teachers
+from jobs.reports.comparison_charts import comparison_figures
 from jobs.reports.comparison_page import comparison_page
 from student.evaluation.statistics import Interval
 from tests.jobs.reports.comparison_example import comparison_example
@@ -77,10 +79,24 @@ def test_links_of_the_page_lead_somewhere() -> None:
     assert sorted(targets) == sorted(f"#{section}" for section in page.sections)
 
 
-def test_plotly_is_there_once_and_before_the_charts() -> None:
-    html = comparison_page(comparison_example())
-    assert html.count("plotly.js v") == 1
-    assert html.index("plotly.js v") < html.index("Plotly.newPlot(")
+def test_the_charts_are_drawn_and_fit_a_phone_and_a_desk(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(comparison_page(comparison_example()))
+    for width in (390, 1280):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        errors: list[str] = []
+        page.on("console", lambda line: errors.append(line.text))  # noqa: B023
+        page.goto((tmp_path / "index.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # Twelve systems, by two metrics, on three sets.
+        expect(page.locator("#systems circle")).to_have_count(12 * 2 * 3)
+        expect(page.locator("#latency circle")).to_have_count(12 + 2)
+
+        line = page.locator('#curves polyline[data-group="0"]').last
+        expect(line).to_be_visible()
+        page.locator("#curves input").first.uncheck()
+        expect(line).to_be_hidden()
+        assert errors == []
+        page.close()
 
 
 def _with_markup(place: str) -> Comparison:
@@ -162,8 +178,9 @@ def test_a_metric_or_a_correlation_that_some_have_is_a_dash_for_the_others() -> 
     dashes = comparison_page(comparison).count('class="none"')
     # The ensemble's spread, one system's mrr, and the correlations within contexts.
     assert dashes == 1 + 1 + 2 * len(others)
-    assert len(systems_chart(comparison.tables[0], "mrr").data) == 11
-    assert len(ratings_chart(ratings, "spearman_within").data) == 1
+    figures = comparison_figures(comparison)
+    assert len(figures["systems 1"].charts["mrr"].rows) == 11
+    assert len(figures["ratings"].charts["Spearman, within a context"].rows) == 1
 
 
 def test_an_interval_that_goes_below_zero_is_read_without_guessing() -> None:
@@ -207,7 +224,7 @@ def test_a_teacher_that_is_called_as_a_system_gets_no_number_and_no_row_of_it() 
     comparison = _renamed(comparison_example(), "dense: separate encoders", "ensemble")
     html = comparison_page(comparison)
     assert '<th scope="row">ensemble</th>' in html
-    assert len(systems_chart(comparison.tables[0], "mrr").data) == 12
+    assert len(comparison_figures(comparison)["systems 1"].charts["mrr"].rows) == 12
 
 
 def test_times_without_a_measure_are_told_and_not_drawn() -> None:
@@ -217,7 +234,7 @@ def test_times_without_a_measure_are_told_and_not_drawn() -> None:
     latency = replace(comparison.latency, students={"not measured": times}, teachers={})
     html = comparison_page(replace(comparison, latency=latency))
     assert "12,345" in html
-    assert 'id="latency-1"' not in html
+    assert comparison_figures(replace(comparison, latency=latency))["latency"].charts == {}
 
 
 def _with_rows(comparison: Comparison, rows: list[SystemRow]) -> Comparison:

@@ -218,7 +218,7 @@ def test_coverage_has_the_expected_and_the_obtained_shares(synthesised: tuple[Pa
         and 0 <= coverage["diversity"]["user"]["self_bleu"] <= 1
     )
     page = (run / "report/index.html").read_text()
-    assert all(name in page for name in (*GRAPH["vertices"], "angry", "not grounded", "self bleu"))
+    assert all(name in page for name in (*GRAPH["vertices"], "angry", "not grounded", "self-BLEU"))
 
 
 def test_datasets_loads_it_and_the_other_jobs_read_it(
