@@ -10,11 +10,7 @@ from jobs.execution.session import run_main, started
 
 
 def main(arguments: list[str]) -> None:
-    """Do what is missing, then report.
-
-    Raises:
-        ConfigError, ValueError: the config or the data is wrong.
-    """
+    """Do what is missing, then report."""
     config, options = parse_comparison(arguments)
 
     from jobs.comparison.inputs import check_inputs, check_system_resources, human_ratings, out_of_domain

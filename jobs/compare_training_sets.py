@@ -10,11 +10,7 @@ from jobs.training_sets.config import parse_training_sets
 
 
 def main(arguments: list[str]) -> None:
-    """Do the stages that are missing, then report.
-
-    Raises:
-        ConfigError, ValueError: the config or the data is wrong.
-    """
+    """Do the stages that are missing, then report."""
     config, options = parse_training_sets(arguments)
 
     from jobs.reports.publish import check_document, publish

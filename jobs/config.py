@@ -9,12 +9,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from serve.config import IndexConfig
 from student.config import StudentConfig, TrainingConfig
@@ -83,13 +78,8 @@ class JobConfig(BaseSettings):
     tracking: TrackingConfig = TrackingConfig()
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+    def settings_customise_sources(  # type: ignore[override]
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The file alone, under the command line: a stray environment variable changes no result."""
         return (init_settings,)
@@ -118,11 +108,7 @@ class JobConfig(BaseSettings):
         return demands
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
-        """Return the config with other values at dotted keys.
-
-        Raises:
-            ConfigError: a change names no key, or its value is wrong.
-        """
+        """Return the config with other values at dotted keys, see `with_changes`."""
         return with_changes(type(self), self, changes)
 
 
@@ -139,10 +125,8 @@ class TaughtJobConfig(JobConfig):
         """Raises ValueError where a teacher does not write."""
         for name, teacher in self.teachers.items():
             if not writes(teacher):
-                raise ValueError(
-                    f"teachers.{name}.kind: expected a teacher that writes (vllm or endpoint), "
-                    f"got {teacher.kind}"
-                )
+                expected = "a teacher that writes (vllm or endpoint)"
+                raise ValueError(f"teachers.{name}.kind: expected {expected}, got {teacher.kind}")
 
 
 class StudentSections(BaseModel):
@@ -194,11 +178,7 @@ def option_parser(program: str, default_config: str) -> argparse.ArgumentParser:
 def parse_as(
     kind: type[ConfigT], parser: argparse.ArgumentParser, arguments: list[str]
 ) -> tuple[ConfigT, argparse.Namespace]:
-    """Return the config, from the file and the command line over it, and the parser's own options.
-
-    Raises:
-        ConfigError: anything is wrong with them.
-    """
+    """Return the config, from the file and the command line over it, and the parser's own options."""
     try:
         options, overrides = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:

@@ -13,11 +13,7 @@ logger = logging.getLogger("jobs.distill")  # as a script its own name would be 
 
 
 def main(arguments: list[str]) -> None:
-    """Do the stages that are missing.
-
-    Raises:
-        ConfigError, ValueError: the config or the data is wrong.
-    """
+    """Do the stages that are missing."""
     config, options = parse(arguments)
 
     from jobs.distillation.inputs import check_inputs

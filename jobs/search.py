@@ -13,11 +13,7 @@ logger = logging.getLogger("jobs.search")  # as a script its own name would be _
 
 
 def main(arguments: list[str]) -> None:
-    """Do the stages that are missing, then report.
-
-    Raises:
-        ConfigError, ValueError: the config or the data is wrong.
-    """
+    """Do the stages that are missing, then report."""
     config, options = parse_search(arguments)
 
     from jobs.conversational_search.evaluation import evaluate

@@ -13,11 +13,7 @@ logger = logging.getLogger("jobs.synthesise")  # as a script its own name would 
 
 
 def main(arguments: list[str]) -> None:
-    """Do the stages that are missing, then report.
-
-    Raises:
-        ConfigError, ValueError: the config or the data is wrong.
-    """
+    """Do the stages that are missing, then report."""
     config, options = parse_synthesis(arguments)
 
     from jobs.synthesis.inputs import check_inputs

@@ -12,7 +12,6 @@ from jobs.distillation.stages import DistillationJob, scorers, scores_uris
 from jobs.execution.run_directory import provenance
 from jobs.execution.tracking import TrainingReports
 from jobs.reports.comparison import (
-    Against,
     AnswerRow,
     ChosenResponse,
     Comparison,
@@ -21,7 +20,6 @@ from jobs.reports.comparison import (
     RatingCorrelations,
     ReadingExample,
     ResponseTimes,
-    SystemRow,
     Teachers,
     learning_curve,
 )
@@ -116,14 +114,11 @@ def _notes(base: ComparisonJob) -> list[str]:
 
 def _table(measured: MeasuredRun, name: str, held_out: HeldOut) -> HeldOutTable:
     title, explanation = _TITLES[name]
-    values = {system: measures.metrics(name) for system, measures in measured.measures.items()}
-    baselines = {system: _against(system, measured) for system in values}
-
-    rows = []
-    for system, row in compare_systems(values, baselines, held_out.conversation_ids).items():
-        against = [Against(other, differences) for other, differences in row.differences.items()]
-        kind = _kind(system, measured)
-        rows.append(SystemRow(system, kind, row.seeds, row.metrics, row.seed_deviation, against))
+    values, kinds, baselines = {}, {}, {}
+    for system, measures in measured.measures.items():
+        values[system] = measures.metrics(name)
+        kinds[system] = _kind(system, measured)
+        baselines[system] = _against(system, measured)
 
     return HeldOutTable(
         name=title,
@@ -131,7 +126,7 @@ def _table(measured: MeasuredRun, name: str, held_out: HeldOut) -> HeldOutTable:
         contexts=len(held_out.contexts),
         conversations=len(set(held_out.conversation_ids)),
         responses=len(held_out.responses),
-        rows=rows,
+        rows=compare_systems(values, kinds, baselines, held_out.conversation_ids),
     )
 
 

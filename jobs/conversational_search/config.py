@@ -93,11 +93,7 @@ class SearchConfig(StudentSections, TaughtJobConfig):
 
 
 def parse_search(arguments: list[str]) -> tuple[SearchConfig, argparse.Namespace]:
-    """Return the config and the options `config`, `run` and `results`.
-
-    Raises:
-        ConfigError: anything is wrong with them.
-    """
+    """Return the config and the options `config`, `run` and `results`."""
     parser = option_parser("search.py", "configs/search.yaml")
     parser.add_argument("--results", help="Markdown file whose part of this config's name gets the tables")
     config, options = parse_as(SearchConfig, parser, arguments)

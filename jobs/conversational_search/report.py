@@ -7,15 +7,14 @@ from jobs.conversational_search.config import STUDENT
 from jobs.execution.job import Job
 from jobs.execution.run_directory import provenance
 from jobs.reports.comparison import (
-    Against,
     Comparison,
     HeldOutTable,
     Latency,
     ResponseTimes,
-    SystemRow,
     learning_curve,
 )
 from jobs.stages.training import training_reports
+from student.evaluation.measured_systems import Against, SystemRow
 from student.evaluation.statistics import Difference, Interval
 from teachers.generation.latency import TOKENS
 

@@ -7,7 +7,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from jobs.reports.columns import RANKING, SYSTEM, TEACHER, TEACHER_MEASURES, named_rows, table
-from jobs.reports.licences import PERMISSIVE, hub_id, shown_name
+from teachers.licences import PERMISSIVE, hub_id, shown_name
 from teachers.storage import file_exists, write_text
 
 _COUNTS = ("contexts", "responses")

@@ -16,20 +16,15 @@ Result = TypeVar("Result")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 5.0, 30.0
 
 
+@dataclass
 class Tally:
     """Work that is counted while it passes through this process."""
 
-    def __init__(self) -> None:
-        self._done = self._total = 0
+    done: int = 0
+    total: int = 0
 
     def __call__(self, done: int, total: int) -> None:
-        self._done, self._total = done, total
-
-    def done(self) -> int:
-        return self._done
-
-    def total(self) -> int:
-        return self._total
+        self.done, self.total = done, total
 
 
 @contextmanager
@@ -59,7 +54,7 @@ def progress(
 def embedding(work: Callable[[Tally], Result]) -> Result:
     """Return the result of a work that embeds texts, with progress over them."""
     tally = Tally()
-    with progress("texts embedded", tally.total, "texts", tally.done):
+    with progress("texts embedded", lambda: tally.total, "texts", lambda: tally.done):
         return work(tally)
 
 

@@ -52,12 +52,7 @@ class Tracker:
     def __init__(
         self, project: str | None, folder: str, config: dict[str, Any], group: str | None = None
     ) -> None:
-        self._settings: dict[str, Any] = {
-            "project": project,
-            "dir": folder,
-            "config": config,
-            "group": group,
-        }
+        self._settings: dict[str, Any] = {"project": project, "dir": folder, "config": config, "group": group}
         self._run: Any = None
 
     def log(self, metrics: dict[str, Any]) -> None:
@@ -133,13 +128,12 @@ class TrainingReports:
 
     def validations(self) -> str | None:
         """Return a line about the validations since the last call, and track all new reports."""
-        new = [line for line in self.lines() if line["step"] > self._logged]
         validation: dict[str, Any] | None = None
-        for line in new:
-            self._logged = max(self._logged, line["step"])
-            self._tracker.log({f"train/{name}": value for name, value in line.items()})
-            if "validation_loss" in line:
-                validation = line
+        for line in self.lines():
+            if line["step"] > self._logged:
+                self._logged = line["step"]
+                self._tracker.log({f"train/{name}": value for name, value in line.items()})
+                validation = line if "validation_loss" in line else validation
         if validation is None:
             return None
 

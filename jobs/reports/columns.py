@@ -157,6 +157,17 @@ VALIDATION = (
     Column("validation_response_terms", "response terms", ",.1f"),
     Column("validation_flops", "FLOPs"),
 )
+PARITY = (
+    Column("side", "side"),
+    Column("file", "file"),
+    Column("megabytes", "MB", ".1f"),
+    Column("max_abs_difference", "max difference", ".1e"),
+    Column("mean_abs_difference", "mean difference", ".1e"),
+    Column("mean_cosine", "mean cosine", ".4f"),
+    Column("mean_jaccard", "overlap of terms"),
+    Column("latency_ms", "ms", ".1f"),
+    Column("torch_latency_ms", "torch ms", ".1f"),
+)
 SHARES = metric_columns(("expected", "planned", "obtained"))
 DIVERSITY = (
     Column("turns", "turns", ",d"),

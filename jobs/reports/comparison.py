@@ -6,31 +6,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from student.evaluation.statistics import Difference, Interval
-
-
-@dataclass(frozen=True)
-class Against:
-    """A system's differences from another one."""
-
-    system: str
-    differences: Mapping[str, Difference]
-    """Metric -> this system's mean less the other's."""
-
-
-@dataclass(frozen=True)
-class SystemRow:
-    """One system on one held-out set."""
-
-    system: str
-    kind: str
-    """Such as `baseline` or `dense`; see `jobs.reports.charts.KIND_COLOURS`."""
-    seeds: int
-    """Number of trainings."""
-    metrics: Mapping[str, Interval]
-    seed_deviation: Mapping[str, float] = field(default_factory=dict)
-    """Metric -> standard deviation between seeds."""
-    against: Sequence[Against] = ()
+from student.evaluation.measured_systems import SystemRow
+from student.evaluation.statistics import Interval
 
 
 @dataclass(frozen=True)

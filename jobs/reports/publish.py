@@ -7,7 +7,6 @@ from pathlib import Path
 
 from jobs.execution.run_directory import RunDirectory
 from jobs.execution.tracking import Tracker
-from jobs.reports.columns import Table
 from jobs.reports.comparison import Comparison
 from jobs.reports.comparison_page import comparison_page
 from jobs.reports.tables import all_tables, sections, systems_table
@@ -37,7 +36,11 @@ def publish(
     if results is not None:
         replace_generated(Path(results), markdown, part)
 
-    tracker.log_tables({f"comparison/{_key(table)}": table.plain() for table in all_tables(comparison)})
+    plain_tables = {}
+    for table in all_tables(comparison):
+        key = re.sub(r"[^\w.-]+", "-", table.title.lower())  # as W&B's file names may be
+        plain_tables[f"comparison/{key}"] = table.plain()
+    tracker.log_tables(plain_tables)
     print_systems(comparison.tables)
     logger.info("report: %s", run.at("report", "index.html"))
 
@@ -69,11 +72,6 @@ def as_markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _key(table: Table) -> str:
-    """The title in characters that W&B's file names may have."""
-    return re.sub(r"[^\w.-]+", "-", table.title.lower())
-
-
 def check_document(results: str | None, part: str = GENERATED) -> None:
     """Raise ValueError if `results` has no such part for the Markdown."""
     if results is not None:
@@ -81,11 +79,7 @@ def check_document(results: str | None, part: str = GENERATED) -> None:
 
 
 def replace_generated(file: Path, markdown: str, part: str = GENERATED) -> None:
-    """Write the Markdown between the marks of the file.
-
-    Raises:
-        ValueError: it does not have just one of each, in this order.
-    """
+    """Write the Markdown between the marks of the file; ValueError if it has not just one of each."""
     before, after = _around_generated(file, part)
     begin, end = marks(part)
     file.write_text(f"{before}{begin}\n\n{markdown}\n{end}{after}")

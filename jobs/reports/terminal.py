@@ -9,11 +9,13 @@ from rich.console import Console
 
 from jobs.execution.run_directory import RunDirectory
 from jobs.reports.columns import (
+    PARITY,
     RANKING,
     SYSTEM,
     TEACHER,
     TEACHER_MEASURES,
     VALIDATION,
+    Row,
     Table,
     named_rows,
     table,
@@ -23,13 +25,8 @@ from jobs.reports.tables import systems_table
 
 logger = logging.getLogger(__name__)
 
-_SHOWN_METRICS = (
-    "hits@1/20",
-    "ndcg@3",
-    "mrr",
-    "token F1",
-    "exact match",
-)  # of these, those that were measured
+# Of these, those that were measured.
+_SHOWN_METRICS = ("hits@1/20", "ndcg@3", "mrr", "token F1", "exact match")
 _WIDTH = 144  # of a log: the widest table fits
 
 
@@ -74,45 +71,27 @@ def print_systems(tables: Iterable[HeldOutTable]) -> None:
         print_table(systems, f"{held_out.name}, {held_out.contexts} contexts, with 95 % intervals")
 
 
+def print_parity(manifest: dict[str, Any]) -> None:
+    """Print a row for each side and file: size, distance from torch, and time of a text on one thread."""
+    rows: list[Row] = []
+    for side, entry in manifest["encoders"].items():
+        for precision in ("fp32", "int8"):
+            figures = entry[precision]
+            row = {"side": side, "megabytes": figures["size_bytes"] / 1e6, **figures}
+            rows.append({**row, "torch_latency_ms": entry["torch_latency_ms"]})
+    print_table(table("ONNX Runtime and torch on the same texts", PARITY, rows))
+
+
 def print_table(shown: Table, title: str | None = None) -> None:
-    """Print a table; its first column is text."""
+    """Print a table as wide as the terminal, or as the widest table; nothing for a job that is quiet.
+
+    Its first column is text.
+    """
     printed = rich_table.Table(title=title or shown.title)
     for number, column in enumerate(shown.columns):
         printed.add_column(column.title, justify="right" if number else "left")
     for cells in shown.texts():
         printed.add_row(*cells)
-    _show(printed)
 
-
-def _show(shown: rich_table.Table) -> None:
-    """Print a table as wide as the terminal, or as the widest table; nothing for a job that is quiet."""
     if logger.isEnabledFor(logging.INFO):
-        Console(width=None if Console().is_terminal else _WIDTH).print(shown)
-
-
-def print_parity(manifest: dict[str, Any]) -> None:
-    """Print a row for each side and file: size, distance from torch, and time of a text on one thread."""
-    columns = ["MB", "max difference", "mean difference", "mean cosine"]
-    columns += ["overlap of terms"] if manifest["kind"] == "sparse" else []
-    parity = rich_table.Table(title="ONNX Runtime and torch on the same texts")
-    parity.add_column("side")
-    parity.add_column("file")
-    for column in [*columns, "ms", "torch ms"]:
-        parity.add_column(column, justify="right")
-
-    for side, entry in manifest["encoders"].items():
-        for precision in ("fp32", "int8"):
-            figures = entry[precision]
-            overlap = [f"{figures['mean_jaccard']:.3f}"] if "mean_jaccard" in figures else []
-            parity.add_row(
-                side,
-                figures["file"],
-                f"{figures['size_bytes'] / 1e6:.1f}",
-                f"{figures['max_abs_difference']:.1e}",
-                f"{figures['mean_abs_difference']:.1e}",
-                f"{figures['mean_cosine']:.4f}",
-                *overlap,
-                f"{figures['latency_ms']:.1f}",
-                f"{entry['torch_latency_ms']:.1f}",
-            )
-    _show(parity)
+        Console(width=None if Console().is_terminal else _WIDTH).print(printed)

@@ -15,6 +15,7 @@ from teachers.generation.latency import timing, timing_work
 from teachers.generation.sampling import plan_samples, samples_in_a_batch, sampling
 from teachers.inference.missing_rows import Planned
 from teachers.inference.store import Row, pairs_uri, samples_uri
+from teachers.inference.waves import plan_waves
 from teachers.inference.work_files import write_work
 from teachers.inference.worker import Task, TeacherWork, run_teacher, sanity_line
 from teachers.scoring.config import ScoreConfig
@@ -115,26 +116,6 @@ def _run_teachers(run: RunDirectory, task: Task, plans: Iterable[Plan]) -> None:
         with ThreadPoolExecutor(len(together)) as threads:
             for done in [threads.submit(_run, run, task, plan) for plan in together]:
                 done.result()
-
-
-def plan_waves(teachers: dict[str, TeacherConfig], resources: dict[str, float]) -> list[list[str]]:
-    """Return the names of teachers that run at the same time, in order; one that never fits runs alone."""
-    waves: list[list[str]] = []
-    free_cpus = free_gpus = 0.0
-
-    for name, teacher in teachers.items():
-        num_cpus = teacher.at_least() * teacher.num_cpus
-        num_gpus = teacher.at_least() * teacher.num_gpus
-
-        if not waves or num_cpus > free_cpus or num_gpus > free_gpus:
-            waves.append([])
-            free_cpus = resources.get("CPU", 0) - 1  # one reads and writes
-            free_gpus = resources.get("GPU", 0)
-
-        waves[-1].append(name)
-        free_cpus -= num_cpus
-        free_gpus -= num_gpus
-    return waves
 
 
 def _run(run: RunDirectory, task: Task, plan: Plan) -> None:

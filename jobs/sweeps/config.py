@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jobs.comparison.config import SHARED_KEYS
-from jobs.config import ConfigError
+from jobs.config import ConfigError, first_error
 from jobs.distillation.config import DistillationConfig
 
 _BRANCHES = ("targets.", "student.")
@@ -68,6 +68,11 @@ class Metric(BaseModel):
 
     name: str
     goal: Literal["maximize", "minimize"]
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """The goal, as Ray Tune names it."""
+        return "max" if self.goal == "maximize" else "min"
 
 
 class EarlyTermination(BaseModel):
@@ -147,10 +152,8 @@ class SweepConfig(BaseModel):
     @property
     def may_repeat(self) -> bool:
         """Whether the same settings may be drawn twice."""
-        is_discrete = all(
-            parameter.min is None or parameter.is_whole for parameter in self.parameters.values()
-        )
-        return self.method != "grid" and is_discrete
+        parameters = self.parameters.values()
+        return self.method != "grid" and all(one.min is None or one.is_whole for one in parameters)
 
     @property
     def num_trials(self) -> int:
@@ -173,10 +176,7 @@ def read_sweep(file: Path, config: DistillationConfig) -> SweepConfig:
     except (yaml.YAMLError, TypeError) as error:
         raise ConfigError(f"--sweep {file}: " + " ".join(str(error).split())) from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"--sweep {file}: " + (f"{where}: {message}" if where else message)) from None
+        raise ConfigError(f"--sweep {file}: {first_error(error)}") from None
 
     if sweep.method == "bayes" and find_spec("optuna") is None:
         raise ConfigError(f"--sweep {file}: method: bayes needs Optuna, of the extra `sweep`")

@@ -78,25 +78,23 @@ class _Lines(tune.Callback):
         if scores is None:
             self._log(trial, "no validation")
             return
-        best = scores["max" if self._sweep.metric.goal == "maximize" else "min"]
         early = "" if trial.last_result.get("trained") else ", stopped early"
-        self._log(trial, f"{self._sweep.metric.name} {best:.4f}{early}")
+        self._log(trial, f"{self._sweep.metric.name} {scores[self._sweep.metric.mode]:.4f}{early}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._log(trial, "failed")
 
     def _log(self, trial: Any, outcome: str) -> None:
         self._ended += 1
-        number = f"trial {self._ended} of {self._sweep.num_trials}"
-        logger.info("  %s: %s · %s", number, outcome, in_words(trial.config))
+        logger.info(
+            "  trial %d of %d: %s · %s", self._ended, self._sweep.num_trials, outcome, in_words(trial.config)
+        )
 
 
 def run_trials_once(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]]:
     """Return the trials of `run_trials`, which run where this sweep has not been done before."""
     key = key_of(base.keys["targets"], base.config.student.model_dump(), sweep.model_dump())
-    counts = base.once("sweep", key, lambda: {"trials": run_trials(base, sweep)})
-    trials: list[dict[str, Any]] = counts["trials"]
-    return trials
+    return list(base.once("sweep", key, lambda: {"trials": run_trials(base, sweep)})["trials"])
 
 
 def run_trials(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]]:
@@ -133,16 +131,16 @@ def run_trials(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]
     )
 
     trials = [_as_row(result, sweep) for result in tuner.fit()]
-    sign = -1 if sweep.metric.goal == "maximize" else 1
+    sign = -1 if sweep.metric.mode == "max" else 1
     return sorted(trials, key=lambda trial: (trial["score"] is None, sign * (trial["score"] or 0)))
 
 
 def in_words(changes: dict[str, Any]) -> str:
     """Return the changes as they would be written on the command line."""
-    return " ".join(
-        f"--{key} {value:g}" if isinstance(value, float) else f"--{key} {value}"
-        for key, value in changes.items()
-    )
+    options = []
+    for key, value in changes.items():
+        options.append(f"--{key} {value:g}" if isinstance(value, float) else f"--{key} {value}")
+    return " ".join(options)
 
 
 def _trial(changes: dict[str, Any], base: DistillationJob, group: str) -> None:
@@ -202,10 +200,9 @@ def _searcher(sweep: SweepConfig, at_once: int) -> Any:
     import optuna  # of the extra `sweep`
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    mode = "max" if sweep.metric.goal == "maximize" else "min"
     # By itself it draws the first ten at random, and so the whole of a small sweep.
     sampler = optuna.samplers.TPESampler(n_startup_trials=max(2, min(10, sweep.run_cap // 3)), seed=_SEED)
-    search = OptunaSearch(metric=sweep.metric.name, mode=mode, sampler=sampler)
+    search = OptunaSearch(metric=sweep.metric.name, mode=sweep.metric.mode, sampler=sampler)
     return ConcurrencyLimiter(search, max_concurrent=at_once)
 
 
@@ -219,7 +216,7 @@ def scheduler(sweep: SweepConfig) -> Any:
     return ASHAScheduler(
         time_attr="validation",
         metric=sweep.metric.name,
-        mode="max" if sweep.metric.goal == "maximize" else "min",
+        mode=sweep.metric.mode,
         grace_period=stopping.first,
         max_t=max(last, stopping.first),
         reduction_factor=stopping.eta,
@@ -232,7 +229,7 @@ def _as_row(result: tune.Result, sweep: SweepConfig) -> dict[str, Any]:
     metric, config = sweep.metric.name, result.config
     curve = result.metrics_dataframe
     scores = [] if curve is None or metric not in curve else curve[metric].dropna().tolist()
-    best = (max if sweep.metric.goal == "maximize" else min)(scores, default=None)
+    best = (max if sweep.metric.mode == "max" else min)(scores, default=None)
     is_complete = bool((result.metrics or {}).get("trained", False))
 
     return {

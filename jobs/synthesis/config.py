@@ -43,9 +43,5 @@ class SynthesisJobConfig(TaughtJobConfig):
 
 
 def parse_synthesis(arguments: list[str]) -> tuple[SynthesisJobConfig, argparse.Namespace]:
-    """Return the config and the options `config` and `run`.
-
-    Raises:
-        ConfigError: anything is wrong with them.
-    """
+    """Return the config and the options `config` and `run`."""
     return parse_as(SynthesisJobConfig, option_parser("synthesise.py", "configs/synthesise.yaml"), arguments)

@@ -1,7 +1,5 @@
 """The stages of a synthesis, in order (CoDi): documents to conversations, checked and measured."""
 
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -10,21 +8,21 @@ from jobs.execution.progress import progress
 from jobs.stages.documents import DOCUMENTS
 from jobs.synthesis.config import SynthesisJobConfig
 from jobs.synthesis.coverage import coverage_of, report_coverage
-from jobs.synthesis.dataset_card import dataset_card
 from teachers.config import GenerateConfig, Writer, writes
-from teachers.dataset import Rows, rows_to
+from teachers.dataset import Rows
 from teachers.engines.weights import weights_identity
 from teachers.generation.filters import read_blocklist
 from teachers.generation.sampling import sampling
 from teachers.inference.resident_teachers import ResidentTeachers, start_replicas
-from teachers.inference.store import Row, samples_uri
+from teachers.inference.store import samples_uri
 from teachers.inference.work_files import work_files, write_work
 from teachers.inference.worker import TeacherWork, sanity_line
-from teachers.records import PLANS, SYNTHESISED
+from teachers.records import PLANS
 from teachers.synthesis.conversation_graph import Graph
+from teachers.synthesis.dataset_card import dataset_card
 from teachers.synthesis.dataset_files import write_dataset_files
 from teachers.synthesis.plans import write_plans
-from teachers.synthesis.writer import Writing, synthesise, turns_settled
+from teachers.synthesis.writer import Writing, sort_conversations, synthesise, turns_settled
 
 SynthesisJob = Job[SynthesisJobConfig]
 
@@ -93,7 +91,8 @@ def _write_conversations(job: SynthesisJob, graph: Graph) -> Counts:
         job.run.make_folder("notes", "turns"),
     )
     with _progress(job, notes):
-        counts = _sort(job, rows)
+        kept, rejected = job.run.at("conversations"), job.run.at("rejected", "conversations")
+        counts: Counts = sort_conversations(rows, kept, rejected)
     job.run.delete("work", "plans")
     return counts
 
@@ -109,31 +108,6 @@ def _writers(job: SynthesisJob) -> dict[str, Writer]:
 def _store_uris(job: SynthesisJob) -> dict[str, str]:
     generation = _generation(job)
     return {name: samples_uri(job.store, teacher, generation) for name, teacher in _writers(job).items()}
-
-
-def _sort(job: SynthesisJob, rows: Iterator[Row]) -> Counts:
-    """Write `rows` of SYNTHESISED to the kept or the rejected; return counts, and why turns were rewritten.
-
-    Raises:
-        ValueError: all are rejected.
-    """
-    counts: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    with (
-        rows_to(job.run.at("conversations"), SYNTHESISED) as kept,
-        rows_to(job.run.at("rejected", "conversations"), SYNTHESISED) as rejected,
-    ):
-        for row in rows:
-            is_kept = row["set_aside"] is None
-            counts["kept" if is_kept else "rejected"] += 1
-            (kept if is_kept else rejected).write(row)
-            for failure in row["failures"]:
-                reasons[failure.split(": ", 1)[1]] += 1
-
-    failures = dict(reasons.most_common())
-    if not counts["kept"]:
-        raise ValueError(f"synthesis: no conversation passed its checks: {failures}")
-    return {**counts, "turns rewritten": failures}
 
 
 def _progress(job: SynthesisJob, notes_uris: list[str]) -> AbstractContextManager[None]:
@@ -156,7 +130,8 @@ def _write_dataset(job: SynthesisJob) -> Counts:
     folder, config = job.run.make_folder("dataset"), job.config
     conversations, documents = job.run.at("conversations"), job.run.at("documents")
     counts = write_dataset_files(conversations, documents, folder, config.synthesis.passage_words)
-    job.run.write_text(dataset_card(config, counts), "dataset", "README.md")
+    card = dataset_card(counts, config.documents.corpus, config.model_dump(mode="json")["teachers"])
+    job.run.write_text(card, "dataset", "README.md")
     return counts
 
 

@@ -93,11 +93,7 @@ class TrainingSetsConfig(StudentSections, JobConfig):
 
 
 def parse_training_sets(arguments: list[str]) -> tuple[TrainingSetsConfig, argparse.Namespace]:
-    """Return the config and the options `config`, `run` and `results`.
-
-    Raises:
-        ConfigError: anything is wrong with them.
-    """
+    """Return the config and the options `config`, `run` and `results`."""
     parser = option_parser("compare_training_sets.py", "configs/training_sets.yaml")
     parser.add_argument("--results", help="Markdown file whose part of this config's name gets the tables")
     return parse_as(TrainingSetsConfig, parser, arguments)

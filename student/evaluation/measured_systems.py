@@ -4,7 +4,7 @@ S students of one system, trained with different seeds, C contexts.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,44 +52,57 @@ class MeasuredSystem:
 
 
 @dataclass(frozen=True)
-class SystemStatistics:
+class Against:
+    """A system's differences from another one."""
+
+    system: str
+    differences: Mapping[str, Difference]
+    """Metric -> this system's mean less the other's."""
+
+
+@dataclass(frozen=True)
+class SystemRow:
     """One system on one held-out set."""
 
+    system: str
+    kind: str
+    """`baseline`, `dense`, `sparse` or `teacher`."""
     seeds: int
     """Number of trainings."""
-    metrics: dict[str, Interval]
-    seed_deviation: dict[str, float]
+    metrics: Mapping[str, Interval]
+    seed_deviation: Mapping[str, float] = field(default_factory=dict)
     """Main metric -> standard deviation between seeds; empty for one seed."""
-    differences: dict[str, dict[str, Difference]]
-    """Another system -> metric -> this system's mean less the other's."""
+    against: Sequence[Against] = ()
 
 
 def compare_systems(
     values: Mapping[str, Mapping[str, Values]],
-    against: Mapping[str, Sequence[str]],
+    kinds: Mapping[str, str],
+    baselines: Mapping[str, Sequence[str]],
     conversation_ids: Sequence[str],
-) -> dict[str, SystemStatistics]:
-    """Return the statistics of each system; `values` are by system and metric, each [S, C].
+) -> list[SystemRow]:
+    """Return the row of each system; `values` are by system and metric, each [S, C].
 
-    `against` names the systems that each one is compared with.
+    `baselines` names the systems that each one is compared with.
     """
-    statistics = {}
+    rows = []
     for system, metrics in values.items():
-        intervals, differences = {}, {}
+        intervals, deviations = {}, {}
         for metric, by_context in metrics.items():
             intervals[metric] = interval(by_context, conversation_ids)
-        for other in against[system]:
-            differences[other] = {
-                metric: paired_difference(values[other][metric], by_context, conversation_ids)
-                for metric, by_context in metrics.items()
-            }
+            if metric in MAIN_METRICS and len(by_context) > 1:
+                deviations[metric] = seed_deviation(by_context)
 
-        seeds = max(map(len, metrics.values()))
-        deviations = {}
-        if seeds > 1:
-            deviations = {metric: seed_deviation(metrics[metric]) for metric in MAIN_METRICS}
-        statistics[system] = SystemStatistics(seeds, intervals, deviations, differences)
-    return statistics
+        against = []
+        for other in baselines[system]:
+            differences = {}
+            for metric, by_context in metrics.items():
+                differences[metric] = paired_difference(values[other][metric], by_context, conversation_ids)
+            against.append(Against(other, differences))
+
+        num_seeds = max(map(len, metrics.values()))
+        rows.append(SystemRow(system, kinds[system], num_seeds, intervals, deviations, against))
+    return rows
 
 
 def summarise(measurements: Sequence[Measurement]) -> dict[str, float]:

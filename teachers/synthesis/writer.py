@@ -7,16 +7,18 @@ the store like any sample: after a fault the same plans reuse the turns that wer
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import pyarrow as pa
 import ray
 import ray.data
 
 from teachers.corpora.conversations import Message
-from teachers.dataset import Rows
+from teachers.dataset import Rows, rows_to
 from teachers.engines.protocol import Generation
 from teachers.generation.config import FiltersConfig
 from teachers.generation.rewriting import transcript
@@ -243,3 +245,28 @@ def synthesise(work_uri: str, writing: Writing, teachers: ResidentTeachers, note
 def turns_settled(notes_uri: str) -> int:
     """Return the number of turns that are written, or never will be, since the notes were cleared."""
     return sum(Notes(notes_uri).read_all())
+
+
+def sort_conversations(rows: Iterable[Row], kept_uri: str, rejected_uri: str) -> dict[str, Any]:
+    """Write `rows` of SYNTHESISED to the kept or the rejected; return counts, and why turns were rewritten.
+
+    Raises:
+        ValueError: all are rejected.
+    """
+    counts: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    with (
+        rows_to(kept_uri, SYNTHESISED) as kept,
+        rows_to(rejected_uri, SYNTHESISED) as rejected,
+    ):
+        for row in rows:
+            is_kept = row["set_aside"] is None
+            counts["kept" if is_kept else "rejected"] += 1
+            (kept if is_kept else rejected).write(row)
+            for failure in row["failures"]:
+                reasons[failure.split(": ", 1)[1]] += 1
+
+    failures = dict(reasons.most_common())
+    if not counts["kept"]:
+        raise ValueError(f"synthesis: no conversation passed its checks: {failures}")
+    return {**counts, "turns rewritten": failures}

@@ -4,7 +4,6 @@ from math import exp, sin
 from random import Random
 
 from jobs.reports.comparison import (
-    Against,
     AnswerRow,
     ChosenResponse,
     Comparison,
@@ -14,9 +13,9 @@ from jobs.reports.comparison import (
     RatingCorrelations,
     ReadingExample,
     ResponseTimes,
-    SystemRow,
     Teachers,
 )
+from student.evaluation.measured_systems import Against, SystemRow
 from student.evaluation.statistics import Difference, Interval
 
 _SEEDS = [0, 1, 2]

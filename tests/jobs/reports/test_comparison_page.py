@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from jobs.reports.comparison import Comparison, ResponseTimes, SystemRow, Teachers
+from jobs.reports.comparison import Comparison, ResponseTimes, Teachers
 from jobs.reports.comparison_charts import comparison_figures
 from jobs.reports.comparison_page import comparison_page
+from student.evaluation.measured_systems import SystemRow
 from student.evaluation.statistics import Interval
 from tests.jobs.reports.comparison_example import comparison_example
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jobs.stages.teacher_inference import plan_waves
 from teachers.config import VllmTeacher
+from teachers.inference.waves import plan_waves
 
 SMALL = VllmTeacher(model="none", num_cpus=2)
 LARGE = VllmTeacher(model="none", num_cpus=1, num_gpus=2, replicas=(2, 8))

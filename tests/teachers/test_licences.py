@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.reports.licences import licence_of
+from teachers.licences import licence_of
 
 
 @pytest.mark.parametrize(
