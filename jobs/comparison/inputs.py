@@ -1,8 +1,11 @@
 """Checks of a comparison's data, weights and systems, and the files that are read before it starts."""
 
+from collections.abc import Callable
+
 from jobs.comparison.config import ComparisonConfig, existing_file
 from jobs.config import ConfigError
 from jobs.distillation import inputs as distillation
+from jobs.distillation.config import DistillationConfig
 from jobs.execution.resources import check_resources
 from student.evaluation.response_ranking import HeldOut, response_selection
 from teachers.scoring.ratings import Rated, read_ratings
@@ -11,18 +14,18 @@ from teachers.scoring.ratings import Rated, read_ratings
 def check_inputs(config: ComparisonConfig) -> None:
     """Raises ConfigError where data or weights that the config or one of its systems names are missing."""
     distillation.check_inputs(config)
-    for name in config.compare.systems:
-        try:
-            distillation.check_inputs(config.system(name, config.compare.seeds[0]))
-        except ConfigError as error:
-            raise ConfigError(f"compare.systems.{name}: {error}") from None
+    _check_systems(config, distillation.check_inputs)
 
 
 def check_system_resources(config: ComparisonConfig) -> None:
     """Raises ConfigError where the cluster is too small for a system."""
+    _check_systems(config, check_resources)
+
+
+def _check_systems(config: ComparisonConfig, check: Callable[[DistillationConfig], None]) -> None:
     for name in config.compare.systems:
         try:
-            check_resources(config.system(name, config.compare.seeds[0]))
+            check(config.system(name, config.compare.seeds[0]))
         except ConfigError as error:
             raise ConfigError(f"compare.systems.{name}: {error}") from None
 

@@ -1,6 +1,5 @@
 """Judgements by the teachers of systems' answers and of rated responses, and the latency of all of them."""
 
-from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
@@ -10,8 +9,9 @@ from jobs.execution.job import Counts, Job
 from jobs.execution.run_directory import key_of
 from jobs.stages.latency import time_student, time_teachers, vllm_teachers
 from jobs.stages.teacher_inference import generate_samples, score_pairs
-from teachers.config import GenerateConfig, scores, writes
+from teachers.config import scores, writes
 from teachers.dataset import Rows, write_rows
+from teachers.generation.judged_candidates import judged_candidates
 from teachers.generation.sampling import StoredSamples
 from teachers.inference.store import Row, pairs_uri, samples_uri
 from teachers.records import CANDIDATES
@@ -41,20 +41,19 @@ def judge(base: ComparisonJob, answers: Answers, ratings: list[Rated]) -> None:
 
     def work() -> Counts:
         generate_samples(base.run, base.store, writers(base), contexts, one_sample)
-        written = _written_responses(base, contexts, one_sample)
-
-        rows = []
-        for row in contexts:
-            example_id = row["example_id"]
-            rows.append(_judged_row(row, written[example_id], answers_by_context[example_id]))
+        samples = {}
+        for name, teacher in writers(base).items():
+            uri = samples_uri(base.store, teacher, one_sample)
+            samples[name] = StoredSamples(uri, contexts, teacher, one_sample)
+        rows = judged_candidates(contexts, samples, answers_by_context)
         write_rows(base.run.at("judged", "candidates"), rows + rated, CANDIDATES)
         return _score(base)
 
-    samples = []
+    sources = []
     for teacher in writers(base).values():
-        samples.append([samples_uri(base.store, teacher, one_sample), teacher.system_prompt])
+        sources.append([samples_uri(base.store, teacher, one_sample), teacher.system_prompt])
     pairs = {name: pairs_uri(base.store, teacher) for name, teacher in scorers(base).items()}
-    base.once("judge", key_of(base.keys["examples"], answers_by_context, rated, samples, pairs), work)
+    base.once("judge", key_of(base.keys["examples"], answers_by_context, rated, sources, pairs), work)
 
 
 def _score(base: ComparisonJob) -> Counts:
@@ -76,38 +75,6 @@ def judges(base: Job[Any]) -> list[str]:
 def held_out_rows(base: Job[Any], count: int) -> list[Row]:
     """Return the first `count` test rows of EXAMPLES, which are the same contexts for every count."""
     return list(islice(Rows(base.run.at("examples"), "test"), count))
-
-
-def _written_responses(
-    base: ComparisonJob, contexts: list[Row], config: GenerateConfig
-) -> dict[str, dict[str, str]]:
-    """Return by example_id and teacher the response that it wrote, truncated or not."""
-    responses: dict[str, dict[str, str]] = {row["example_id"]: {} for row in contexts}
-    for name, teacher in writers(base).items():
-        uri = samples_uri(base.store, teacher, config)
-        for example_id, [sample] in StoredSamples(uri, contexts, teacher, config):
-            text = " ".join(sample.text.split())
-            if text:
-                responses[example_id][name] = text
-    return responses
-
-
-def _judged_row(example: Row, written: Mapping[str, str], answers: Mapping[str, str]) -> Row:
-    """Return the row of CANDIDATES with the gold response, the teachers' and the systems', each text once."""
-    gold = example["gold_response"]
-    candidates = {gold: {"text": gold, "source": "gold", "teacher": None}}
-    for teacher, text in written.items():
-        candidates.setdefault(text, {"text": text, "source": "generated", "teacher": teacher})
-    for text in answers.values():
-        candidates.setdefault(text, {"text": text, "source": "retrieved", "teacher": None})
-
-    return {
-        "example_id": example["example_id"],
-        "split": "test",
-        "context": example["context"],
-        "candidates": list(candidates.values()),
-        "for_teachers": True,
-    }
 
 
 def time_systems(base: ComparisonJob, served: DistillationJob, requests: int) -> None:

@@ -14,8 +14,7 @@ from jobs.reports.comparison import (
     learning_curve,
 )
 from jobs.stages.training import training_reports
-from student.evaluation.measured_systems import Against, SystemRow
-from student.evaluation.statistics import Difference, Interval
+from student.evaluation.search_measures import system_rows
 from teachers.generation.latency import TOKENS
 
 UNTRAINED = "student before training"
@@ -58,21 +57,13 @@ def measured_table(
 
     Each of the systems has `metrics` and, by name of another, its difference in `compared_by`: `against`.
     """
-    rows = []
-    for system, measures in measured["systems"].items():
-        metrics = {metric: Interval(**values) for metric, values in measures["metrics"].items()}
-        against = []
-        for other, values in measures["against"].items():
-            against.append(Against(other, {compared_by: Difference(**values)}))
-        rows.append(SystemRow(system, kinds[system], 1, metrics, against=against))
-
     return HeldOutTable(
         name,
         explanation,
         measured["questions"],
         measured["conversations"],
         measured["documents"],
-        rows,
+        system_rows(measured["systems"], kinds, compared_by),
         compared_by,
     )
 

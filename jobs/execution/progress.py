@@ -3,9 +3,8 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from jobs.execution.telemetry import ProgressGauges
@@ -27,57 +26,38 @@ class Tally:
         self.done, self.total = done, total
 
 
-@contextmanager
-def progress(
-    label: str,
-    total: Callable[[], int],
-    unit: str,
-    done: Callable[[], int],
-    event: Callable[[], str | None] = lambda: None,
-    note: Callable[[], str] = str,
-) -> Iterator[None]:
-    """Log done/total, rate and time left while the body runs.
-
-    `done` is called every few seconds, later twice a minute, and reads what is on disk, so that it counts an
-    earlier attempt's rows too; `event` returns a line to log once, or None; `note` ends the progress line.
-    """
-    watch = _Watch(label, total, unit, done, event, note)
-    thread = threading.Thread(target=watch.run, daemon=True, name="progress")
-    thread.start()
-    try:
-        yield
-    finally:
-        watch.finished.set()
-        thread.join()
-
-
-def embedding(work: Callable[[Tally], Result]) -> Result:
-    """Return the result of a work that embeds texts, with progress over them."""
-    tally = Tally()
-    with progress("texts embedded", lambda: tally.total, "texts", lambda: tally.done):
-        return work(tally)
-
-
 @dataclass
-class _Watch:
-    """The thread that looks at a work and logs how far it is."""
+class Progress:
+    """Logs done/total, rate and time left, by a thread, while the body of `with` runs."""
 
     label: str
     total: Callable[[], int]
     unit: str
     done: Callable[[], int]
-    event: Callable[[], str | None]
-    note: Callable[[], str]
-    finished: threading.Event = field(default_factory=threading.Event)
+    """Is called every few seconds, later twice a minute, and reads what is on disk, so that it counts an
+    earlier attempt's rows too."""
+    event: Callable[[], str | None] = lambda: None
+    """Returns a line to log once, or None."""
+    note: Callable[[], str] = str
+    """Ends the progress line."""
 
-    def run(self) -> None:
+    def __enter__(self) -> None:
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="progress")
+        self._thread.start()
+
+    def __exit__(self, *error: object) -> None:
+        self._finished.set()
+        self._thread.join()
+
+    def _run(self) -> None:
         """Look every few seconds, ever less often, until the work has ended."""
         pace, shown, pause = _Pace(self.done()), -1, _FIRST_PAUSE_S
         gauges = ProgressGauges(self.label, self.unit)
 
         ended = False
         while not ended:
-            ended = self.finished.wait(pause)
+            ended = self._finished.wait(pause)
             pause = min(1.3 * pause, _LONGEST_PAUSE_S)
             count = self.done()
             gauges.show(count, self.total())
@@ -95,6 +75,13 @@ class _Watch:
         remaining = f", {_minutes((total - count) / rate)} left" if rate and count < total else ""
         note = f" · {self.note()}" if self.note() else ""
         return f"{self.label}: {count}/{total} {self.unit}{speed}{remaining}{note}"
+
+
+def embedding(work: Callable[[Tally], Result]) -> Result:
+    """Return the result of a work that embeds texts, with progress over them."""
+    tally = Tally()
+    with Progress("texts embedded", lambda: tally.total, "texts", lambda: tally.done):
+        return work(tally)
 
 
 class _Pace:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
-from statistics import fmean
 
 from jobs.reports.charts import Dot, Line, Mark, Plane, Rows, Scale
 from jobs.reports.columns import (
@@ -17,6 +16,7 @@ from jobs.reports.columns import (
 )
 from jobs.reports.comparison import Comparison, Teachers
 from jobs.reports.tables import outcome_names, sections, systems_table
+from student.evaluation.measured_systems import means_by_step
 from student.evaluation.statistics import Interval
 
 _KIND_COLOURS = {"baseline": "#6b7280", "dense": "#1d6fb8", "sparse": "#c2410c", "teacher": "#15803d"}
@@ -190,14 +190,6 @@ def _curves_figure(comparison: Comparison) -> Figure:
         lines_of_all = [line for line in thin_lines + mean_lines if line.points]
         charts[column.title] = Plane(Scale.over(steps), Scale.over(values), "step", lines=lines_of_all)
     return _figure(charts, colours)
-
-
-def means_by_step(by_seed: Sequence[Mapping[int, float]]) -> list[tuple[float, float]]:
-    """(step, mean over the seeds that have it)"""
-    means: list[tuple[float, float]] = []
-    for step in sorted(set().union(*by_seed)):
-        means.append((step, fmean(by_step[step] for by_step in by_seed if step in by_step)))
-    return means
 
 
 def _filters_figure(comparison: Comparison) -> Figure:

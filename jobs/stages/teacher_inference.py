@@ -3,11 +3,10 @@
 import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import ray
 
-from jobs.execution.progress import progress
+from jobs.execution.progress import Progress
 from jobs.execution.run_directory import RunDirectory
 from jobs.execution.telemetry import count_store_hits
 from teachers.config import GenerateConfig, TeacherConfig, VllmTeacher, Writer
@@ -23,17 +22,8 @@ from teachers.scoring.pair_scores import plan_scores, scoring
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Plan:
-    """Rows that one teacher is to add to the store."""
-
-    name: str
-    teacher: TeacherConfig
-    work_uri: str
-    planned: Planned
-    store_uri: str
-    batch_size: int
+Plan = tuple[TeacherWork, Planned]
+"""Rows that one teacher is to add to the store, and how many."""
 
 
 def generate_samples(
@@ -45,17 +35,14 @@ def generate_samples(
 ) -> None:
     """Have the teachers write every sample of `contexts` that the store lacks.
 
-    `contexts` are rows of EXAMPLES and iterated more than once.
-
-    Raises:
-        TeacherError: see `_run_teachers`.
+    `contexts` are rows of EXAMPLES and iterated more than once. For errors see `_run_teachers`.
     """
-    task, plans = sampling(config), []
+    plans = []
     for name, teacher in teachers.items():
-        uri, work = samples_uri(store, teacher, config), _work_uri(run, name, task)
-        planned = plan_samples(contexts, teacher, config, uri, work)
-        plans.append(Plan(name, teacher, work, planned, uri, samples_in_a_batch(config)))
-    _run_teachers(run, task, plans)
+        uri = samples_uri(store, teacher, config)
+        work = _work(run, name, teacher, sampling(config), samples_in_a_batch(config), uri)
+        plans.append((work, plan_samples(contexts, teacher, config, uri, _files_uri(run, work))))
+    _run_teachers(run, plans)
 
 
 def score_pairs(
@@ -67,15 +54,15 @@ def score_pairs(
 ) -> None:
     """Have the teachers score every pair of CANDIDATES, of rows for teachers, that the store lacks.
 
-    Raises:
-        TeacherError: see `_run_teachers`.
+    For errors see `_run_teachers`.
     """
-    task, plans = scoring(config), []
+    plans = []
     for name, teacher in teachers.items():
-        uri, work = pairs_uri(store, teacher), _work_uri(run, name, task)
-        planned = plan_scores(candidates_uri, teacher, uri, work, config.batch_size)
-        plans.append(Plan(name, teacher, work, planned, uri, config.batch_size))
-    _run_teachers(run, task, plans)
+        uri = pairs_uri(store, teacher)
+        work = _work(run, name, teacher, scoring(config), config.batch_size, uri)
+        files = _files_uri(run, work)
+        plans.append((work, plan_scores(candidates_uri, teacher, uri, files, config.batch_size)))
+    _run_teachers(run, plans)
 
 
 def time_answers(
@@ -83,44 +70,53 @@ def time_answers(
 ) -> dict[str, str]:
     """Return where each teacher's timed answers to `contexts` lie; it is alone while it answers.
 
-    Raises:
-        TeacherError: see `_run_teachers`.
+    For errors see `_run_teachers`.
     """
     task, uris = timing(config), {}
     for name, teacher in teachers.items():
         run.delete("latency", name)  # another hour's measurements are not this one's
-        uris[name], work = run.at("latency", name), _work_uri(run, name, task)
-        write_work(work, timing_work(contexts, teacher, config), task.request_schema, len(contexts))
-        planned = Planned(len(contexts), 0)
-        _run_teachers(run, task, [Plan(name, teacher, work, planned, uris[name], len(contexts))])
+        uris[name] = run.at("latency", name)
+        work = _work(run, name, teacher, task, len(contexts), uris[name])
+        requests = timing_work(contexts, teacher, config)
+        write_work(_files_uri(run, work), requests, task.request_schema, len(contexts))
+        _run_teachers(run, [(work, Planned(len(contexts), 0))])
     return uris
 
 
-def _work_uri(run: RunDirectory, name: str, task: Task) -> str:
-    return run.at("work", f"{name}-{task.name}")
+def _work(
+    run: RunDirectory, name: str, teacher: TeacherConfig, task: Task, batch_size: int, store_uri: str
+) -> TeacherWork:
+    notes_uri = run.at("notes", f"{name}-{task.name}")
+    return TeacherWork(name, teacher, task, batch_size, store_uri, notes_uri)
 
 
-def _run_teachers(run: RunDirectory, task: Task, plans: Iterable[Plan]) -> None:
+def _files_uri(run: RunDirectory, work: TeacherWork) -> str:
+    return run.at("work", f"{work.name}-{work.task.name}")
+
+
+def _run_teachers(run: RunDirectory, plans: Iterable[Plan]) -> None:
     """Work until all planned rows are in the store.
 
     Raises:
         TeacherError: a teacher can't work; the rows of the others are kept.
     """
-    for plan in plans:
-        to_do, stored = plan.planned
-        logger.info("  %s %s: %d to do, %d in the store", plan.name, task.name, to_do, stored)
-        count_store_hits(plan.name, task.name, stored)
-    waiting = [plan for plan in plans if plan.planned.num_rows]
-    for wave in plan_waves({plan.name: plan.teacher for plan in waiting}, ray.cluster_resources()):
-        together = [plan for plan in waiting if plan.name in wave]
-        with ThreadPoolExecutor(len(together)) as threads:
-            for done in [threads.submit(_run, run, task, plan) for plan in together]:
+    waiting = {}
+    for work, planned in plans:
+        logger.info("  %s %s: %d to do, %d in the store", work.name, work.task.name, *planned)
+        count_store_hits(work.name, work.task.name, planned[1])
+        if planned.num_rows:
+            waiting[work.name] = (work, planned)
+
+    teachers = {name: work.config for name, (work, _) in waiting.items()}
+    for wave in plan_waves(teachers, ray.cluster_resources()):
+        with ThreadPoolExecutor(len(wave)) as threads:
+            for done in [threads.submit(_run, run, *waiting[name]) for name in wave]:
                 done.result()
 
 
-def _run(run: RunDirectory, task: Task, plan: Plan) -> None:
-    notes_uri = run.make_folder("notes", f"{plan.name}-{task.name}")
-    work = TeacherWork(plan.name, plan.teacher, task, plan.batch_size, plan.store_uri, notes_uri)
+def _run(run: RunDirectory, work: TeacherWork, planned: Planned) -> None:
+    label, notes_uri = f"{work.name} {work.task.name}", work.notes_uri
+    run.make_folder("notes", f"{work.name}-{work.task.name}")
     num_made, is_checked = 0, False
 
     def first_check() -> str | None:
@@ -129,13 +125,7 @@ def _run(run: RunDirectory, task: Task, plan: Plan) -> None:
         is_checked = is_checked or line is not None
         return line
 
-    with progress(
-        f"{plan.name} {task.name}",
-        lambda: plan.planned.num_rows,
-        task.unit,
-        lambda: num_made,
-        first_check,
-    ):
-        for made in run_teacher(work, plan.work_uri):
+    with Progress(label, lambda: planned.num_rows, work.task.unit, lambda: num_made, first_check):
+        for made in run_teacher(work, _files_uri(run, work)):
             num_made += made
-    run.delete("work", f"{plan.name}-{task.name}")
+    run.delete("work", f"{work.name}-{work.task.name}")

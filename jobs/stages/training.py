@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from jobs.execution.job import Counts, Job, Stage, warn
-from jobs.execution.progress import progress
+from jobs.execution.progress import Progress
 from jobs.execution.run_directory import RunDirectory
 from jobs.execution.tracking import History, TrainingReports
 from jobs.reports.terminal import report_training
@@ -97,7 +97,7 @@ def finetuned(
     return teacher.model_copy(update={"model": uri})
 
 
-def _progress(label: str, reports: TrainingReports) -> Any:
-    return progress(
+def _progress(label: str, reports: TrainingReports) -> Progress:
+    return Progress(
         label, reports.total_steps, "steps", reports.steps_done, reports.validations, reports.losses
     )

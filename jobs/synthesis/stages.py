@@ -1,10 +1,9 @@
 """The stages of a synthesis, in order (CoDi): documents to conversations, checked and measured."""
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 from jobs.execution.job import Counts, Job, Stage
-from jobs.execution.progress import progress
+from jobs.execution.progress import Progress
 from jobs.stages.documents import DOCUMENTS
 from jobs.synthesis.config import SynthesisJobConfig
 from jobs.synthesis.coverage import coverage_of, report_coverage
@@ -110,7 +109,7 @@ def _store_uris(job: SynthesisJob) -> dict[str, str]:
     return {name: samples_uri(job.store, teacher, generation) for name, teacher in _writers(job).items()}
 
 
-def _progress(job: SynthesisJob, notes_uris: list[str]) -> AbstractContextManager[None]:
+def _progress(job: SynthesisJob, notes_uris: list[str]) -> Progress:
     """Progress over turns, and the line of each teacher's check before its first."""
     num_turns = job.run.read_json("stages", "plans.json")["counts"]["turns"]
     turns, unchecked = job.run.at("notes", "turns"), list(notes_uris)
@@ -122,7 +121,7 @@ def _progress(job: SynthesisJob, notes_uris: list[str]) -> AbstractContextManage
                 return line
         return None
 
-    return progress("teachers write", lambda: num_turns, "turns", lambda: turns_settled(turns), next_check)
+    return Progress("teachers write", lambda: num_turns, "turns", lambda: turns_settled(turns), next_check)
 
 
 def _write_dataset(job: SynthesisJob) -> Counts:

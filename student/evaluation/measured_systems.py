@@ -5,6 +5,7 @@ S students of one system, trained with different seeds, C contexts.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -139,3 +140,11 @@ def response_measures(
         "words": interval(np.array([lengths]), conversation_ids),
         "generated_share": interval(np.array([is_generated]), conversation_ids),
     }
+
+
+def means_by_step(by_seed: Sequence[Mapping[int, float]]) -> list[tuple[float, float]]:
+    """Return (step, mean over the seeds that have it); `by_seed` are values by step."""
+    means: list[tuple[float, float]] = []
+    for step in sorted(set().union(*by_seed)):
+        means.append((step, fmean(by_step[step] for by_step in by_seed if step in by_step)))
+    return means

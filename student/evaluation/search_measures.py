@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from student.evaluation.document_search import Questions, SearchResult
+from student.evaluation.measured_systems import Against, SystemRow
 from student.evaluation.metrics import search_metrics
 from student.evaluation.statistics import Difference, Interval, interval, paired_difference
 
@@ -63,3 +64,17 @@ def search_counts(
         "documents": num_documents,
         "systems": {name: asdict(system_measures) for name, system_measures in measures.items()},
     }
+
+
+def system_rows(
+    systems: Mapping[str, Mapping[str, Any]], kinds: Mapping[str, str], compared_by: str
+) -> list[SystemRow]:
+    """Return a row for each of `systems`, as in `search_counts`; `compared_by` is the tested metric."""
+    rows = []
+    for system, measures in systems.items():
+        metrics = {metric: Interval(**values) for metric, values in measures["metrics"].items()}
+        against = []
+        for other, values in measures["against"].items():
+            against.append(Against(other, {compared_by: Difference(**values)}))
+        rows.append(SystemRow(system, kinds[system], 1, metrics, against=against))
+    return rows
