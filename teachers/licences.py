@@ -11,8 +11,6 @@ import yaml
 from teachers.packaged_models import PACKAGED_MODELS
 
 SERVED_ELSEWHERE = "served elsewhere; its terms apply"
-PERMISSIVE = ("apache-2.0", "mit", "bsd-3-clause")
-"""Licences under which a model may be used by whoever learns from it; in lower case."""
 
 # As the package says.
 _CORPUS_LICENCES = {"chitchat-dataset": "MIT"}

@@ -6,7 +6,7 @@ from jobs.comparison.config import ComparisonConfig, existing_file
 from jobs.config import ConfigError
 from jobs.distillation import inputs as distillation
 from jobs.distillation.config import DistillationConfig
-from jobs.execution.resources import check_resources
+from jobs.execution.cluster import check_resources
 from student.evaluation.response_ranking import HeldOut, response_selection
 from teachers.scoring.ratings import Rated, read_ratings
 

@@ -10,7 +10,6 @@ from jobs.comparison.systems import OUT_OF_DOMAIN, ComparisonJob, seed_job
 from jobs.comparison.win_rates import WinRates, trained_by
 from jobs.distillation.stages import DistillationJob, scorers, scores_uris
 from jobs.execution.run_directory import provenance
-from jobs.execution.tracking import TrainingReports
 from jobs.reports.comparison import (
     AnswerRow,
     ChosenResponse,
@@ -23,6 +22,7 @@ from jobs.reports.comparison import (
     Teachers,
     learning_curve,
 )
+from jobs.stages.training import training_reports
 from student.evaluation.measured_systems import (
     MeasuredSystem,
     compare_systems,
@@ -178,8 +178,7 @@ def _curves(
 ) -> dict[str, list[dict[str, float]]]:
     curves = {}
     for seed in config.compare.seeds:
-        job = seed_job(config, system, name, seed)
-        reports = TrainingReports(job.run, ("train", job.keys["train"], "history.jsonl"), job.tracker)
+        reports = training_reports(seed_job(config, system, name, seed))
         curves[str(seed)] = learning_curve(reports.lines())
     return curves
 

@@ -1,11 +1,14 @@
-"""The Ray cluster a job runs on."""
+"""The Ray cluster a job runs on, and whether it can give what the job's processes need."""
 
 import logging
 import os
 
 import ray
 
+from jobs.config import ConfigError, JobConfig
 from serve.ingress import free_port, use_haproxy
+
+logger = logging.getLogger(__name__)
 
 
 def is_joined() -> bool:
@@ -45,6 +48,26 @@ def connect(stops_trainings: bool = False) -> None:
     context.enable_progress_bars = False
     # It warns that an engine is larger than the memory that was declared, which is not scheduled by.
     context.issue_detectors_config.detectors = []
+
+
+def check_resources(config: JobConfig) -> None:
+    """Raises ConfigError where this machine's Ray can never give what the config asks for.
+
+    A joined cluster may grow: what it lacks now is logged, and Ray waits for it.
+    """
+    available = ray.cluster_resources()
+
+    for demand in config.demands():
+        for resource, amount in demand.each.items():
+            needed = demand.count * amount + (resource == "CPU")  # one reads and writes the data
+            if needed <= available.get(resource, 0):
+                continue
+            line = (
+                f"{demand.key}: needs {needed:g} {resource}, the cluster has {available.get(resource, 0):g}"
+            )
+            if not is_joined():
+                raise ConfigError(line)
+            logger.warning("%s now; the job waits until it has more", line)
 
 
 def _keep_freed_memory() -> None:

@@ -41,9 +41,8 @@ def started(config: ConfigT, location: str, stops_trainings: bool = False) -> "I
     """
     import ray
 
-    from jobs.execution.cluster import connect
+    from jobs.execution.cluster import check_resources, connect
     from jobs.execution.job import Job
-    from jobs.execution.resources import check_resources
     from jobs.execution.run_directory import RunDirectory, circumstances, locate
     from jobs.execution.tracking import Tracker
 

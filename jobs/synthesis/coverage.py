@@ -1,20 +1,23 @@
-"""Coverage of a synthesis: shares along every axis, and the diversity of its turns."""
+"""Coverage of a synthesis, and its report: shares along every axis, and the diversity of its turns."""
 
 import logging
 from collections.abc import Mapping
 from functools import partial
+from itertools import islice
+from pathlib import Path
 from typing import Any, get_args
 
 from jobs.execution.job import Job
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import RunDirectory, provenance
-from jobs.reports.columns import DIVERSITY, SHARES, SPEAKER, Column, Row, named_rows, table
+from jobs.reports.columns import DIVERSITY, REASON, SHARES, SPEAKER, TIMES, Column, Row, named_rows, table
+from jobs.reports.pages import environment
 from jobs.reports.terminal import print_table
 from jobs.synthesis.config import SynthesisJobConfig
-from jobs.synthesis.page import coverage_page
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.diversity import measure_diversity, reservoir_sample
+from teachers.dataset import Rows
 from teachers.generation.near_duplicates import share_near_duplicates
 from teachers.synthesis.conversation_graph import Graph, Speaker
 from teachers.synthesis.coverage import axis_coverage, turn_texts
@@ -24,6 +27,7 @@ logger = logging.getLogger(__name__)
 # Millions would not fit in memory, and fewer distinct n-grams come of more text.
 _MAX_TEXTS = 20_000
 _NEAR_DUPLICATES = 0.7  # Jaccard similarity of word 3-shingles, as in `filters.near_duplicates`
+_NUM_SHOWN = 5  # conversations of each kind that the page shows whole
 _ENCODER = "all-minilm-l6-v2"
 _AXIS, _VALUE = Column("axis", "axis"), Column("value", "value")
 
@@ -73,3 +77,23 @@ def print_coverage(coverage: Mapping[str, Any]) -> None:
     print_table(table("shares of conversations and turns", [_AXIS, _VALUE, *SHARES], rows))
     diversity = named_rows(SPEAKER, coverage["diversity"])
     print_table(table("diversity of turns", [SPEAKER, *DIVERSITY], diversity))
+
+
+def coverage_page(coverage: Mapping[str, Any], counts: Mapping[str, Any], run: RunDirectory) -> str:
+    """Return the page of what `coverage_of` and the stage `conversations`, its `counts`, returned."""
+    diversity = named_rows(SPEAKER, coverage["diversity"])
+    failures = [
+        {"reason": reason, "times": times} for reason, times in counts.get("turns rewritten", {}).items()
+    ]
+    template = environment(Path(__file__).parent).get_template("coverage.html.j2")
+    return template.render(
+        name=run.uri.rsplit("/", 1)[-1],
+        axes=coverage["axes"],
+        share_columns=SHARES,
+        diversity=table("Diversity", [SPEAKER, *DIVERSITY], diversity),
+        counts={name: count for name, count in counts.items() if isinstance(count, int)},
+        failures=table("Rewritten turns", [REASON, TIMES], failures),
+        kept=list(islice(Rows(run.at("conversations")), _NUM_SHOWN)),
+        rejected=list(islice(Rows(run.at("rejected", "conversations")), _NUM_SHOWN)),
+        provenance=provenance(),
+    )

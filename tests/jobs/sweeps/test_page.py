@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from jobs.sweeps.charts import BEST_COLOUR, score_charts
 from jobs.sweeps.config import SweepConfig
-from jobs.sweeps.page import sweep_page
+from jobs.sweeps.page import BEST_COLOUR, score_charts, sweep_page
 
 NARROW_PX, WIDE_PX = 390, 1280
 DRAWN = "<h2>Settings and scores</h2>"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from jobs.execution.run_directory import RunDirectory
-from jobs.synthesis.page import coverage_page
+from jobs.synthesis.coverage import coverage_page
 from teachers.dataset import write_rows
 from teachers.records import SYNTHESISED
 
