@@ -188,7 +188,9 @@ def parse_as(
         parser.print_help()
 
     try:
-        return kind(_cli_parse_args=_teachers_as_json(overrides), **_read(options.config)), options
+        return kind(
+            _cli_parse_args=_teachers_as_json(overrides), **read_mapping("--config", options.config)
+        ), options
     except ValidationError as error:
         raise ConfigError(first_error(error)) from None
     except SettingsError as error:
@@ -225,16 +227,17 @@ def _teachers_as_json(overrides: list[str]) -> list[str]:
     return rewritten
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(option: str, path: Path) -> dict[str, Any]:
+    """Return the content of a YAML file that `option` names; ConfigError where it is missing or no mapping."""
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(f"--config {path}: {error.strerror}") from None
+        raise ConfigError(f"{option} {path}: {error.strerror}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"--config {path}: " + " ".join(str(error).split())) from None
+        raise ConfigError(f"{option} {path}: " + " ".join(str(error).split())) from None
 
     if not isinstance(content, dict):
-        raise ConfigError(f"--config {path}: expected a mapping of sections")
+        raise ConfigError(f"{option} {path}: expected a mapping of sections")
     return content
 
 

@@ -12,11 +12,7 @@ from serve.config import Backend, ServeConfig
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the run that the arguments name, or the newest, until interrupted.
-
-    Raises:
-        ValueError: there is no such run, or its index cannot be served.
-    """
+    """Serve the run that the arguments name, or the newest, until interrupted."""
     parser = argparse.ArgumentParser(prog="deploy.py")
     parser.add_argument("--run", help="run directory, a name under runs/ or a URI; default: the newest")
     parser.add_argument("--host", default="127.0.0.1")
@@ -32,15 +28,10 @@ def main(arguments: list[str]) -> None:
 
     run = locate_finished(options.run)
     connect()
-    run_until_interrupted(
-        ServeConfig(
-            run=run,
-            host=options.host,
-            port=options.port,
-            num_replicas=options.replicas,
-            encoder=options.encoder,
-        )
+    config = ServeConfig(
+        run=run, host=options.host, port=options.port, num_replicas=options.replicas, encoder=options.encoder
     )
+    run_until_interrupted(config)
 
 
 if __name__ == "__main__":

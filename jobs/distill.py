@@ -33,11 +33,7 @@ def main(arguments: list[str]) -> None:
 
 
 def serve_run(run: str, port: int) -> None:
-    """Have the cluster serve the run; a cluster that is the job's own serves until interrupted.
-
-    Raises:
-        ValueError: see `deploy`.
-    """
+    """Have the cluster serve the run; a cluster that is the job's own serves until interrupted."""
     from jobs.execution.cluster import is_joined
     from serve.config import ServeConfig
     from serve.deployment import deploy, run_until_interrupted

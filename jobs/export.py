@@ -11,11 +11,7 @@ from jobs.execution.session import run_main
 
 
 def main(arguments: list[str]) -> None:
-    """Export the student of the run that the arguments name, or of the newest, and print its parity.
-
-    Raises:
-        ValueError: there is no such run or student, or it cannot be exported.
-    """
+    """Export the student of the run that the arguments name, or of the newest, and print its parity."""
     parser = argparse.ArgumentParser(prog="export.py")
     parser.add_argument("--run", help="run directory, a name under runs/ or a URI; default: the newest")
     parser.add_argument("--quiet", action="store_true", help="show warnings and errors only")

@@ -16,11 +16,7 @@ logger = logging.getLogger("jobs.sweep")  # as a script its own name would be __
 
 
 def main(arguments: list[str]) -> None:
-    """Do what is missing, then report.
-
-    Raises:
-        ConfigError, ValueError: the config, the sweep's file or the data is wrong.
-    """
+    """Do what is missing, then report."""
     parser = option_parser("sweep.py", "configs/local.yaml")
     parser.add_argument("--sweep", default="configs/sweep.yaml", type=Path)
     config, options = parse_as(DistillationConfig, parser, arguments)

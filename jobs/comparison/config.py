@@ -119,11 +119,7 @@ class ComparisonConfig(DistillationConfig):
 
 
 def parse_comparison(arguments: list[str]) -> tuple[ComparisonConfig, argparse.Namespace]:
-    """Return the config and the options `config`, `run` and `results`.
-
-    Raises:
-        ConfigError: anything is wrong with them or with a system's changes.
-    """
+    """Return the config and the options `config`, `run` and `results`."""
     parser = option_parser("compare.py", "configs/bench.yaml")
     parser.add_argument("--results", help="Markdown file whose generated part gets the tables")
     config, options = parse_as(ComparisonConfig, parser, arguments)

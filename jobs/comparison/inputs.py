@@ -31,21 +31,13 @@ def _check_systems(config: ComparisonConfig, check: Callable[[DistillationConfig
 
 
 def human_ratings(config: ComparisonConfig) -> list[Rated]:
-    """Return the responses that people rated; none where there is no such file.
-
-    Raises:
-        ValueError: a row is malformed.
-    """
+    """Return the responses that people rated; none without such a file, ValueError for a malformed row."""
     file = existing_file(config.compare.ratings)
     return [] if file is None else read_ratings(file)
 
 
 def out_of_domain(config: ComparisonConfig) -> HeldOut | None:
-    """Return the contexts with candidates of their own; None where there are none.
-
-    Raises:
-        ValueError: a row is malformed.
-    """
+    """Return the contexts with candidates of their own, if any; ValueError for a malformed row."""
     file = existing_file(config.compare.out_of_domain)
     if file is None:
         return None

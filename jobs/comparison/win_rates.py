@@ -1,18 +1,14 @@
 """Win rates of the systems' responses, by the teachers that judge them."""
 
-import numpy as np
-
 from jobs.comparison.judging import held_out_rows, judges
 from jobs.comparison.systems import ComparisonJob
 from jobs.distillation.stages import DistillationJob
 from jobs.reports.comparison import Judgement
-from student.evaluation.statistics import Interval, interval
+from student.evaluation.measured_systems import mean_intervals
 from teachers.config import writes
 from teachers.dataset import read_rows
 from teachers.scoring.targets import read_scores
 from teachers.scoring.win_rates import judge_responses
-
-_MEASURES = ("mutual_information", "win_rate_human", "win_rate_generated")
 
 
 class WinRates:
@@ -47,10 +43,7 @@ class WinRates:
                 continue
 
             conversations = [self._conversations[example_id] for example_id in judged]
-            means: dict[str, Interval] = {}
-            for name in _MEASURES:
-                values = [getattr(response, name) for response in judged.values()]
-                means[name] = interval(np.array([values]), conversations)
+            means = mean_intervals(list(map(vars, judged.values())), conversations)
             judgements.append(Judgement(judge, judge in trained_by, **means))
         return judgements
 

@@ -30,7 +30,6 @@ from student.evaluation.search_systems import (
 )
 from student.retrieval.pools import EncodedDocuments
 from teachers.corpora.trec import Judgement, read_scores, write_qrels, write_run
-from teachers.dataset import Rows
 from teachers.generation.config import HUMAN
 
 
@@ -42,14 +41,8 @@ def evaluate(job: SearchJob, students: Mapping[str, SearchJob]) -> dict[str, Any
 
 def _evaluate(job: SearchJob, students: Mapping[str, SearchJob]) -> dict[str, Any]:
     questions = held_out_questions(job.run.at("questions"), "test", rewrites_uris(job))
-    query_kinds = dict(questions.queries)
-    for teacher, queries in questions.rewrites.items():
-        if teacher != HUMAN:
-            query_kinds[f"{teacher}'s rewrite"] = queries
-
-    documents = job.run.at("documents")
-    doc_ids = [row["doc_id"] for row in Rows(documents)]
-    benchmark = SearchBenchmark(questions, query_kinds, documents, doc_ids)
+    teachers = [teacher for teacher in questions.rewrites if teacher != HUMAN]
+    benchmark = SearchBenchmark.of_rewrites(questions, teachers, job.run.at("documents"))
     results = baseline_results(
         benchmark, {name: read_scores(uri) for name, uri in job.config.pools.runs.items()}
     )
@@ -65,7 +58,7 @@ def _evaluate(job: SearchJob, students: Mapping[str, SearchJob]) -> dict[str, An
 
     _write_trec_files(job, questions, results)
     baselines = {name: compared_with(name, list(results), list(students)) for name in results}
-    return search_counts(questions, results, baselines, len(doc_ids))
+    return search_counts(questions, results, baselines, len(benchmark.doc_ids))
 
 
 def _student_queries(

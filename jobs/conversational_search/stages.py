@@ -97,11 +97,6 @@ def _writers(job: SearchJob, prompt: RewritingPrompt) -> dict[str, Writer]:
     return writers
 
 
-def _vectors_settings(job: SearchJob) -> list[Any]:
-    student = job.config.student
-    return [student.model, student.kind, student.max_tokens, student.precision]
-
-
 def _write_vectors(job: SearchJob) -> Counts:
     """The documents' vectors, by the encoder that stays as it is: whatever is trained, they do not change."""
     encoder = retriever(job.config)
@@ -159,12 +154,9 @@ def _targets_stage(
     if config.student.embedding_mse_weight:
         settings = [list(rewrites), config.targets.weights]
         return Stage("targets", ("rewrite",), lambda _: settings, write_embedding_targets)
+    settings = [config.targets.model_dump()]
     return Stage(
-        "targets",
-        ("pools",),
-        lambda _: [config.targets.model_dump()],
-        write_distributions,
-        then=lambda _, counts: warn(counts),
+        "targets", ("pools",), lambda _: settings, write_distributions, lambda _, counts: warn(counts)
     )
 
 
@@ -204,8 +196,7 @@ def rewrites_uris(job: SearchJob) -> dict[str, str]:
 
 def scores_uris(job: SearchJob) -> dict[str, str]:
     """Return where the SCORES of each teacher lie; those that rewrite first, then the runs."""
-    names = (*rewrites_uris(job), *job.config.pools.runs)
-    return {name: job.run.at("scores", name) for name in names}
+    return {name: job.run.at("scores", name) for name in (*rewrites_uris(job), *job.config.pools.runs)}
 
 
 def retriever(config: SearchConfig) -> EncoderSource:
@@ -229,7 +220,12 @@ QUESTIONS = Stage(
     "questions", ("documents",), lambda job: [job.config.questions.model_dump()], _write_questions
 )
 REWRITE = Stage("rewrite", ("questions",), _rewrite_settings, _rewrite)
-VECTORS = Stage("vectors", ("documents",), _vectors_settings, _write_vectors)
+VECTORS = Stage(
+    "vectors",
+    ("documents",),
+    lambda job: [getattr(job.config.student, key) for key in ("model", "kind", "max_tokens", "precision")],
+    _write_vectors,
+)
 POOLS = Stage(
     "pools",
     ("vectors", "rewrite"),

@@ -50,15 +50,13 @@ class Job(Generic[ConfigT]):
         """Stage -> key, in the order in which the stages came."""
         self.training_callbacks: list[UserCallback] = []
 
-    def child(
-        self, config: OtherConfigT, *folder: str, borrows: Iterable[str] = (), tracker: Tracker | None = None
-    ) -> "Job[OtherConfigT]":
+    def child(self, config: OtherConfigT, *folder: str, borrows: Iterable[str] = ()) -> "Job[OtherConfigT]":
         """Return a job that continues from this one in a folder of its run.
 
         It reads the datasets that it `borrows` from this job's run, and tracks nothing by itself.
         """
         run = RunDirectory(self.run.at(*folder), lender=self.run, borrowed=frozenset(borrows))
-        child = Job(config, run, tracker or Tracker(None, ".", {}))
+        child = Job(config, run, Tracker(None, ".", {}))
         child.teachers = dict(self.teachers)
         child.store = self.store
         child.keys = dict(self.keys)

@@ -1,4 +1,4 @@
-"""Progress of long stages: plain lines, which read the same in a terminal and in a job's log, and gauges."""
+"""Progress of long stages: lines, which read the same in a terminal and in a log, and Prometheus' gauges."""
 
 import logging
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from jobs.execution.telemetry import ProgressGauges
+from ray.util.metrics import Counter, Gauge
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -53,7 +53,7 @@ class Progress:
     def _run(self) -> None:
         """Look every few seconds, ever less often, until the work has ended."""
         pace, shown, pause = _Pace(self.done()), -1, _FIRST_PAUSE_S
-        gauges = ProgressGauges(self.label, self.unit)
+        gauges = _Gauges(self.label, self.unit)
 
         ended = False
         while not ended:
@@ -107,3 +107,25 @@ class _Pace:
 
 def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class _Gauges:
+    """Work done and work in all, of one stage or one teacher's part of it."""
+
+    def __init__(self, work: str, unit: str) -> None:
+        self._done = Gauge("rejoinder_progress_done", "Work done.", ("work", "unit"))
+        self._total = Gauge("rejoinder_progress_total", "Work done and to do.", ("work", "unit"))
+        for gauge in (self._done, self._total):
+            gauge.set_default_tags({"work": work, "unit": unit})
+
+    def show(self, done: int, total: int) -> None:
+        """From now on."""
+        self._done.set(done)
+        self._total.set(total)
+
+
+def count_store_hits(teacher: str, task: str, rows: int) -> None:
+    """Rows that were wanted and that the store had."""
+    hits = Counter("rejoinder_store_hits", "Rows that the store had.", ("teacher", "task"))
+    if rows:
+        hits.inc(rows, {"teacher": teacher, "task": task})

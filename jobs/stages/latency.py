@@ -2,20 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 
-import numpy as np
-
 from jobs.execution.run_directory import RunDirectory
 from jobs.stages.teacher_inference import time_answers
 from serve.latency import Route, answer_latencies_ms
 from teachers.config import GenerateConfig, TeacherConfig, VllmTeacher
 from teachers.corpora.conversations import Message
-from teachers.generation.latency import latencies_ms
+from teachers.generation.latency import Times, latencies_ms, response_times
 from teachers.inference.store import Row
 
 _TEACHERS_SHARE_OF_REQUESTS = 5
-
-Times = dict[str, float]
-"""`p50_ms`, `p95_ms` and the number of `requests`"""
 
 
 def vllm_teachers(teachers: Mapping[str, TeacherConfig]) -> dict[str, VllmTeacher]:
@@ -29,17 +24,9 @@ def time_teachers(
     """Return the times of each teacher for the first fifth of `requests`, rows of EXAMPLES."""
     few = requests[: max(2, len(requests) // _TEACHERS_SHARE_OF_REQUESTS)]
     uris = time_answers(run, teachers, few, config)
-    return {name: _summary(latencies_ms(uri)) for name, uri in uris.items()}
+    return {name: response_times(latencies_ms(uri)) for name, uri in uris.items()}
 
 
 def time_student(run_uri: str, conversations: Iterable[list[Message]], route: Route) -> Times | None:
     """Return the times of the student of a run over HTTP, one request at a time."""
-    return _summary(answer_latencies_ms(run_uri, list(conversations), route))
-
-
-def _summary(latencies: list[float]) -> Times | None:
-    """The times of latencies in milliseconds; None where there is none."""
-    if not latencies:
-        return None
-    p50, p95 = np.percentile(latencies, [50, 95])
-    return {"p50_ms": float(p50), "p95_ms": float(p95), "requests": len(latencies)}
+    return response_times(answer_latencies_ms(run_uri, list(conversations), route))

@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import ray
 
-from jobs.execution.progress import Progress
+from jobs.execution.progress import Progress, count_store_hits
 from jobs.execution.run_directory import RunDirectory
-from jobs.execution.telemetry import count_store_hits
 from teachers.config import GenerateConfig, TeacherConfig, VllmTeacher, Writer
 from teachers.generation.latency import timing, timing_work
 from teachers.generation.sampling import plan_samples, samples_in_a_batch, sampling

@@ -5,11 +5,10 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from jobs.comparison.config import SHARED_KEYS
-from jobs.config import ConfigError, first_error
+from jobs.config import ConfigError, first_error, read_mapping
 from jobs.distillation.config import DistillationConfig
 
 _BRANCHES = ("targets.", "student.")
@@ -170,11 +169,7 @@ def read_sweep(file: Path, config: DistillationConfig) -> SweepConfig:
         ConfigError: it is missing or wrong, or one of its values is wrong for the config.
     """
     try:
-        sweep = SweepConfig(**yaml.safe_load(file.read_text()))
-    except OSError as error:
-        raise ConfigError(f"--sweep {file}: {error.strerror}") from None
-    except (yaml.YAMLError, TypeError) as error:
-        raise ConfigError(f"--sweep {file}: " + " ".join(str(error).split())) from None
+        sweep = SweepConfig(**read_mapping("--sweep", file))
     except ValidationError as error:
         raise ConfigError(f"--sweep {file}: {first_error(error)}") from None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from jobs.execution.run_directory import RunDirectory, circumstances
 from jobs.reports.charts import Dot, Plane, Scale
+from jobs.reports.columns import Column, Table
 from jobs.reports.pages import environment
 from jobs.sweeps.config import Parameter, SweepConfig
 from jobs.sweeps.trials import in_words
@@ -31,14 +32,31 @@ def sweep_page(sweep: SweepConfig, trials: list[dict[str, Any]]) -> str:
     template = environment(Path(__file__).parent).get_template("sweep.html.j2")
     return template.render(
         sweep=sweep,
-        trials=trials,
-        keys=list(sweep.parameters),
+        num_trials=len(trials),
+        table=_trials_table(sweep, trials),
         best=in_words(scored[0]["changes"]) if scored else None,
         charts=score_charts(sweep, scored),
         best_colour=BEST_COLOUR,
-        setting_text=setting_text,
         circumstances=circumstances(),
     )
+
+
+def _trials_table(sweep: SweepConfig, trials: list[dict[str, Any]]) -> Table:
+    columns = [Column("score", sweep.metric.name.removeprefix("train/"))]
+    columns += [Column(key, key) for key in sweep.parameters]
+    columns += [
+        Column("validations", "validations", "d"),
+        Column("ended", "ended"),
+        Column("folder", "folder"),
+    ]
+    rows = []
+    for trial in trials:
+        ended = trial["error"] or ("early" if trial["stopped"] else "complete")
+        settings = {key: setting_text(value) for key, value in trial["changes"].items()}
+        score = "none" if trial["score"] is None else f"{trial['score']:.4f}"
+        row = {"score": score, "validations": trial["validations"], "ended": ended}
+        rows.append({**row, **settings, "folder": f"trials/{trial['trial']}"})
+    return Table("Trials", columns, rows)
 
 
 def score_charts(sweep: SweepConfig, trials: Sequence[dict[str, Any]]) -> dict[str, Plane]:

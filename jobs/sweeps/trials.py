@@ -50,16 +50,13 @@ class _Validations(TuneReportCallback):
             super().after_report(run_context, [validation], None)
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Where a trial is stopped, this controller is killed a moment after its workers. Were it to replace
-        them in between, their CPUs would stay reserved: Ray Train's cleaner is told of them at the end of
-        their start.
-        """
+        # Where a trial is stopped, this controller is killed a moment after its workers. Were it to replace
+        # them in between, their CPUs would stay reserved: Ray Train's cleaner is told of them at the end of
+        # their start.
         time.sleep(_KILLED_WITHIN_S)
 
     def wait(self) -> None:
-        """Until Ray Tune has taken all: a report that the trial's own process made before that would fill the
-        place that the last of these needs, and the trial would hang.
-        """
+        """Until Ray Tune has taken all: an earlier report of the trial's own process would make it hang."""
         while not self._training_actor_item_queue.empty():
             time.sleep(0.1)
 

@@ -10,7 +10,19 @@ from typing import Any, get_args
 from jobs.execution.job import Job
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import RunDirectory, provenance
-from jobs.reports.columns import DIVERSITY, REASON, SHARES, SPEAKER, TIMES, Column, Row, named_rows, table
+from jobs.reports.columns import (
+    DIVERSITY,
+    REASON,
+    SHARES,
+    SPEAKER,
+    TIMES,
+    Column,
+    Row,
+    Table,
+    named_rows,
+    table,
+)
+from jobs.reports.comparison_charts import table_chart
 from jobs.reports.pages import environment
 from jobs.reports.terminal import print_table
 from jobs.synthesis.config import SynthesisJobConfig
@@ -29,6 +41,7 @@ _MAX_TEXTS = 20_000
 _NEAR_DUPLICATES = 0.7  # Jaccard similarity of word 3-shingles, as in `filters.near_duplicates`
 _NUM_SHOWN = 5  # conversations of each kind that the page shows whole
 _ENCODER = "all-minilm-l6-v2"
+_COLOURS = {"expected": "#6b7280", "obtained": "#1d6fb8"}
 _AXIS, _VALUE = Column("axis", "axis"), Column("value", "value")
 
 
@@ -65,18 +78,24 @@ def report_coverage(job: Job[SynthesisJobConfig], coverage: dict[str, Any]) -> N
 def print_coverage(coverage: Mapping[str, Any]) -> None:
     """Print tables of the shares and of diversity."""
     rows: list[Row] = []
-    for axis, shares in coverage["axes"].items():
-        label = f"{axis} (distance {shares['distance']:.3f})"
-        for value in shares["expected"]:
-            row: dict[str, Any] = {"axis": label, "value": value}
-            for part in SHARES:
-                row[part.key] = shares[part.key][value]
-            rows.append(row)
-            label = ""
+    for shown in _share_tables(coverage):
+        for number, row in enumerate(shown.rows):
+            rows.append({**row, "axis": "" if number else shown.title})
 
     print_table(table("shares of conversations and turns", [_AXIS, _VALUE, *SHARES], rows))
     diversity = named_rows(SPEAKER, coverage["diversity"])
     print_table(table("diversity of turns", [SPEAKER, *DIVERSITY], diversity))
+
+
+def _share_tables(coverage: Mapping[str, Any]) -> list[Table]:
+    """The shares of each value, an axis each."""
+    tables = []
+    for axis, shares in coverage["axes"].items():
+        rows = []
+        for value in shares["expected"]:
+            rows.append({"value": value, **{part.key: shares[part.key][value] for part in SHARES}})
+        tables.append(Table(f"{axis} (distance {shares['distance']:.3f})", [_VALUE, *SHARES], rows))
+    return tables
 
 
 def coverage_page(coverage: Mapping[str, Any], counts: Mapping[str, Any], run: RunDirectory) -> str:
@@ -88,8 +107,7 @@ def coverage_page(coverage: Mapping[str, Any], counts: Mapping[str, Any], run: R
     template = environment(Path(__file__).parent).get_template("coverage.html.j2")
     return template.render(
         name=run.uri.rsplit("/", 1)[-1],
-        axes=coverage["axes"],
-        share_columns=SHARES,
+        shares=[(shown, table_chart(shown, _COLOURS, is_bars=True)) for shown in _share_tables(coverage)],
         diversity=table("Diversity", [SPEAKER, *DIVERSITY], diversity),
         counts={name: count for name, count in counts.items() if isinstance(count, int)},
         failures=table("Rewritten turns", [REASON, TIMES], failures),

@@ -114,6 +114,17 @@ def summarise(measurements: Sequence[Measurement]) -> dict[str, float]:
     return means
 
 
+def mean_intervals(
+    rows: Sequence[Mapping[str, float]], conversation_ids: Sequence[str]
+) -> dict[str, Interval]:
+    """Return the mean of each measure of `rows` [C], with its interval."""
+    intervals = {}
+    for measure in rows[0]:
+        values = [row[measure] for row in rows]
+        intervals[measure] = interval(np.array([values]), conversation_ids)
+    return intervals
+
+
 def mean_sparsity(sparsities: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the mean of each measure over students; empty where there are none."""
     by_measure: dict[str, list[float]] = {}
@@ -130,16 +141,11 @@ def response_measures(
 
     `texts` [C] are a system's responses; `sources` has each text's source.
     """
-    lengths, is_generated = [], []
+    rows = []
     for text in texts:
-        lengths.append(float(num_words(text)))
-        is_generated.append(float(sources[text] == "generated"))
-    return {
-        "distinct_1": distinct_n(texts, 1),
-        "distinct_2": distinct_n(texts, 2),
-        "words": interval(np.array([lengths]), conversation_ids),
-        "generated_share": interval(np.array([is_generated]), conversation_ids),
-    }
+        rows.append({"words": float(num_words(text)), "generated_share": float(sources[text] == "generated")})
+    intervals = mean_intervals(rows, conversation_ids)
+    return {"distinct_1": distinct_n(texts, 1), "distinct_2": distinct_n(texts, 2), **intervals}
 
 
 def means_by_step(by_seed: Sequence[Mapping[int, float]]) -> list[tuple[float, float]]:

@@ -3,7 +3,7 @@
 N documents, D dimensions.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,16 @@ class SearchBenchmark:
     documents_uri: str
     doc_ids: Sequence[str]
     """[N]"""
+
+    @classmethod
+    def of_rewrites(
+        cls, questions: Questions, teachers: Iterable[str], documents_uri: str
+    ) -> "SearchBenchmark":
+        """Return the benchmark whose queries are those of the questions, and the rewrites of `teachers`."""
+        query_kinds = dict(questions.queries)
+        for teacher in teachers:
+            query_kinds[f"{teacher}'s rewrite"] = questions.rewrites[teacher]
+        return cls(questions, query_kinds, documents_uri, [row["doc_id"] for row in Rows(documents_uri)])
 
 
 @dataclass(frozen=True)

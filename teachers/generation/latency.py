@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from teachers.config import GenerateConfig, Writer
@@ -16,6 +17,9 @@ from teachers.inference.worker import Task
 
 TOKENS = 32
 """Tokens of every timed response, as short ones take less."""
+
+Times = dict[str, float]
+"""`p50_ms`, `p95_ms` and the number of `requests`"""
 
 _TIMED = pa.schema(
     [
@@ -47,6 +51,14 @@ def latencies_ms(uri: str) -> list[float]:
         if row["error"] is None and row["complete"]:
             latencies.append(row["latency_ms"])
     return latencies
+
+
+def response_times(latencies: list[float]) -> Times | None:
+    """Return the times of latencies in milliseconds; None where there is none."""
+    if not latencies:
+        return None
+    p50, p95 = np.percentile(latencies, [50, 95])
+    return {"p50_ms": float(p50), "p95_ms": float(p95), "requests": len(latencies)}
 
 
 def _answer(teacher: Teacher, rows: list[Row], config: GenerateConfig) -> list[Row]:
