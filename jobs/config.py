@@ -228,7 +228,7 @@ def _teachers_as_json(overrides: list[str]) -> list[str]:
 
 
 def read_mapping(option: str, path: Path) -> dict[str, Any]:
-    """Return the content of a YAML file that `option` names; ConfigError where it is missing or no mapping."""
+    """Return the content of the YAML file that `option` names; ConfigError if it is missing or no mapping."""
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:

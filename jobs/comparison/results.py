@@ -10,18 +10,7 @@ from jobs.comparison.systems import OUT_OF_DOMAIN, ComparisonJob, seed_job
 from jobs.comparison.win_rates import WinRates, trained_by
 from jobs.distillation.stages import DistillationJob, scorers, scores_uris
 from jobs.execution.run_directory import provenance
-from jobs.reports.comparison import (
-    AnswerRow,
-    ChosenResponse,
-    Comparison,
-    HeldOutTable,
-    Latency,
-    RatingCorrelations,
-    ReadingExample,
-    ResponseTimes,
-    Teachers,
-    learning_curve,
-)
+from jobs.reports import comparison as report
 from jobs.stages.training import training_reports
 from student.evaluation.measured_systems import (
     MeasuredSystem,
@@ -76,14 +65,14 @@ class MeasuredRun:
         return cls(base, systems, measures, answers)
 
 
-def comparison(measured: MeasuredRun, sets: Mapping[str, HeldOut], ratings: list[Rated]) -> Comparison:
+def comparison(measured: MeasuredRun, sets: Mapping[str, HeldOut], ratings: list[Rated]) -> report.Comparison:
     """Return all figures, with their intervals and tests."""
     logger.info("intervals and tests:")
     base, systems = measured.base, measured.systems
     config = base.config
     sources = {row["text"]: row["source"] for row in read_rows(base.run.at("response_set"))}
 
-    return Comparison(
+    return report.Comparison(
         title=f"Comparison of systems: {base.run.uri.rsplit('/', 1)[-1]}",
         **provenance(),
         seeds=config.compare.seeds,
@@ -106,13 +95,12 @@ def _notes(base: ComparisonJob) -> list[str]:
     trainings = "one training" if num_seeds == 1 else f"{num_seeds} trainings"
     return [
         f"{examples['train examples']} training contexts, of which the teachers saw {num_scored}; "
-        f"{trainings} of every system but the baselines. Intervals are 95 %, by a bootstrap over "
-        "conversations; p-values by a paired randomisation test over conversations, not corrected for their "
-        "number. Each student is the checkpoint with the best validation MRR."
+        f"{trainings} of every system but the baselines. {report.STATISTICS} Each student is the "
+        "checkpoint with the best validation MRR."
     ]
 
 
-def _table(measured: MeasuredRun, name: str, held_out: HeldOut) -> HeldOutTable:
+def _table(measured: MeasuredRun, name: str, held_out: HeldOut) -> report.HeldOutTable:
     title, explanation = _TITLES[name]
     values, kinds, baselines = {}, {}, {}
     for system, measures in measured.measures.items():
@@ -120,7 +108,7 @@ def _table(measured: MeasuredRun, name: str, held_out: HeldOut) -> HeldOutTable:
         kinds[system] = _kind(system, measured)
         baselines[system] = _against(system, measured)
 
-    return HeldOutTable(
+    return report.HeldOutTable(
         name=title,
         explanation=explanation,
         contexts=len(held_out.contexts),
@@ -146,7 +134,7 @@ def _kind(system: str, measured: MeasuredRun) -> str:
     return measured.systems[system].config.student.kind
 
 
-def _answers(measured: MeasuredRun, sources: Mapping[str, str]) -> list[AnswerRow]:
+def _answers(measured: MeasuredRun, sources: Mapping[str, str]) -> list[report.AnswerRow]:
     config = measured.base.config
     held_out = held_out_rows(measured.base, config.evaluate.contexts)
     conversations = {row["example_id"]: row["conversation_id"] for row in held_out}
@@ -159,7 +147,7 @@ def _answers(measured: MeasuredRun, sources: Mapping[str, str]) -> list[AnswerRo
         teachers = trained_by(job) if system in config.compare.systems else set()
         judgements = win_rates.of_system(answers, teachers)
         measures = response_measures(list(answers.values()), sources, groups)
-        rows.append(AnswerRow(system=system, **measures, judgements=judgements))
+        rows.append(report.AnswerRow(system=system, **measures, judgements=judgements))
     return rows
 
 
@@ -179,17 +167,17 @@ def _curves(
     curves = {}
     for seed in config.compare.seeds:
         reports = training_reports(seed_job(config, system, name, seed))
-        curves[str(seed)] = learning_curve(reports.lines())
+        curves[str(seed)] = report.learning_curve(reports.lines())
     return curves
 
 
-def _teachers(base: ComparisonJob, ratings: list[Rated]) -> Teachers:
+def _teachers(base: ComparisonJob, ratings: list[Rated]) -> report.Teachers:
     measures = calibrate(base.run.at("candidates"), scores_uris(base), base.config.targets, "test")
     agreement = measures.pop("kendall_tau")
-    return Teachers(measures, agreement, _correlations(base, ratings))
+    return report.Teachers(measures, agreement, _correlations(base, ratings))
 
 
-def _correlations(base: ComparisonJob, ratings: list[Rated]) -> list[RatingCorrelations]:
+def _correlations(base: ComparisonJob, ratings: list[Rated]) -> list[report.RatingCorrelations]:
     if not ratings:
         return []
 
@@ -203,31 +191,28 @@ def _correlations(base: ComparisonJob, ratings: list[Rated]) -> list[RatingCorre
         for field, key in _RATING_KEYS.items():
             if key in values:
                 intervals[field] = Interval(**values[key])
-        rows.append(RatingCorrelations(scorer, **intervals))
+        rows.append(report.RatingCorrelations(scorer, **intervals))
     return rows
 
 
-def _latency(base: ComparisonJob) -> Latency | None:
+def _latency(base: ComparisonJob) -> report.Latency | None:
     compare = base.config.compare
     if not compare.timed_requests:
         return None
 
-    counts = base.run.read_json("stages", "latency.json")["counts"]
-    teachers = {name: ResponseTimes(**times) for name, times in counts["teachers"].items() if times}
-    return Latency(
-        students={compare.served: ResponseTimes(**counts["student"])},
-        teachers=teachers,
-        note=f"A teacher writes {TOKENS} tokens, alone in its actor and one conversation at a time; "
-        "the student answers one request at a time over HTTP, through Ray Serve. One machine, one run.",
+    note = (
+        f"A teacher writes {TOKENS} tokens, alone in its actor and one conversation at a time; the student "
+        "answers one request at a time over HTTP, through Ray Serve. One machine, one run."
     )
+    return report.latency_of(base.run.read_json("stages", "latency.json")["counts"], compare.served, note)
 
 
-def _reading(measured: MeasuredRun, sources: Mapping[str, str]) -> list[ReadingExample]:
+def _reading(measured: MeasuredRun, sources: Mapping[str, str]) -> list[report.ReadingExample]:
     examples = []
     for row in held_out_rows(measured.base, measured.base.config.compare.reading_contexts):
         responses = []
         for system, answers in measured.answers.items():
             text = answers[row["example_id"]]
-            responses.append(ChosenResponse(system, text, sources[text]))
-        examples.append(ReadingExample(row["context"], row["gold_response"], responses))
+            responses.append(report.ChosenResponse(system, text, sources[text]))
+        examples.append(report.ReadingExample(row["context"], row["gold_response"], responses))
     return examples

@@ -14,6 +14,7 @@ from jobs.conversational_search.stages import (
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of
 from student.encoders.encoder import EncoderSource, Tally, Vectors
+from student.evaluation import search_systems
 from student.evaluation.document_search import (
     Queries,
     Questions,
@@ -22,12 +23,6 @@ from student.evaluation.document_search import (
     student_queries,
 )
 from student.evaluation.search_measures import search_counts
-from student.evaluation.search_systems import (
-    SearchBenchmark,
-    baseline_results,
-    retriever_results,
-    student_results,
-)
 from student.retrieval.pools import EncodedDocuments
 from teachers.corpora.trec import Judgement, read_scores, write_qrels, write_run
 from teachers.generation.config import HUMAN
@@ -42,16 +37,16 @@ def evaluate(job: SearchJob, students: Mapping[str, SearchJob]) -> dict[str, Any
 def _evaluate(job: SearchJob, students: Mapping[str, SearchJob]) -> dict[str, Any]:
     questions = held_out_questions(job.run.at("questions"), "test", rewrites_uris(job))
     teachers = [teacher for teacher in questions.rewrites if teacher != HUMAN]
-    benchmark = SearchBenchmark.of_rewrites(questions, teachers, job.run.at("documents"))
-    results = baseline_results(
+    benchmark = search_systems.SearchBenchmark.of_rewrites(questions, teachers, job.run.at("documents"))
+    results = search_systems.baseline_results(
         benchmark, {name: read_scores(uri) for name, uri in job.config.pools.runs.items()}
     )
     encoders = _student_queries(job, students)
 
     def by_vectors(vectors: Vectors, tally: Tally) -> dict[str, SearchResult]:
         encoded = EncodedDocuments(vectors, retriever(job.config))
-        by_retriever = retriever_results(benchmark, encoded, job.config.pools.depth, tally)
-        return by_retriever | student_results(benchmark, vectors, encoders, tally)
+        by_retriever = search_systems.retriever_results(benchmark, encoded, job.config.pools.depth, tally)
+        return by_retriever | search_systems.student_results(benchmark, vectors, encoders, tally)
 
     with document_vectors(job) as vectors:
         results |= embedding(lambda tally: by_vectors(vectors, tally))

@@ -6,13 +6,7 @@ from typing import Any
 from jobs.conversational_search.config import STUDENT
 from jobs.execution.job import Job
 from jobs.execution.run_directory import provenance
-from jobs.reports.comparison import (
-    Comparison,
-    HeldOutTable,
-    Latency,
-    ResponseTimes,
-    learning_curve,
-)
+from jobs.reports import comparison as report
 from jobs.stages.training import training_reports
 from student.evaluation.search_measures import system_rows
 from teachers.generation.latency import TOKENS
@@ -23,7 +17,7 @@ UNTRAINED = "student before training"
 
 def search_comparison(
     job: Job[Any], students: Mapping[str, Job[Any]], measured: Mapping[str, Any]
-) -> Comparison:
+) -> report.Comparison:
     """Return the comparison of the systems that `jobs.conversational_search.evaluation.evaluate` measured."""
     kinds = {name: _kind(name, students) for name in measured["systems"]}
     table = measured_table(
@@ -34,7 +28,7 @@ def search_comparison(
         kinds,
     )
 
-    return Comparison(
+    return report.Comparison(
         title=f"Conversational search: {job.run.uri.rsplit('/', 1)[-1]}",
         **provenance(),
         seeds=[job.config.student.seed],
@@ -52,12 +46,9 @@ def measured_table(
     measured: Mapping[str, Any],
     kinds: Mapping[str, str],
     compared_by: str = "mrr",
-) -> HeldOutTable:
-    """Return the table of a stage's counts: `questions`, `conversations`, `documents` and `systems`.
-
-    Each of the systems has `metrics` and, by name of another, its difference in `compared_by`: `against`.
-    """
-    return HeldOutTable(
+) -> report.HeldOutTable:
+    """Return the table of `search_counts`, whose systems differ by `against` in the metric `compared_by`."""
+    return report.HeldOutTable(
         name,
         explanation,
         measured["questions"],
@@ -72,7 +63,7 @@ def curves(students: Mapping[str, Job[Any]]) -> dict[str, dict[str, Sequence[Map
     """Return the learning curve of each student's one training."""
     by_student: dict[str, dict[str, Sequence[Mapping[str, float]]]] = {}
     for name, student in students.items():
-        by_student[name] = {"": learning_curve(training_reports(student).lines())}
+        by_student[name] = {"": report.learning_curve(training_reports(student).lines())}
     return by_student
 
 
@@ -97,27 +88,18 @@ def _kind(name: str, students: Mapping[str, Job[Any]]) -> str:
 def _note(job: Job[Any]) -> str:
     counts = job.run.read_json("stages", "questions.json")["counts"]
     return (
-        f"{counts.get('train questions', 0)} training questions; one training of every student. Intervals "
-        "are 95 %, by a bootstrap over conversations; p-values by a paired randomisation test over "
-        "conversations, not corrected for their number. Each student is the checkpoint with the best "
-        "validation MRR."
+        f"{counts.get('train questions', 0)} training questions; one training of every student. "
+        f"{report.STATISTICS} Each student is the checkpoint with the best validation MRR."
     )
 
 
-def _latency(job: Job[Any]) -> Latency | None:
+def _latency(job: Job[Any]) -> report.Latency | None:
     if "latency" not in job.keys:
         return None
 
-    counts = job.run.read_json("stages", "latency.json")["counts"]
-    teachers = {}
-    for name, times in counts["teachers"].items():
-        if times:
-            teachers[f"{name} rewrites"] = ResponseTimes(**times)
-
-    return Latency(
-        students={STUDENT: ResponseTimes(**counts["student"])},
-        teachers=teachers,
-        note=f"`{STUDENT}` reads the conversation and searches, one request at a time over HTTP. A "
-        f"teacher writes {TOKENS} tokens of a rewrite, alone in its actor; a search comes after it. One "
-        "machine, one run.",
+    note = (
+        f"`{STUDENT}` reads the conversation and searches, one request at a time over HTTP. A teacher writes "
+        f"{TOKENS} tokens of a rewrite, alone in its actor; a search comes after it. One machine, one run."
     )
+    counts = job.run.read_json("stages", "latency.json")["counts"]
+    return report.latency_of(counts, STUDENT, note, " rewrites")

@@ -5,9 +5,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from student.evaluation.measured_systems import SystemRow
 from student.evaluation.statistics import Interval
+
+STATISTICS = (
+    "Intervals are 95 %, by a bootstrap over conversations; p-values by a paired randomisation test over "
+    "conversations, not corrected for their number."
+)
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,15 @@ class Latency:
     students: Mapping[str, ResponseTimes]
     teachers: Mapping[str, ResponseTimes]
     note: str
+
+
+def latency_of(counts: Mapping[str, Any], student: str, note: str, suffix: str = "") -> Latency:
+    """The times in `counts` of a stage: of a student, and of the teachers, whose names get the suffix."""
+    teachers = {}
+    for name, times in counts["teachers"].items():
+        if times:
+            teachers[f"{name}{suffix}"] = ResponseTimes(**times)
+    return Latency({student: ResponseTimes(**counts["student"])}, teachers, note)
 
 
 @dataclass(frozen=True)

@@ -4,24 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log
 
+from jobs.reports import columns
 from jobs.reports.charts import Dot, Line, Mark, Plane, Rows, Scale
-from jobs.reports.columns import (
-    CROSS_ENTROPY,
-    CURVES,
-    ENTROPY,
-    RATINGS,
-    WINS_OVER_GENERATED,
-    WINS_OVER_HUMAN,
-    Table,
-)
 from jobs.reports.comparison import Comparison, Teachers
 from jobs.reports.tables import outcome_names, sections, systems_table
 from student.evaluation.measured_systems import means_by_step
 from student.evaluation.statistics import Interval
 
 _KIND_COLOURS = {"baseline": "#6b7280", "dense": "#1d6fb8", "sparse": "#c2410c", "teacher": "#15803d"}
-_ENTROPY_COLOURS = {CROSS_ENTROPY: "#1d6fb8", ENTROPY: "#b7720b"}
-_WIN_RATE_COLOURS = {WINS_OVER_HUMAN: "#1d6fb8", WINS_OVER_GENERATED: "#c2410c"}
+_ENTROPY_COLOURS = {columns.CROSS_ENTROPY: "#1d6fb8", columns.ENTROPY: "#b7720b"}
+_WIN_RATE_COLOURS = {columns.WINS_OVER_HUMAN: "#1d6fb8", columns.WINS_OVER_GENERATED: "#c2410c"}
 # Okabe and Ito's colours, told apart by the colour-blind too, and two for what comes after them.
 _COLOURS = (
     "#0072b2",
@@ -65,7 +57,7 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
         "cross-entropy · entropy, nats": table_chart(teachers, entropies, log(20), is_bars=True),
     }
     correlations = {}
-    for column in RATINGS[:2]:
+    for column in columns.RATINGS[:2]:
         correlations[column.title] = table_chart(ratings, {column.key: _KIND_COLOURS["teacher"]}, 0)
 
     win_rates = {column.key: colour for column, colour in _WIN_RATE_COLOURS.items()}
@@ -82,7 +74,7 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
 
 
 def table_chart(
-    table: Table, colours: Mapping[str, str], reference: float | None = None, is_bars: bool = False
+    table: columns.Table, colours: Mapping[str, str], reference: float | None = None, is_bars: bool = False
 ) -> Rows:
     """The values of some columns in each row that has one, on a scale that has them and the reference.
 
@@ -171,7 +163,7 @@ def _curves_figure(comparison: Comparison) -> Figure:
     """
     colours = _coloured(comparison.learning_curves)
     charts = {}
-    for column in CURVES:
+    for column in columns.CURVES:
         thin_lines, mean_lines = [], []
         for group, (system, by_seed) in enumerate(comparison.learning_curves.items()):
             seeds = []

@@ -8,18 +8,8 @@ from rich import table as rich_table
 from rich.console import Console
 
 from jobs.execution.run_directory import RunDirectory
-from jobs.reports.columns import (
-    PARITY,
-    RANKING,
-    SYSTEM,
-    TEACHER,
-    TEACHER_MEASURES,
-    VALIDATION,
-    Row,
-    Table,
-    named_rows,
-    table,
-)
+from jobs.reports import columns
+from jobs.reports.columns import SYSTEM, TEACHER, Table, named_rows, table
 from jobs.reports.comparison import HeldOutTable
 from jobs.reports.tables import systems_table
 
@@ -37,9 +27,9 @@ def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
     agreement = measures.pop("kendall_tau")
 
     systems, teachers = named_rows(SYSTEM, metrics["systems"]), named_rows(TEACHER, measures)
-    print_table(table("held-out conversations", [SYSTEM, *RANKING], systems))
+    print_table(table("held-out conversations", [SYSTEM, *columns.RANKING], systems))
     title = "teachers on held-out contexts, entropies in nats"
-    print_table(table(title, [TEACHER, *TEACHER_MEASURES], teachers))
+    print_table(table(title, [TEACHER, *columns.TEACHER_MEASURES], teachers))
 
     if agreement:
         taus = ", ".join(f"{pair} {tau:.2f}" for pair, tau in agreement.items())
@@ -61,7 +51,7 @@ def report_training(run: RunDirectory, reports: list[dict[str, Any]]) -> None:
     run.write_json(reports, "report", "learning_curve.json")
     validations = [report for report in reports if "validation_mrr" in report]
     if validations and not run.is_part:
-        print_table(table("validation while training", VALIDATION, validations))
+        print_table(table("validation while training", columns.VALIDATION, validations))
 
 
 def print_systems(tables: Iterable[HeldOutTable]) -> None:
@@ -73,13 +63,13 @@ def print_systems(tables: Iterable[HeldOutTable]) -> None:
 
 def print_parity(manifest: dict[str, Any]) -> None:
     """Print a row for each side and file: size, distance from torch, and time of a text on one thread."""
-    rows: list[Row] = []
+    rows: list[columns.Row] = []
     for side, entry in manifest["encoders"].items():
         for precision in ("fp32", "int8"):
             figures = entry[precision]
             row = {"side": side, "megabytes": figures["size_bytes"] / 1e6, **figures}
             rows.append({**row, "torch_latency_ms": entry["torch_latency_ms"]})
-    print_table(table("ONNX Runtime and torch on the same texts", PARITY, rows))
+    print_table(table("ONNX Runtime and torch on the same texts", columns.PARITY, rows))
 
 
 def print_table(shown: Table, title: str | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from jobs.conversational_search.report import curves, measured_table
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of, provenance
-from jobs.reports.comparison import Comparison, HeldOutTable
+from jobs.reports.comparison import STATISTICS, Comparison, HeldOutTable
 from jobs.training_sets.config import BM25, UNTRAINED
 from jobs.training_sets.stages import TrainingSetsJob
 from student.encoders.encoder import EncoderSource
@@ -87,8 +87,7 @@ def training_sets_comparison(
     note = (
         f"Training questions: {'; '.join(sizes)}. Each is learned with its response and its document, in one "
         "training of each set. Every student is the checkpoint with the best MRR on the human-written "
-        "validation questions. Intervals are 95 %, by a bootstrap over conversations; p-values by a paired "
-        "randomisation test over conversations, not corrected for their number."
+        f"validation questions. {STATISTICS}"
     )
     return Comparison(
         title=f"Training sets: {job.run.uri.rsplit('/', 1)[-1]}",
