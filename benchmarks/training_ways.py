@@ -129,7 +129,7 @@ def by_bare_loop(model: str, rows: list[dict[str, Any]]) -> Result:
 
     ends, losses = [], []
     for step in range(num_steps):
-        batch = step_batch(ordered[step * CONTEXTS_PER_STEP : (step + 1) * CONTEXTS_PER_STEP], TURNS, 10)
+        batch = step_batch(ordered[step * CONTEXTS_PER_STEP : (step + 1) * CONTEXTS_PER_STEP], config)
         with torch.autocast("cpu", torch.bfloat16):
             contexts = encoder(encoder.preprocess(batch.contexts))["sentence_embedding"].float()
             responses = encoder(encoder.preprocess(batch.responses))["sentence_embedding"].float()

@@ -15,16 +15,20 @@ import pyarrow.compute
 from scipy.sparse import csr_matrix
 
 from serve.changes import Changes
+from serve.dense import Mask
 from serve.diversity import maximal_marginal_relevance
 from serve.encoders import TextEncoder
 from serve.index import Index
 from serve.inverted import Rows, Scores
 from student.encoders.encoder import Side, Vectors, inner_products
 from student.text import context_text
+from teachers.texts import is_near_copy, said_keys, text_key
 
 SOURCES = ("gold", "generated", "added")
 # Candidates per response of a diverse answer.
 _POOL = 4
+# Responses searched beside those asked for, in the place of what the conversation has said.
+_SPARE = 16
 _TINY = 1e-30  # avoids a division by 0
 
 
@@ -107,27 +111,29 @@ class Responder:
     ) -> Answer:
         """Retrieve the `k` best responses of `sources`, best first, or all where there are fewer.
 
-        `messages` are in OpenAI's chat format, oldest first. A `diversity` between 0 and 1 demotes responses
-        that are similar to better ones, see `maximal_marginal_relevance`.
+        `messages` are in OpenAI's chat format, oldest first. No response that the conversation has already
+        said is retrieved, and near copies of its turns come last. A `diversity` between 0 and 1 demotes
+        responses that are similar to better ones, see `maximal_marginal_relevance`.
 
         Raises:
             ValueError: no message has the role user or assistant.
         """
         timings = Timings()
         start = time.perf_counter()
-        tokens = self._encoder.tokenise(
-            [_student_text(messages, self._index.metadata["context_turns"])], "context"
-        )
+        turns = _turns(messages)
+        tokens = self._encoder.tokenise([self._student_text(turns)], "context")
         timings.tokenise, start = _elapsed_ms(start)
 
         query = self._encoder.encode(tokens, "context")  # [1, D]
         timings.encode, start = _elapsed_ms(start)
 
-        scores, rows = self._search(query, k * _POOL if diversity else k, sources)
-        if diversity and len(rows):
-            chosen = self._diverse(scores, rows, k, diversity)
-            scores, rows = scores[chosen], rows[chosen]
-        responses = [self._response_at(row, score) for score, row in zip(scores, rows, strict=True)]
+        scores, rows, echoes = self._search_unsaid(query, k * _POOL if diversity else k, sources, turns)
+        order = np.flatnonzero(~echoes)
+        if diversity and len(order):
+            order = order[self._diverse(scores[order], rows[order], k, diversity)]
+        responses = []
+        for place in [*order, *np.flatnonzero(echoes)][:k]:
+            responses.append(self._response_at(rows[place], scores[place]))
         timings.search, _ = _elapsed_ms(start)
 
         return Answer(responses, int(np.asarray(tokens["attention_mask"]).sum()), timings)
@@ -148,7 +154,7 @@ class Responder:
         Raises:
             ValueError: see `respond`.
         """
-        query = self._encode([_student_text(messages, self._index.metadata["context_turns"])], "context")
+        query = self._encode([self._student_text(_turns(messages))], "context")
         scores: list[float] = inner_products(query, self._encode(candidates))[0].tolist()
         return scores
 
@@ -156,6 +162,29 @@ class Responder:
         if not texts:
             return np.zeros((0, self._index.metadata["dimensions"]), dtype=np.float32)
         return self._encoder.encode(self._encoder.tokenise(texts, side), side)
+
+    def _student_text(self, turns: Sequence[Mapping[str, str]]) -> str:
+        return context_text(turns, self._index.metadata["context_turns"])
+
+    def _search_unsaid(
+        self, query: Vectors, k: int, sources: frozenset[str], turns: Sequence[Mapping[str, str]]
+    ) -> tuple[Scores, Rows, Mask]:
+        """Scores and rows of responses that `turns` have not said, and which of them nearly copy a turn.
+
+        At least `k` are no near copies, or fewer where the index has no more.
+        """
+        keys, contents = said_keys(turns), [turn["content"] for turn in turns]
+        size = self._index.vectors.ntotal + len(self._added)
+        num_searched = k + len(turns) + _SPARE
+
+        while True:
+            scores, rows = self._search(query, num_searched, sources)
+            texts = [self._text_at(row) for row in rows]
+            unsaid = [place for place, text in enumerate(texts) if text_key(text) not in keys]
+            echoes = np.array([is_near_copy(texts[place], contents) for place in unsaid], np.bool_)
+            if (~echoes).sum() >= k or num_searched >= size:
+                return scores[unsaid], rows[unsaid], echoes
+            num_searched *= 4
 
     def _search(self, query: Vectors, k: int, sources: frozenset[str]) -> tuple[Scores, Rows]:
         """Scores and rows [up to k], best first, ties by the lower row."""
@@ -194,6 +223,13 @@ class Responder:
         shares = scores / max(float(scores[0]), _TINY)
         return maximal_marginal_relevance(shares, vectors @ vectors.T, k, diversity)
 
+    def _text_at(self, row: int) -> str:
+        size = self._index.vectors.ntotal
+        if row >= size:
+            return self._added[row - size].text
+        text: str = self._index.responses["text"][int(row)].as_py()
+        return text
+
     def _response_at(self, row: int, score: float) -> ScoredResponse:
         size = self._index.vectors.ntotal
         if row >= size:
@@ -206,12 +242,16 @@ def _dense(vectors: Vectors) -> npt.NDArray[np.float32]:
     return dense
 
 
-def _student_text(messages: Sequence[Mapping[str, str]], context_turns: int) -> str:
-    """The student's text; it was trained on turns of users and assistants only."""
+def _turns(messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+    """The turns of users and assistants, on which alone a student is trained.
+
+    Raises:
+        ValueError: there is none.
+    """
     turns = [message for message in messages if message["role"] in ("user", "assistant")]
     if not turns:
         raise ValueError("messages: expected at least one message of a user or an assistant")
-    return context_text(turns, context_turns)
+    return turns
 
 
 def _elapsed_ms(start: float) -> tuple[float, float]:

@@ -124,7 +124,8 @@ class StudentConfig(TrainingConfig):
     model: str = Field(default_factory=_by_kind("model"))
     """The packaged `all-minilm-l6-v2` (dense) or `cassette-splade` (sparse), a folder, or a cached id."""
     encoders: Literal["shared", "separate", "frozen_responses"] = "shared"
-    """One encoder for both sides, two, or two with a frozen response encoder, which keeps the index valid."""
+    """One encoder for both sides, two, or two with a frozen response encoder, which keeps the index valid.
+    A shared encoder ranks copies of the context above every response."""
     max_tokens: int = Field(64, ge=8)
     """Tokens of a context or response that are read."""
     context_turns: int = Field(2, ge=1)
@@ -145,6 +146,8 @@ class StudentConfig(TrainingConfig):
     """Softens (above 1) or sharpens the target distribution in the KL and margin terms."""
     max_candidates: int = Field(10, ge=2)
     """Candidates of a context in a step (G2R: 10)."""
+    own_turn_negatives: int = Field(0, ge=0)
+    """Newest turns of a context that are its negatives, against echoes; `separate` encoders learn it."""
     random_negatives: int = Field(0, ge=0)
     """Random responses that all contexts of a step share, besides each other's candidates (G2R: 512)."""
     global_batch_size: int = Field(32, ge=1)

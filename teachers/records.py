@@ -159,10 +159,11 @@ CANDIDATE = pa.struct(
 )  # `teacher` is null unless the source is `generated`
 
 # Writes: teachers.scoring.candidates. Reads: teachers.scoring.pair_scores, teachers.scoring.targets.
-# Candidate 0 is the gold response; texts are distinct within a row.
+# Candidate 0 is the gold response; texts are distinct within a row, and the context has said none of them.
 CANDIDATES = pa.schema(
     [
         ("example_id", pa.string()),
+        ("conversation_id", pa.string()),
         ("split", pa.string()),
         ("context", pa.list_(MESSAGE)),
         ("candidates", pa.list_(CANDIDATE)),
@@ -190,6 +191,7 @@ SCORES = pa.schema(
 TARGETS = pa.schema(
     [
         ("example_id", pa.string()),
+        ("conversation_id", pa.string()),
         ("split", pa.string()),
         ("context", pa.list_(MESSAGE)),
         ("candidates", pa.list_(CANDIDATE)),

@@ -112,7 +112,8 @@ SPARSITY = (
     Column("flops", "FLOPs"),
 )
 RANKING = (
-    *metric_columns(("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10")),
+    *metric_columns(("hits@1/20", "hits@1/20+own", "own_turn@1", "echo@1")),
+    *metric_columns(("mrr", "recall@1", "recall@10", "recall@100", "ndcg@10")),
     _CONTEXTS,
     Column("responses", "responses", ",.0f"),
     *SPARSITY,

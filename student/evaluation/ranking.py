@@ -1,7 +1,7 @@
 """Ranking metrics of score matrices. C contexts, N responses."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,32 @@ NUM_CANDIDATES = 20
 Scores = NDArray[np.float32]
 
 
-def sample_candidates(gold: Sequence[int], responses: Sequence[int], seed: int) -> list[list[int]]:
-    """Return for each context [C, 20] its gold response, then 19 others, as columns of the scores."""
+def sample_candidates(
+    gold: Sequence[int], responses: Sequence[int], excluded: Sequence[Collection[int]], seed: int
+) -> list[list[int]]:
+    """Return for each context [C, 20] its gold response, then 19 others, as columns of the scores.
+
+    The others are drawn from `responses` without the context's `excluded` [C] columns; they are fewer where
+    it leaves no 19.
+    """
     generator = random.Random(seed)
     sampled = []
-    for gold_column in gold:
-        drawn = generator.sample(responses, NUM_CANDIDATES)
-        others = [column for column in drawn if column != gold_column]
+    for gold_column, excluded_columns in zip(gold, excluded, strict=True):
+        drawn = generator.sample(responses, min(len(responses), NUM_CANDIDATES + len(excluded_columns)))
+        others: list[int] = []
+        for column in drawn:
+            if column != gold_column and column not in excluded_columns:
+                others.append(column)
         sampled.append([gold_column, *others[: NUM_CANDIDATES - 1]])
     return sampled
+
+
+def without_excluded(scores: Scores, excluded: Sequence[Collection[int]]) -> Scores:
+    """Return `scores` [C, N] in which each context's excluded columns rank below all others."""
+    ranked = scores.copy()
+    for row, columns in enumerate(excluded):
+        ranked[row, list(columns)] = scores.min() - 1
+    return ranked
 
 
 def ranking_metrics(

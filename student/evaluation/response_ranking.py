@@ -25,11 +25,13 @@ from student.evaluation.ranking import (
     candidate_metrics_by_context,
     ranking_metrics_by_context,
     sample_candidates,
+    without_excluded,
 )
 from student.text import context_text
 from teachers.dataset import read_rows, write_rows
 from teachers.records import MEASURED
 from teachers.storage import read_bytes
+from teachers.texts import is_near_copy, said_keys, text_key
 
 _NUM_ANSWERS = 3
 _CONTEXTS_PER_BLOCK = 64  # bounds memory: a block has the scores of all responses
@@ -58,11 +60,17 @@ class HeldOut:
     contexts: list[str]
     """[C], as the student's text"""
     responses: list[str]
-    """[N], distinct; those of the response set first"""
+    """[N], distinct; those of the response set first, turns of contexts that are no response last"""
     num_servable: int
     """How many of `responses` are in the response set: systems answer with these."""
+    num_ranked: int
+    """How many of `responses` are in the response set or gold: ranks are among these."""
     gold: list[int]
     """[C], columns of the gold responses"""
+    excluded: list[set[int]]
+    """[C], columns of what the conversation has already said, and of its other gold responses"""
+    own_turns: list[list[int]]
+    """[C], columns of the context's turns"""
     sampled: list[list[int]]
     """[C, 20], columns of the candidates of hits@1/20, the gold response first"""
 
@@ -96,20 +104,58 @@ def held_out(examples_uri: str, response_set: Sequence[str], split: str, sample:
         )
 
     servable = list(dict.fromkeys(response_set))
-    responses = list(dict.fromkeys([*servable, *gold_responses]))
-    columns = dict(zip(responses, range(len(responses)), strict=True))
+    columns: dict[str, int] = {}
+    for text in (*servable, *gold_responses):
+        columns.setdefault(text, len(columns))
+    num_ranked = len(columns)
     gold = [columns[row["gold_response"]] for row in chosen]
     gold_columns = [columns[text] for text in gold_responses]
+    excluded = excluded_columns(chosen, gold, columns, rows)
 
     return HeldOut(
         example_ids=list(map(itemgetter("example_id"), chosen)),
         conversation_ids=list(map(itemgetter("conversation_id"), chosen)),
         contexts=[context_text(row["context"], sample.context_turns) for row in chosen],
-        responses=responses,
+        own_turns=[_turn_columns(row["context"], columns) for row in chosen],
+        responses=list(columns),
         num_servable=len(servable),
+        num_ranked=num_ranked,
         gold=gold,
-        sampled=sample_candidates(gold, gold_columns, sample.seed),
+        excluded=excluded,
+        sampled=sample_candidates(gold, gold_columns, excluded, sample.seed),
     )
+
+
+def excluded_columns(
+    rows: Sequence[Mapping[str, Any]],
+    gold: Sequence[int],
+    columns: Mapping[str, int],
+    split: Sequence[Mapping[str, Any]],
+) -> list[set[int]]:
+    """Return the columns [C] that are no candidates of `rows` of EXAMPLES, whose gold ones are `gold`.
+
+    A response that the conversation has already said is none, and neither is another gold response of the
+    same conversation in the `split`: it may fit as well. `columns` maps a response to its column.
+    """
+    columns_by_key: dict[str, set[int]] = {}
+    for text, column in columns.items():
+        columns_by_key.setdefault(text_key(text), set()).add(column)
+    of_conversation: dict[str, set[int]] = {}
+    for row in split:
+        of_conversation.setdefault(row["conversation_id"], set()).add(columns[row["gold_response"]])
+
+    excluded = []
+    for row, gold_column in zip(rows, gold, strict=True):
+        row_columns = set(of_conversation[row["conversation_id"]])
+        for key in said_keys(row["context"]):
+            row_columns |= columns_by_key.get(key, set())
+        excluded.append(row_columns - {gold_column})
+    return excluded
+
+
+def _turn_columns(context: Sequence[Mapping[str, str]], columns: dict[str, int]) -> list[int]:
+    """Return the columns of the context's turns; a text that has none yet gets the next one."""
+    return [columns.setdefault(message["content"], len(columns)) for message in context]
 
 
 def response_selection(uri: str, context_turns: int, num_contexts: int) -> HeldOut:
@@ -126,7 +172,9 @@ def response_selection(uri: str, context_turns: int, num_contexts: int) -> HeldO
         for text in row["candidates"]:
             columns.setdefault(text, len(columns))
 
-    selection = HeldOut([], [], [], list(columns), num_servable=0, gold=[], sampled=[])
+    num_ranked = len(columns)
+    own_turns = [_turn_columns(row["messages"], columns) for row in rows]
+    selection = HeldOut([], [], [], list(columns), 0, num_ranked, [], [], own_turns, [])
     for row in rows:
         candidates = list(row["candidates"])
         gold_response = candidates.pop(row["label"])
@@ -135,6 +183,7 @@ def response_selection(uri: str, context_turns: int, num_contexts: int) -> HeldO
         selection.conversation_ids.append(row["id"].rsplit("-", 1)[0])
         selection.contexts.append(context_text(row["messages"], context_turns))
         selection.gold.append(columns[gold_response])
+        selection.excluded.append(set())
         selection.sampled.append([columns[text] for text in (gold_response, *candidates)])
     return selection
 
@@ -167,7 +216,12 @@ def measure(
 
     A set with a response set has `hits@1/20` of the 20 sampled candidates and, of the rank among all
     responses, `mrr`, `recall@1`, `recall@10`, `recall@100` and `ndcg@10`; another has `hits@1/20` and `mrr`
-    of the 20.
+    of the 20. What a conversation has already said is not ranked.
+
+    With a response set, the echo metrics tell how a system scores what it may not answer: `hits@1/20+own`
+    has the context's own turns among the candidates, `own_turn@1` is the share of contexts in which such a
+    turn scores at least as high as every response of the set, and `echo@1` the share in which the best
+    response is a near copy of a turn.
     """
     vectors = _embed_sets(sets, models, tally)
 
@@ -182,7 +236,7 @@ def measure(
                 contexts, responses = vectors[name][set_name]
                 scores = _vector_blocks(contexts, responses)
                 if source.kind == "sparse":
-                    sparsity = sparsity_metrics(contexts, responses)
+                    sparsity = sparsity_metrics(contexts, responses[: contexts_of_set.num_ranked])
             measurements[name][set_name] = _measure_scores(scores, contexts_of_set, sparsity)
     return measurements
 
@@ -250,10 +304,12 @@ def _measure_scores(
     for block in blocks:
         rows = slice(len(answers), len(answers) + len(block))
         if contexts.num_servable:
-            best = np.argsort(-block[:, : contexts.num_servable], axis=1, kind="stable")[:, :_NUM_ANSWERS]
+            ranked = without_excluded(block[:, : contexts.num_ranked], contexts.excluded[rows])
+            best = np.argsort(-ranked[:, : contexts.num_servable], axis=1, kind="stable")[:, :_NUM_ANSWERS]
             for columns in best:
                 answers.append([contexts.responses[column] for column in columns])
-            block_metrics = ranking_metrics_by_context(block, contexts.gold[rows], contexts.sampled[rows])
+            block_metrics = ranking_metrics_by_context(ranked, contexts.gold[rows], contexts.sampled[rows])
+            block_metrics |= _echo_metrics(block, ranked, contexts, rows, block_metrics["hits@1/20"])
         else:
             answers.extend([] for _ in block)
             candidates = np.take_along_axis(block, np.array(contexts.sampled[rows]), axis=1)  # [C, 20]
@@ -264,6 +320,33 @@ def _measure_scores(
 
     by_context = {name: np.concatenate(values) for name, values in metrics.items()}
     return Measurement(by_context, answers, sparsity)
+
+
+def _echo_metrics(
+    scores: NDArray[np.float32],
+    ranked: NDArray[np.float32],
+    contexts: HeldOut,
+    rows: slice,
+    hits: NDArray[np.float64],
+) -> dict[str, NDArray[np.float64]]:
+    """Return the echo metrics, each [C], of the contexts `rows`; see `measure`.
+
+    `scores` [C, N] are of all columns, `ranked` [C, N'] of those that ranks are among.
+    """
+    own_turns = contexts.own_turns[rows]
+    own_best = np.array([row[columns].max() for row, columns in zip(scores, own_turns, strict=True)])
+    gold_scores = scores[np.arange(len(scores)), contexts.gold[rows]]
+    servable = ranked[:, : contexts.num_servable]
+
+    echoes = []
+    for column, columns in zip(servable.argmax(axis=1), own_turns, strict=True):
+        turns = [contexts.responses[turn] for turn in columns]
+        echoes.append(is_near_copy(contexts.responses[column], turns))
+    return {
+        "hits@1/20+own": hits * (gold_scores > own_best),
+        "own_turn@1": (own_best >= servable.max(axis=1)).astype(np.float64),
+        "echo@1": np.array(echoes, np.float64),
+    }
 
 
 def _vector_blocks(contexts: Vectors, responses: Vectors) -> Iterator[NDArray[np.float32]]:
@@ -304,6 +387,6 @@ def evaluate_student(
         means[name] |= measurement.sparsity
         means[name] |= {
             "contexts": float(len(contexts.contexts)),
-            "responses": float(len(contexts.responses)),
+            "responses": float(contexts.num_ranked),
         }
     return means

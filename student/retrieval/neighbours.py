@@ -11,13 +11,15 @@ from student.encoders.nearest import nearest
 from student.text import context_text
 from teachers.dataset import Rows, write_rows
 from teachers.records import NEIGHBOURS
-from teachers.texts import text_key
+from teachers.texts import said_keys, text_key
 
 
 def write_neighbours(
     examples_uri: str, output_uri: str, retriever: EncoderSource, context_turns: int, k: int, tally: Tally
 ) -> dict[str, int]:
-    """Write NEIGHBOURS: the `k` nearest distinct responses to each training context but its gold one.
+    """Write NEIGHBOURS: the `k` nearest distinct responses to each training context.
+
+    The gold response and what the context has already said are none of them.
 
     `retriever` is dense.
 
@@ -36,11 +38,14 @@ def write_neighbours(
     vectors = texts_to_vectors({"context": contexts, "response": responses}, retriever, tally)
 
     def neighbour_rows() -> Iterator[dict[str, Any]]:
-        # Responses that differ in case only are the same text: search a little further than k.
-        neighbours = nearest(vectors["context"], vectors["response"], 2 * k + 2)
+        # Search further than k: the gold response and the context's turns, in any spelling, are left out.
+        neighbours = nearest(vectors["context"], vectors["response"], 2 * k + 8)
         for example, (rows, _) in zip(Rows(examples_uri, "train"), neighbours, strict=True):
-            gold = text_key(example["gold_response"])
-            texts = [responses[row] for row in rows if row >= 0 and text_key(responses[row]) != gold]
+            excluded = {text_key(example["gold_response"]), *said_keys(example["context"])}
+            texts: list[str] = []
+            for row in rows[rows >= 0]:
+                if text_key(responses[row]) not in excluded:
+                    texts.append(responses[row])
             yield {"example_id": example["example_id"], "responses": texts[:k]}
 
     return {"contexts": write_rows(output_uri, neighbour_rows(), NEIGHBOURS), "responses": len(responses)}

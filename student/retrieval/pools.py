@@ -259,6 +259,7 @@ def _candidates_row(question: Mapping[str, Any], texts: Sequence[str], num_gold:
         candidates.append({"text": text, "source": source, "teacher": None})
     return {
         "example_id": question["question_id"],
+        "conversation_id": question["conversation_id"],
         "split": "train",
         "context": question["context"],
         "candidates": candidates,

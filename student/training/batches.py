@@ -15,7 +15,7 @@ from torch import Tensor
 
 from student.config import StudentConfig
 from student.text import context_text
-from teachers.texts import text_key
+from teachers.texts import said_keys, text_key
 
 _POSITIVE_SOURCES = ("gold", "generated")
 # Steps shuffled together; shared random negatives are drawn from their responses.
@@ -35,7 +35,7 @@ class StepBatch:
     positive_mask: Tensor
     """[B, N], the context's gold and generated responses"""
     negative_mask: Tensor
-    """[B, N], all other columns but the context's retrieved candidates"""
+    """[B, N], all other columns but the context's retrieved candidates and its conversation's responses"""
     own_mask: Tensor
     """[B, N], the context's candidates"""
     target_probs: Tensor
@@ -74,7 +74,7 @@ def epoch_batches(
             negatives = shuffler.sample(pool, min(config.random_negatives, len(pool)))
             if window_start + step >= first_step:
                 step_rows = rows[step * batch_size : (step + 1) * batch_size]
-                yield step_batch(step_rows, config.context_turns, config.max_candidates, negatives)
+                yield step_batch(step_rows, config, negatives)
 
 
 def _positive_responses(rows: Sequence[Row]) -> list[str]:
@@ -87,23 +87,27 @@ def _positive_responses(rows: Sequence[Row]) -> list[str]:
     return list(responses)
 
 
-def step_batch(
-    rows: Sequence[Row], context_turns: int, max_candidates: int, random_negatives: Sequence[str] = ()
-) -> StepBatch:
-    """Return the step of `rows`; a row with more than `max_candidates` keeps its gold, then generated ones.
+def step_batch(rows: Sequence[Row], config: StudentConfig, random_negatives: Sequence[str] = ()) -> StepBatch:
+    """Return the step of `rows`; one with more than `max_candidates` keeps its gold, then generated ones.
 
     A retrieved response may be correct: it is no negative of the context it was retrieved for, and the
     teachers' scores grade it. So a row without targets does not use its retrieved candidates.
     `random_negatives` are negatives of every context that does not have them as candidates (G2R §3.1).
-    """
-    candidates_of_rows = [_first_candidates(row, max_candidates) for row in rows]
 
-    # Texts that differ in case only are one: "No" must not be a negative of "no".
+    The newest `own_turn_negatives` turns of a context are negatives of all: a retriever otherwise ranks
+    them first (Fedorenko et al. 2017). They are no candidates, so they take no part in the KL divergence:
+    language models' likelihoods prefer such copies, too.
+    """
+    candidates_of_rows = [_first_candidates(row, config.max_candidates) for row in rows]
+
+    # Texts of one key are one column: "No" must not be a negative of "no".
     columns: dict[str, int] = {}
     responses: dict[str, str] = {}
     texts: list[str] = []
     for candidates, _ in candidates_of_rows:
         texts += [candidate["text"] for candidate in candidates]
+    for row in rows:
+        texts += _own_turns(row, config.own_turn_negatives)
     for text in (*texts, *random_negatives):
         columns.setdefault(text_key(text), len(columns))
         responses.setdefault(text_key(text), text)
@@ -121,9 +125,10 @@ def step_batch(
             positive_mask[number, column] |= candidate["source"] in _POSITIVE_SOURCES
             negative_mask[number, column] &= candidate["source"] == "random"
             target_probs[number, column] += prob
+    _exclude_own_conversation(negative_mask, rows, gold)
 
     return StepBatch(
-        contexts=[context_text(row["context"], context_turns) for row in rows],
+        contexts=[context_text(row["context"], config.context_turns) for row in rows],
         responses=list(responses.values()),
         positive_mask=positive_mask,
         negative_mask=negative_mask,
@@ -131,6 +136,29 @@ def step_batch(
         target_probs=target_probs,
         gold=torch.tensor(gold),
     )
+
+
+def _own_turns(row: Row, num_turns: int) -> list[str]:
+    """Return the newest turns of the row's context."""
+    newest = row["context"][-num_turns:] if num_turns else []
+    return [message["content"] for message in newest]
+
+
+def _exclude_own_conversation(negative_mask: Tensor, rows: Sequence[Row], gold: Sequence[int]) -> None:
+    """Make gold responses of a row's own conversation, said later or in another turn, none of its negatives.
+
+    A turn that the row's context has already said stays a negative.
+    """
+    numbers_by_conversation: dict[str, list[int]] = {}
+    for number, row in enumerate(rows):
+        numbers_by_conversation.setdefault(row["conversation_id"], []).append(number)
+
+    for numbers in numbers_by_conversation.values():
+        for number in numbers if len(numbers) > 1 else ():
+            keys = said_keys(rows[number]["context"])
+            for other in numbers:
+                if text_key(rows[other]["candidates"][0]["text"]) not in keys:
+                    negative_mask[number, gold[other]] = False
 
 
 def _first_candidates(row: Row, max_candidates: int) -> tuple[list[dict[str, Any]], list[float]]:

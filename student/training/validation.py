@@ -10,6 +10,7 @@ from torch import Tensor
 from student.config import StudentConfig
 from student.encoders.encoder import Side
 from student.evaluation.ranking import NUM_CANDIDATES, ranking_metrics, sample_candidates
+from student.evaluation.response_ranking import excluded_columns
 from student.text import context_text
 from student.training.losses import cross_entropy
 from student.training.sparsity import SparsityController, activity
@@ -26,10 +27,10 @@ class ValidationSet:
     """[N], distinct"""
     gold: list[int]
     """[B], the place of each context's response"""
-    also_correct: list[list[int]]
-    """[B], the places of responses to the same context in other rows"""
+    excluded: list[set[int]]
+    """[B], the places of what the conversation has said, and of other correct responses"""
     candidates: list[list[int]]
-    """[B, 20], the gold response first"""
+    """[B, 20], the gold response first, fewer in a tiny set"""
 
 
 def validation_set(examples: list[dict[str, Any]], config: StudentConfig) -> ValidationSet | None:
@@ -47,16 +48,16 @@ def validation_set(examples: list[dict[str, Any]], config: StudentConfig) -> Val
         contexts.append(context_text(row["context"], config.context_turns))
         correct.setdefault(contexts[-1], set()).add(gold[-1])
 
-    also_correct: list[list[int]] = []
-    for context, place in zip(contexts, gold, strict=True):
-        also_correct.append(sorted(correct[context] - {place}))
+    excluded = excluded_columns(examples, gold, places, examples)
+    for row_excluded, context, place in zip(excluded, contexts, gold, strict=True):
+        row_excluded |= correct[context] - {place}
 
     return ValidationSet(
         contexts=contexts,
         responses=responses,
         gold=gold,
-        also_correct=also_correct,
-        candidates=sample_candidates(gold, range(len(responses)), config.seed),
+        excluded=excluded,
+        candidates=sample_candidates(gold, range(len(responses)), excluded, config.seed),
     )
 
 
@@ -65,7 +66,7 @@ def validate(
 ) -> tuple[dict[str, float], dict[Side, float]]:
     """Return `validation_loss`, `validation_mrr` and `validation_hits@1/20`; every worker must call it.
 
-    The loss is the cross-entropy against all responses but the other correct ones. A sparse student is
+    The loss is the cross-entropy against all responses but the excluded ones. A sparse student is
     measured with the thresholds that meet its budget on these texts: they are the second result, and the
     first contains its `activity`.
     """
@@ -93,16 +94,16 @@ def validate(
 def held_out_metrics(
     held_out: ValidationSet, scores: Tensor, similarity_scale: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss and `ranking_metrics` of `scores` [B, N], without the other correct responses."""
+    """Return the loss and `ranking_metrics` of `scores` [B, N], without the excluded responses."""
     positives = torch.zeros_like(scores, dtype=torch.bool)
     positives[torch.arange(len(held_out.gold)), held_out.gold] = True
 
-    also_correct = torch.zeros_like(positives)
-    for row, places in enumerate(held_out.also_correct):
-        also_correct[row, places] = True
+    is_excluded = torch.zeros_like(positives)
+    for row, places in enumerate(held_out.excluded):
+        is_excluded[row, list(places)] = True
 
-    loss = cross_entropy(similarity_scale * scores, positives, ~positives & ~also_correct)
-    others_first = scores.masked_fill(also_correct, scores.min() - 1)
+    loss = cross_entropy(similarity_scale * scores, positives, ~positives & ~is_excluded)
+    others_first = scores.masked_fill(is_excluded, scores.min() - 1)
     return loss, ranking_metrics(others_first.cpu().numpy(), held_out.gold, held_out.candidates)
 
 

@@ -15,7 +15,7 @@ from teachers.corpora.conversations import Message, clean, read
 from teachers.dataset import RowWriter, rows_to, write_rows
 from teachers.records import EXAMPLES, MESSAGE, REJECTED, SPLITS
 from teachers.scratch import hash_64, insert, query_rows, scratch_database
-from teachers.texts import text_key
+from teachers.texts import said_keys, text_key
 
 Row = dict[str, Any]
 _POOL = (
@@ -30,7 +30,7 @@ _POOL_SCHEMA = pa.schema(
         ("conversation_id", pa.string()),
         ("context", pa.list_(MESSAGE)),
         ("gold_response", pa.string()),
-        ("response_hash", pa.int64()),  # equal for responses that differ in case only
+        ("response_hash", pa.int64()),  # of `text_key`
     ]
 )
 _DRAW_SCHEMA = pa.schema([("number", pa.int64()), ("rank", pa.int64())])
@@ -83,7 +83,10 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
             continue
 
         for row in cut(name, split, cleaned.messages, config):
-            response_hash = hash_64(text_key(row["gold_response"]).encode())
+            key = text_key(row["gold_response"])
+            if key in said_keys(row["context"]):
+                counts["responses already said in their context"] += 1
+                continue
             yield (
                 place,
                 SPLITS.index(split),
@@ -91,7 +94,7 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
                 name,
                 row["context"],
                 row["gold_response"],
-                response_hash,
+                hash_64(key.encode()),
             )
             place += 1
 

@@ -2,6 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,20 @@ from numpy.typing import NDArray
 
 from teachers.corpora import chitchat
 from teachers.corpora.config import QuestionsConfig
-from teachers.corpora.conversations import CHITCHAT, Message, check_source, clean, read_files
+from teachers.corpora.conversations import (
+    CHITCHAT,
+    Message,
+    check_source,
+    clean,
+    cut_at_word,
+    read_files,
+)
 from teachers.corpora.examples import as_text, position_of, split_at
 from teachers.corpora.trec import read_qrels, read_topics
 from teachers.dataset import Rows, RowWriter, rows_to, write_rows
 from teachers.records import EXAMPLES, QUESTIONS, REJECTED
 from teachers.scratch import hash_64
+from teachers.texts import said_keys, text_key
 
 TOPICS = (".tsv", ".tsv.gz")
 
@@ -24,6 +34,9 @@ def write_questions(
     documents_uri: str, questions_uri: str, rejected_uri: str, config: QuestionsConfig
 ) -> Counter[str]:
     """Write QUESTIONS and REJECTED; return the counts of questions by outcome.
+
+    A search leaves out the documents that the question's conversation has already said, as it does those
+    of its `ignore`; a relevant one stays.
 
     Questions of one conversation have its `conversation_id`, or else its first turn, in common. A test or
     validation question without a relevant document could not be measured, and is rejected; training needs
@@ -36,9 +49,11 @@ def write_questions(
         check_source(source)
 
     counts: Counter[str] = Counter()
-    doc_id_hashes, judged = _doc_id_hashes(documents_uri), _judged(config.qrels)
+    documents = _Documents(
+        _doc_id_hashes(documents_uri), _doc_ids_by_turn(documents_uri, config), _judged(config.qrels)
+    )
     with rows_to(rejected_uri, REJECTED) as rejected:
-        rows = _questions(config, doc_id_hashes, judged, rejected, counts)
+        rows = _questions(config, documents, rejected, counts)
         counts["questions"] = write_rows(questions_uri, rows, QUESTIONS)
 
     if not counts["questions"]:
@@ -71,6 +86,36 @@ def write_validation_examples(questions_uri: str, documents_uri: str, examples_u
     return write_rows(examples_uri, rows, EXAMPLES)
 
 
+@dataclass(frozen=True)
+class _Documents:
+    """The corpus, as questions refer to it."""
+
+    id_hashes: NDArray[np.int64]
+    """Sorted"""
+    ids_by_turn: dict[str, list[str]]
+    """Key of a turn of some question -> the documents with its text"""
+    judged: dict[str, list[str]]
+    """Question -> relevant documents, by TREC's judgements"""
+
+
+def _doc_ids_by_turn(documents_uri: str, config: QuestionsConfig) -> dict[str, list[str]]:
+    """Return the key of each turn of a question that is a document's text -> the ids of such documents.
+
+    Of the documents, only those with a turn's text are held in memory.
+    """
+    keys: set[str] = set()
+    for _, row, _ in _rows(config):
+        with suppress(ValueError):  # the row is rejected when it is read as a question
+            keys |= said_keys(clean(row, config.max_characters).messages)
+
+    doc_ids: dict[str, list[str]] = {}
+    for document in Rows(documents_uri):
+        key = text_key(cut_at_word(document["text"], config.max_characters))
+        if key in keys:
+            doc_ids.setdefault(key, []).append(document["doc_id"])
+    return doc_ids
+
+
 def _doc_id_hashes(documents_uri: str) -> NDArray[np.int64]:
     """Return the sorted hashes of the documents' ids: 8 bytes each, where an id takes some 100."""
     ids = (hash_64(row["doc_id"].encode()) for row in Rows(documents_uri))
@@ -88,8 +133,7 @@ def _judged(qrels: str | None) -> dict[str, list[str]]:
 
 def _questions(
     config: QuestionsConfig,
-    doc_id_hashes: NDArray[np.int64],
-    judged: dict[str, list[str]],
+    documents: _Documents,
     rejected: RowWriter,
     counts: Counter[str],
 ) -> Iterator[dict[str, Any]]:
@@ -109,13 +153,14 @@ def _questions(
             if question["question_id"] in seen:
                 raise ValueError("`id` was there before")
 
-            relevant = [*question["positives"], *judged.get(question["question_id"], ())]
+            relevant = [*question["positives"], *documents.judged.get(question["question_id"], ())]
             question["positives"] = _in_corpus(
-                relevant, doc_id_hashes, counts, "positives that are no document"
+                relevant, documents.id_hashes, counts, "positives that are no document"
             )
             question["ignored"] = _in_corpus(
-                question["ignored"], doc_id_hashes, counts, "ignored that are no document"
+                question["ignored"], documents.id_hashes, counts, "ignored that are no document"
             )
+            _ignore_said_documents(question, documents.ids_by_turn, counts)
             if question["split"] != "train" and not question["positives"]:
                 raise ValueError(f"a {question['split']} question without a relevant document")
         except ValueError as error:
@@ -180,6 +225,20 @@ def _question(row: Any, origin: str, config: QuestionsConfig) -> dict[str, Any]:
         "positives": _strings(row, "positives"),
         "ignored": _strings(row, "ignore"),
     }
+
+
+def _ignore_said_documents(
+    question: dict[str, Any], ids_by_turn: dict[str, list[str]], counts: Counter[str]
+) -> None:
+    """Add to `ignored` the documents that the conversation has already said, but for relevant ones."""
+    doc_ids: list[str] = []
+    for key in sorted(said_keys(question["context"])):
+        doc_ids += ids_by_turn.get(key, [])
+
+    excepted = {*question["positives"], *question["ignored"]}
+    new = [doc_id for doc_id in doc_ids if doc_id not in excepted]
+    question["ignored"] += new
+    counts["questions whose conversation has said a document"] += bool(new)
 
 
 def _first_turn(context: list[Message]) -> str:

@@ -157,6 +157,7 @@ def _target(row: Row, texts: dict[str, str]) -> Row:
     gold = (row["gold_response"], texts[row["positives"][0]])
     return {
         "example_id": row["question_id"],
+        "conversation_id": row["conversation_id"],
         "split": "train",
         "context": row["context"],
         "candidates": [{"text": text, "source": "gold", "teacher": None} for text in gold],

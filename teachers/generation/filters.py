@@ -10,6 +10,7 @@ from teachers.corpora.conversations import Message
 from teachers.engines.protocol import Generation
 from teachers.generation.config import FiltersConfig
 from teachers.storage import read_bytes
+from teachers.texts import is_near_copy, said_keys, text_key
 
 Filter = Callable[[Generation, list[Message]], bool]
 """Whether to drop a sample that answers a context."""
@@ -20,9 +21,6 @@ _ROLE = re.compile(
     r"(?:^|\s)(?:(?-i:[AB])|user|assistant|system|human|bot|ai)\s*:(?=\s|$)|<[|/]?\w+\|?>|\[/?INST\]",
     re.IGNORECASE,
 )
-# People answer "hello" with "hello": 0.13 % of the responses in chitchat-dataset repeat one of the four
-# turns before them, 0.02 % with three words or more.
-_MIN_ECHO_WORDS = 3
 # Bytes of UTF-8, so that seven Chinese or ten Cyrillic letters weigh as much as twenty of English:
 # fewer say too little about their language.
 _MIN_LETTER_BYTES = 20
@@ -53,11 +51,6 @@ def filters(config: FiltersConfig) -> list[tuple[str, Filter]]:
     return chosen
 
 
-def normalised(text: str) -> str:
-    """Return the words of a text, without case and punctuation."""
-    return " ".join(_WORD.findall(text.casefold()))
-
-
 def is_empty(generation: Generation, context: list[Message]) -> bool:
     """Whether the text has no word."""
     return not _WORD.search(generation.text)
@@ -69,16 +62,15 @@ def is_truncated(generation: Generation, context: list[Message]) -> bool:
 
 
 def is_echo(generation: Generation, context: list[Message]) -> bool:
-    """Whether the text repeats a turn of the context that is more than a greeting."""
-    text = normalised(generation.text)
-    if len(text.split()) < _MIN_ECHO_WORDS:
-        return False
-    return text in [normalised(message["content"]) for message in context]
+    """Whether the text repeats or nearly repeats a turn of the context."""
+    if text_key(generation.text) in said_keys(context):
+        return True
+    return is_near_copy(generation.text, (message["content"] for message in context))
 
 
 def is_repetitive(generation: Generation, context: list[Message]) -> bool:
     """Whether fewer than half of the words of a text of eight or more are distinct."""
-    words = normalised(generation.text).split()
+    words = text_key(generation.text).split()
     return len(words) >= 8 and len(set(words)) < len(words) / 2
 
 

@@ -41,6 +41,7 @@ def _judged_row(example: Row, written: Mapping[str, str], answers: Mapping[str, 
 
     return {
         "example_id": example["example_id"],
+        "conversation_id": example["conversation_id"],
         "split": "test",
         "context": example["context"],
         "candidates": list(candidates.values()),

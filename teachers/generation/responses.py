@@ -9,10 +9,11 @@ from teachers.corpora.conversations import Message
 from teachers.dataset import Rows, RowWriter, rows_to
 from teachers.engines.protocol import Generation
 from teachers.generation.config import ResponseFiltersConfig
-from teachers.generation.filters import Filter, filters, normalised
+from teachers.generation.filters import Filter, filters
 from teachers.generation.near_duplicates import NearTo, near_duplicates
 from teachers.records import REJECTED, RESPONSES
 from teachers.scratch import hash_64
+from teachers.texts import text_key
 
 Samples = Mapping[str, Iterable[tuple[str, list[Generation]]]]
 """Teacher -> (example_id, samples) of every context, in their order; iterated more than once."""
@@ -74,20 +75,20 @@ def write_responses(
 
 
 def _gold_responses(examples_uri: str) -> Iterator[str]:
-    return (normalised(example["gold_response"]) for example in Rows(examples_uri, "train"))
+    return (text_key(example["gold_response"]) for example in Rows(examples_uri, "train"))
 
 
 def _all_texts(examples_uri: str, samples: Samples) -> Iterator[str]:
-    """Yield the texts that the response set may come to hold, normalised."""
+    """Yield the texts that the response set may come to hold, as their keys."""
     yield from _gold_responses(examples_uri)
     for pairs in samples.values():
         for _, generations in pairs:
             for generation in generations:
-                yield normalised(generation.text)
+                yield text_key(generation.text)
 
 
 class _ResponseSet:
-    """Normalised texts, of which it keeps only those with near duplicates."""
+    """Keys of texts, of which it keeps only those with near duplicates."""
 
     def __init__(self, near: NearTo) -> None:
         self._near = near
@@ -113,11 +114,11 @@ class _Selection:
     ) -> None:
         self._context: list[Message] = example["context"]
         self._filters, self._response_set = chosen_filters, response_set
-        self._texts = {normalised(example["gold_response"])}
+        self._texts = {text_key(example["gold_response"])}
 
     def add(self, generation: Generation) -> str | None:
         """Keep a sample, or return the reason for which it is rejected."""
-        text = normalised(generation.text)
+        text = text_key(generation.text)
         reason = self._reason(generation)
         if reason is None and text in self._texts:
             reason = "duplicate"

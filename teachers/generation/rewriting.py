@@ -208,6 +208,7 @@ def _target_row(
 
     return {
         "example_id": question["question_id"],
+        "conversation_id": question["conversation_id"],
         "split": "train",
         "context": question["context"],
         "candidates": candidates,

@@ -14,7 +14,7 @@ from teachers.dataset import AlignedReader, Rows, read_rows, write_rows
 from teachers.records import CANDIDATES
 from teachers.scoring.config import CandidatesConfig
 from teachers.scratch import insert, scratch_database
-from teachers.texts import text_key
+from teachers.texts import said_keys, text_key
 
 Candidate = dict[str, str | None]
 # Ranking the gold response among 20 candidates is how G2R (§4) and its predecessors evaluate a retriever.
@@ -68,7 +68,7 @@ def _candidate_rows(
     with distinct_gold_responses(examples_uri) as gold_responses:
         for example in Rows(examples_uri, "train"):
             example_id = example["example_id"]
-            candidates = _Candidates(example["gold_response"])
+            candidates = _Candidates(example)
 
             for teacher, written in generated.items():
                 row = written.row_for(example_id)
@@ -126,19 +126,19 @@ def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[
 
     rows = []
     for example in ranked:
-        candidates = _Candidates(example["gold_response"])
+        candidates = _Candidates(example)
         candidates.add_random(pool, RANKED_CANDIDATES - 1, f"{seed} {example['example_id']}")
         rows.append(_row(example, candidates, for_teachers=True))
     return rows
 
 
 class _Candidates:
-    """The candidates of one context, distinct without regard to case, gold first."""
+    """The candidates of one context, distinct by `text_key`, gold first; none that has already been said."""
 
-    def __init__(self, gold: str) -> None:
-        self.rows: list[Candidate] = []
-        self._seen: set[str] = set()
-        self.add([gold], "gold")
+    def __init__(self, example: dict[str, Any]) -> None:
+        gold = example["gold_response"]
+        self.rows: list[Candidate] = [{"text": gold, "source": "gold", "teacher": None}]
+        self._seen = {text_key(gold), *said_keys(example["context"])}
 
     def add(self, texts: list[str], source: str, teacher: str | None = None) -> int:
         """Add the texts that are new; return their number."""
@@ -161,6 +161,7 @@ class _Candidates:
 def _row(example: dict[str, Any], candidates: _Candidates, for_teachers: bool) -> dict[str, Any]:
     return {
         "example_id": example["example_id"],
+        "conversation_id": example["conversation_id"],
         "split": example["split"],
         "context": example["context"],
         "candidates": candidates.rows,

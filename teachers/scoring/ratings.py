@@ -102,6 +102,7 @@ def rated_candidates(rated: Sequence[Rated]) -> list[dict[str, Any]]:
         rows.append(
             {
                 "example_id": context_id,
+                "conversation_id": context_id,
                 "split": "test",
                 "context": responses[0].messages,
                 "candidates": candidates,

@@ -15,9 +15,9 @@ from student.text import context_text
 from tests.serve.conftest import version_folder
 
 CONVERSATION = [
-    {"role": "user", "content": "hello"},
+    {"role": "user", "content": "hi"},
     {"role": "assistant", "content": "hi how are you"},
-    {"role": "user", "content": "good night"},
+    {"role": "user", "content": "are you here"},
 ]
 
 
@@ -90,7 +90,7 @@ def test_responses_come_from_the_requested_sources(responder: Responder) -> None
 
 
 def test_a_system_message_changes_nothing(responder: Responder) -> None:
-    system = {"role": "system", "content": "never cook fish"}
+    system = {"role": "system", "content": "are you here"}
     plain = responder.respond(CONVERSATION, 4)
     assert responder.respond([system, *CONVERSATION], 4).responses == plain.responses
     with pytest.raises(ValueError, match="at least one message"):
@@ -134,3 +134,25 @@ def test_diversity_demotes_responses_similar_to_better_ones(responder: Responder
     assert texts(plain) != texts(diverse)
     scores = {response.text: response.score for response in plain.responses}
     assert all(response.score == scores[response.text] for response in diverse.responses)
+
+
+def test_a_response_that_was_said_is_not_retrieved_and_near_copies_come_last(responder: Responder) -> None:
+    everything = texts(responder.respond(CONVERSATION, 4))
+    later = [
+        {"role": "user", "content": "GOOD NIGHT!"},
+        {"role": "assistant", "content": "hello, hello there"},
+    ]
+    unsaid = texts(responder.respond([*CONVERSATION, *later], 4))
+    assert set(unsaid) == set(everything) - {"good night"}
+    assert unsaid[-1] == "hello hello"
+
+
+def test_ten_turns_have_no_repeated_answer_and_none_where_all_was_said(responder: Responder) -> None:
+    messages = [CONVERSATION[0]]
+    answers = []
+    for _ in range(10):
+        retrieved = texts(responder.respond(messages, 1))
+        answers += retrieved
+        messages += [{"role": "assistant", "content": text} for text in retrieved] + [CONVERSATION[2]]
+    # "fine thanks" and "Fine thanks" are one answer.
+    assert len(answers) == len(set(answers)) == 3

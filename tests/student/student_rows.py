@@ -23,6 +23,7 @@ def target_rows(count: int, split: str = "train") -> list[dict[str, Any]]:
         rows.append(
             {
                 "example_id": f"{split}-{i}",
+                "conversation_id": f"{split}-{i}",
                 "split": split,
                 "context": [{"role": "user", "content": word}],
                 "candidates": candidates,

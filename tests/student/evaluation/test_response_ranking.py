@@ -45,6 +45,10 @@ def test_bm25_ranks_the_response_with_the_contexts_word_first(evaluated: dict[st
         "recall@10": 1.0,
         "recall@100": 1.0,
         "ndcg@10": 1.0,
+        # "wi" is said, and answered by "wi wi", whose BM25 is higher: the word comes twice.
+        "hits@1/20+own": 1.0,
+        "own_turn@1": 1.0,
+        "echo@1": 0.0,
         "contexts": 25.0,
         "responses": 32.0,
     }

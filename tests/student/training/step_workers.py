@@ -76,7 +76,7 @@ def run_case(case: dict[str, Any]) -> dict[str, Any]:
 
     engine.step = keep_gradients_and_step
     negatives = [f"w{i % 40} w{i // 40}" for i in range(config.random_negatives)]
-    batch = step_batch(target_rows(config.global_batch_size), 2, 10, negatives)
+    batch = step_batch(target_rows(config.global_batch_size), config, negatives)
     penalty = None
     if config.kind == "sparse":
         penalty = partial(SparsityController(config, 1, model.encoder, None).penalty, 0)

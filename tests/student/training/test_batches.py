@@ -7,9 +7,12 @@ import pytest
 from student.config import StudentConfig
 from student.training.batches import epoch_batches, step_batch
 
+CONFIG = StudentConfig(context_turns=4)
+
 
 def row(context: str, candidates: list[tuple[str, str]], target_probs: list[float] | None) -> dict[str, Any]:
     return {
+        "conversation_id": context,
         "context": [{"role": "user", "content": context}],
         "candidates": [{"text": text, "source": source, "teacher": None} for text, source in candidates],
         "target_probs": target_probs,
@@ -22,8 +25,7 @@ def test_a_text_of_two_contexts_is_one_column_and_positive_where_it_is_gold() ->
             row("a", [("yes", "gold"), ("no", "random")], [0.75, 0.25]),
             row("b", [("no", "gold"), ("perhaps", "generated"), ("yes", "retrieved")], [0.5, 0.25, 0.25]),
         ],
-        context_turns=4,
-        max_candidates=10,
+        CONFIG,
     )
     assert batch.contexts == ["a", "b"]
     assert batch.responses == ["yes", "no", "perhaps"]
@@ -34,50 +36,79 @@ def test_a_text_of_two_contexts_is_one_column_and_positive_where_it_is_gold() ->
     assert batch.target_probs.tolist() == [[0.75, 0.25, 0.0], [0.25, 0.5, 0.25]]
 
 
-def test_texts_that_differ_in_case_only_are_one_column() -> None:
-    rows = [row("a", [("No", "gold"), ("x", "random")], None), row("b", [("no", "gold")], None)]
-    batch = step_batch(rows, 4, 10)
-    assert batch.responses == ["No", "x"]
+def test_texts_that_differ_in_case_and_punctuation_only_are_one_column() -> None:
+    rows = [row("a", [("No!", "gold"), ("x", "random")], None), row("b", [("no", "gold")], None)]
+    batch = step_batch(rows, CONFIG)
+    assert batch.responses == ["No!", "x"]
     assert batch.positive_mask.tolist() == [[True, False], [True, False]]
 
 
 def test_a_positive_of_a_context_is_not_its_negative_when_it_is_also_retrieved() -> None:
-    batch = step_batch([row("a", [("yes", "gold"), ("yes", "retrieved")], [0.75, 0.25])], 4, 10)
+    batch = step_batch([row("a", [("yes", "gold"), ("yes", "retrieved")], [0.75, 0.25])], CONFIG)
     assert batch.positive_mask.tolist() == [[True]]
     assert batch.target_probs.tolist() == [[1.0]]
 
 
 def test_gold_then_generated_candidates_are_kept_and_targets_sum_to_one() -> None:
     candidates = [("g", "gold"), ("r1", "random"), ("t", "retrieved"), ("w", "generated")]
-    batch = step_batch([row("a", candidates, [0.2, 0.3, 0.3, 0.2])], 4, max_candidates=3)
+    batch = step_batch([row("a", candidates, [0.2, 0.3, 0.3, 0.2])], StudentConfig(max_candidates=3))
     assert batch.responses == ["g", "w", "r1"]
     # 0.2, 0.2, 0.3 of the 0.7 that is left
     assert batch.target_probs[0].tolist() == pytest.approx([2 / 7, 2 / 7, 3 / 7])
 
 
 def test_a_context_without_targets_keeps_its_positives() -> None:
-    batch = step_batch([row("a", [("yes", "gold"), ("no", "random")], None)], 4, 10)
+    batch = step_batch([row("a", [("yes", "gold"), ("no", "random")], None)], CONFIG)
     assert batch.positive_mask.tolist() == [[True, False]]
     assert batch.target_probs.tolist() == [[0.0, 0.0]]
 
 
 def test_a_context_without_targets_leaves_its_retrieved_candidates_out() -> None:
-    batch = step_batch([row("a", [("yes", "gold"), ("near", "retrieved"), ("no", "random")], None)], 4, 10)
+    batch = step_batch([row("a", [("yes", "gold"), ("near", "retrieved"), ("no", "random")], None)], CONFIG)
     assert batch.responses == ["yes", "no"]
 
 
 def test_targets_that_were_all_on_dropped_candidates_are_no_targets() -> None:
-    batch = step_batch([row("a", [("yes", "gold"), ("no", "random")], [0.0, 1.0])], 4, 1)
-    assert batch.responses == ["yes"]
-    assert batch.target_probs.tolist() == [[0.0]]
+    candidates = [("yes", "gold"), ("sure", "generated"), ("no", "random")]
+    batch = step_batch([row("a", candidates, [0.0, 0.0, 1.0])], StudentConfig(max_candidates=2))
+    assert batch.responses == ["yes", "sure"]
+    assert batch.target_probs.tolist() == [[0.0, 0.0]]
 
 
 def test_random_negatives_are_negatives_of_every_context_but_their_own() -> None:
     rows = [row("a", [("yes", "gold")], None), row("b", [("no", "gold")], None)]
-    batch = step_batch(rows, 4, 10, random_negatives=["YES", "perhaps"])
+    batch = step_batch(rows, CONFIG, random_negatives=["YES", "perhaps"])
     assert batch.responses == ["yes", "no", "perhaps"]
     assert batch.negative_mask.tolist() == [[False, True, True], [True, False, True]]
     assert batch.gold.tolist() == [0, 1]
+
+
+def test_the_newest_own_turns_are_negatives_of_every_context_and_no_candidates() -> None:
+    rows = [row("a", [("yes", "gold")], [1.0]), row("b", [("no", "gold"), ("so", "generated")], None)]
+    rows[0]["context"] = [{"role": "user", "content": text} for text in ("old", "new", "No.")]
+    batch = step_batch(rows, StudentConfig(own_turn_negatives=2))
+    assert batch.responses == ["yes", "no", "so", "new", "b"]
+    # Row a has said "No.", which is row b's gold response.
+    assert batch.negative_mask.tolist() == [
+        [False, True, True, True, True],
+        [True, False, False, True, True],
+    ]
+    assert (
+        batch.own_mask[:, 3:].sum()
+        == batch.positive_mask[:, 3:].sum()
+        == batch.target_probs[:, 3:].sum()
+        == 0
+    )
+
+
+def test_gold_responses_of_one_conversation_are_no_negatives_of_each_other_unless_said() -> None:
+    rows = [
+        row(context, [(text, "gold")], None) for context, text in (("a", "one"), ("one", "two"), ("c", "x"))
+    ]
+    for number in (0, 1):
+        rows[number]["conversation_id"] = "same"
+    batch = step_batch(rows, CONFIG)
+    assert batch.negative_mask.tolist() == [[False, False, True], [True, False, True], [True, True, False]]
 
 
 def steps_of(rows: list[dict[str, Any]], epoch: int, first_step: int, **settings: Any) -> list[Any]:

@@ -14,7 +14,7 @@ def test_other_correct_responses_of_a_context_are_ignored() -> None:
     config = StudentConfig()
     held_out = validation_set([*rows, both], config)
     assert held_out is not None
-    assert held_out.also_correct == [[1], *[[]] * 24, [0]]
+    assert held_out.excluded == [{1}, *[set()] * 24, {0}]
     scores = torch.full((26, 25), -1.0)
     scores[torch.arange(26), held_out.gold] = 0.5
     scores[0, 1] = scores[25, 0] = 1.0
