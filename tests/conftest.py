@@ -10,6 +10,8 @@ os.environ.setdefault("WANDB_MODE", "offline")
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 # As for a Ray that a job starts, see jobs.execution.cluster.
 os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"
+# By default workers yield to every other process: beside busy ones on a few cores they do not get on.
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112
 # Replicas inherit the environment that Ray was started with.
 ADMIN_KEY = os.environ["REJOINDER_ADMIN_KEY"] = "for tests"
 

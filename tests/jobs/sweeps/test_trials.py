@@ -70,6 +70,7 @@ def sweep(folder: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.faults
+@pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("ray_cluster")  # one that the sweep's own Ray must not be taken for
 def test_a_killed_sweep_goes_on_and_stops_the_trial_that_lags_of_which_nothing_is_left(
     tmp_path: Path,
@@ -77,7 +78,7 @@ def test_a_killed_sweep_goes_on_and_stops_the_trial_that_lags_of_which_nothing_i
     base_job(tmp_path)
     first = subprocess.Popen(command(tmp_path))
     try:
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 480
         while not trained(tmp_path) and time.monotonic() < deadline:
             assert first.poll() is None
             time.sleep(0.05)

@@ -161,6 +161,7 @@ def test_the_best_checkpoint_becomes_the_student(unbroken: Training, tiny_encode
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(1200)
 def test_training_resumes_exactly_from_the_last_checkpoint_after_a_worker_is_killed(
     unbroken: Training, tmp_path: Path, tiny_encoder: Path
 ) -> None:
