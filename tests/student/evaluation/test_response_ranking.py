@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
-from student.evaluation.response_ranking import ContextSample, evaluate_student
+from student.evaluation.response_ranking import ContextSample, evaluate_student, held_out
 from teachers.dataset import write_rows
 from teachers.records import EXAMPLES, RESPONSE_SET
 from tests.student.student_rows import example_rows
@@ -92,3 +92,16 @@ def test_mrr_and_sparsity_of_a_sparse_system_equal_counts_on_its_vectors(
     pairs = [len(context & response) for context in active[0] for response in active[1]]
     assert metrics["flops"] == pytest.approx(np.mean(pairs))
     assert metrics["mrr"] == pytest.approx(mrr(contexts, responses))
+
+
+def test_turns_of_a_context_are_measured_beside_the_ranks_and_not_among_them(tmp_path: Path) -> None:
+    rows = example_rows(25, "test")
+    rows[0]["context"] = [{"role": "user", "content": text} for text in ("W30!", "w4 w4", "well")]
+    write_rows(str(tmp_path / "examples"), rows, EXAMPLES)
+    contexts = held_out(str(tmp_path / "examples"), SERVED, "test", ContextSample(2, 1, 0))
+
+    assert (contexts.num_servable, contexts.num_ranked, len(contexts.responses)) == (2, 27, 29)
+    # "w30" is served and said; "w4 w4" is the gold response of example 4, and said.
+    assert [contexts.responses[column] for column in sorted(contexts.excluded[0])] == ["w30", "w4 w4"]
+    assert [contexts.responses[column] for column in contexts.own_turns[0]] == ["W30!", "w4 w4", "well"]
+    assert contexts.sampled[0][0] == contexts.gold[0] and not contexts.excluded[0] & set(contexts.sampled[0])

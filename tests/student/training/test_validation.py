@@ -25,3 +25,13 @@ def test_other_correct_responses_of_a_context_are_ignored() -> None:
     scores[0, 2] = 1.0
     worse, ranked = held_out_metrics(held_out, scores, 1.0)
     assert worse > loss and ranked["mrr"] == pytest.approx((25 + 1 / 2) / 26)
+
+
+def test_what_was_said_and_other_responses_of_the_conversation_are_not_ranked() -> None:
+    rows = example_rows(25, "validation")
+    rows[0]["context"] = [{"role": "user", "content": text} for text in ("W4, w4!", "w0")]
+    rows[0]["conversation_id"] = rows[2]["conversation_id"]
+    held_out = validation_set(rows, StudentConfig())
+    assert held_out is not None
+    assert held_out.excluded == [{2, 4}, set(), {0}, *[set()] * 22]
+    assert not {2, 4} & set(held_out.candidates[0]) and 0 not in held_out.candidates[2]

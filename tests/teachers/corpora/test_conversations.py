@@ -115,6 +115,20 @@ def test_bad_rows_are_rejected_and_conversations_stay_in_one_split(tmp_path: Pat
     assert len(splits) == 200
 
 
+def test_a_response_that_its_context_has_said_is_no_example(tmp_path: Path) -> None:
+    lines = []
+    for number in range(200):
+        turns = ["how are you?", f"I am number {number}", "How are YOU", f"fine, {number}"]
+        messages = [_message(("user", "assistant")[turn % 2], text) for turn, text in enumerate(turns)]
+        lines.append(json.dumps({"messages": messages}))
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+
+    config = ExamplesConfig(conversations=str(tmp_path / "a.jsonl"))
+    counts = write_examples(str(tmp_path / "examples"), str(tmp_path / "rejected"), config)
+    assert counts["responses already said in their context"] == 200
+    assert {row["gold_response"][:4] for row in read_rows(str(tmp_path / "examples"))} == {"I am", "fine"}
+
+
 def test_an_error_without_usable_rows_names_the_counts(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{}\n{}\n")
     config = ExamplesConfig(conversations=str(tmp_path / "bad.jsonl"))

@@ -57,6 +57,21 @@ def test_a_document_is_kept_once_with_its_title_and_the_others_are_rejected(
     assert reasons["corpus.jsonl:7"].startswith("not JSON: ")
 
 
+def test_documents_that_the_conversation_has_said_are_ignored_but_for_relevant_ones(
+    documents: str, tmp_path: Path
+) -> None:
+    turns = ("Owls?", "Owls, owls hunt at!", "Larks?", "Larks sing in the…", "More?")
+    rows = [
+        question("q1", *turns, positives=["d2"]),
+        question("q2", *turns[:3], positives=["d2"], ignore=["d1"]),
+        question("q3", "Owls?", positives=["d1"]),
+    ]
+    config = QuestionsConfig(conversations=lines(tmp_path / "questions.jsonl", rows), test_share=1)
+    counts = write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "rejected"), config)
+    assert [row["ignored"] for row in read_rows(str(tmp_path / "questions"))] == [["d1"], ["d1"], []]
+    assert counts["questions whose conversation has said a document"] == 1
+
+
 def test_questions_are_checked_against_the_documents_and_judgements_join_them(
     documents: str, tmp_path: Path
 ) -> None:

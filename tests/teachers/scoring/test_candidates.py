@@ -38,3 +38,30 @@ def test_contexts_for_teachers_do_not_depend_on_responses(tmp_path: Path) -> Non
 
         assert [row["for_teachers"] for row in read_rows(output)] == [True, True, False, False]
         assert (counts["contexts for teachers"], counts["generated"]) == (2, generated)
+
+
+def test_what_a_conversation_has_said_is_no_candidate_of_any_source(tmp_path: Path) -> None:
+    uris = {name: str(tmp_path / name) for name in ("examples", "neighbours", "written", "candidates")}
+    rows = [example(number) for number in range(3)]
+    rows[0]["context"] = [
+        {"role": "user", "content": text} for text in ("Day 1 was LONG!", "day 2: was long?")
+    ]
+    write_rows(uris["examples"], rows, EXAMPLES)
+    write_rows(
+        uris["neighbours"], [{"example_id": "0", "responses": ["day 1 was long", "so was 3"]}], NEIGHBOURS
+    )
+    responses = ["Day 2 was long.", "it was short"]
+    write_rows(uris["written"], [{"example_id": "0", "responses": responses}], RESPONSES)
+
+    config = CandidatesConfig(random=2)
+    writers = {"chat": uris["written"]}
+    write_candidates(
+        uris["examples"], uris["examples"], writers, uris["neighbours"], uris["candidates"], config
+    )
+    first, second, _ = read_rows(uris["candidates"])
+    assert [(candidate["source"], candidate["text"]) for candidate in first["candidates"]] == [
+        ("gold", "day 0 was long"),
+        ("generated", "it was short"),
+        ("retrieved", "so was 3"),
+    ]
+    assert len(second["candidates"]) == 3, "its gold response and the two others as random ones"
