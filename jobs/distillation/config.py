@@ -34,6 +34,10 @@ class EvaluateConfig(Section):
     """Test contexts; all there are where there are fewer."""
     seed: int = 0
     """Seed of the 19 other candidates."""
+    conversations: int = Field(50, ge=0)
+    """Test conversations whose user's turns the responder answers, with its own answers between them."""
+    scripts: str | None = None
+    """JSON Lines with `turns`, a user's turns, of further conversations that it answers."""
 
 
 class DistillationConfig(StudentSections, TaughtJobConfig):

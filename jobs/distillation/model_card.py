@@ -5,7 +5,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard
 
-from jobs.reports.columns import RANKING, SYSTEM, TEACHER, TEACHER_MEASURES, named_rows, table
+from jobs.reports.columns import ECHOES, RANKING, SYSTEM, TEACHER, TEACHER_MEASURES, named_rows, table
 from student.export.model_card import Source, Tables, model_card, write_model_card
 from teachers.licences import hub_id, shown_name
 
@@ -24,7 +24,7 @@ def card_of(
     `evaluate` did, and `licences` that of each model and of the conversations (see `licences_of`).
     """
     teacher_metrics = {name: row for name, row in metrics["teachers"].items() if name != "kendall_tau"}
-    systems = table("", [SYSTEM, *RANKING], named_rows(SYSTEM, metrics["systems"]))
+    systems = table("", [SYSTEM, *RANKING, *ECHOES], named_rows(SYSTEM, metrics["systems"]))
     teachers = table("", [TEACHER, *TEACHER_MEASURES], named_rows(TEACHER, teacher_metrics))
     tables = Tables("\n".join(systems.markdown()), "\n".join(teachers.markdown()) if teacher_metrics else "")
 

@@ -112,11 +112,20 @@ SPARSITY = (
     Column("flops", "FLOPs"),
 )
 RANKING = (
-    *metric_columns(("hits@1/20", "hits@1/20+own", "own_turn@1", "echo@1")),
-    *metric_columns(("mrr", "recall@1", "recall@10", "recall@100", "ndcg@10")),
+    *metric_columns(("hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10")),
     _CONTEXTS,
     Column("responses", "responses", ",.0f"),
     *SPARSITY,
+)
+ECHOES = metric_columns(("hits@1/20+own", "own_turn@1", "echo@1"))
+CONVERSATIONS = (
+    Column("verbatim_repeats", "verbatim repeats"),
+    Column("near_repeats", "near repeats"),
+    Column("echoes", "echoes"),
+    Column("distinct_answers", "distinct answers"),
+    Column("no_answer", "no answer"),
+    Column("conversations", "conversations", ",.0f"),
+    Column("turns", "turns", ",.0f"),
 )
 CROSS_ENTROPY = Column("cross_entropy", "cross-entropy, nats")
 ENTROPY = Column("entropy", "entropy, nats")

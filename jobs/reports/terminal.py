@@ -9,7 +9,7 @@ from rich.console import Console
 
 from jobs.execution.run_directory import RunDirectory
 from jobs.reports import columns
-from jobs.reports.columns import SYSTEM, TEACHER, Table, named_rows, table
+from jobs.reports.columns import SPEAKER, SYSTEM, TEACHER, Table, named_rows, table
 from jobs.reports.comparison import HeldOutTable
 from jobs.reports.tables import systems_table
 
@@ -28,6 +28,9 @@ def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
 
     systems, teachers = named_rows(SYSTEM, metrics["systems"]), named_rows(TEACHER, measures)
     print_table(table("held-out conversations", [SYSTEM, *columns.RANKING], systems))
+    print_table(table("copies of the context", [SYSTEM, *columns.ECHOES], systems))
+    if talks := named_rows(SPEAKER, metrics["conversations"]):
+        print_table(table("conversations with the student", [SPEAKER, *columns.CONVERSATIONS], talks))
     title = "teachers on held-out contexts, entropies in nats"
     print_table(table(title, [TEACHER, *columns.TEACHER_MEASURES], teachers))
 

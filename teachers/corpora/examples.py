@@ -15,6 +15,7 @@ from teachers.corpora.conversations import Message, clean, read
 from teachers.dataset import RowWriter, rows_to, write_rows
 from teachers.records import EXAMPLES, MESSAGE, REJECTED, SPLITS
 from teachers.scratch import hash_64, insert, query_rows, scratch_database
+from teachers.storage import read_bytes
 from teachers.texts import said_keys, text_key
 
 Row = dict[str, Any]
@@ -34,6 +35,7 @@ _POOL_SCHEMA = pa.schema(
     ]
 )
 _DRAW_SCHEMA = pa.schema([("number", pa.int64()), ("rank", pa.int64())])
+_DRIVEN_TURNS = 10
 _SWAPPED = {"user": "assistant", "assistant": "user"}
 
 
@@ -97,6 +99,45 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
                 hash_64(key.encode()),
             )
             place += 1
+
+
+def held_out_user_turns(config: ExamplesConfig, count: int) -> list[list[str]]:
+    """Return the user's first turns, up to ten, of the first `count` test conversations that have several."""
+    conversations: list[list[str]] = []
+    for name, raw in read(config.conversations):
+        if len(conversations) == count:
+            break
+        try:
+            cleaned = clean(raw, config.max_characters)
+        except ValueError:  # counted where the examples are written
+            continue
+
+        if cleaned.messages and split_of(name, cleaned.senders, config) == "test":
+            turns = [message["content"] for message in cleaned.messages if message["role"] == "user"]
+            if len(turns) > 1:
+                conversations.append(turns[:_DRIVEN_TURNS])
+    return conversations
+
+
+def read_scripts(uri: str) -> list[list[str]]:
+    """Return the user's turns of each conversation of a JSON Lines file with `turns`, lists of strings.
+
+    Raises:
+        ValueError: there is no such file, or a line is of another form.
+    """
+    content = read_bytes(uri)
+    if content is None:
+        raise ValueError(f"evaluate.scripts: no file {uri!r}")
+
+    conversations: list[list[str]] = []
+    for number, line in enumerate(content.decode().splitlines(), start=1):
+        try:
+            turns = json.loads(line)["turns"]
+            assert isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns)
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
+            raise ValueError(f"{uri}:{number}: expected an object with `turns`, a list of strings") from error
+        conversations.append(turns)
+    return conversations
 
 
 def split_of(conversation_id: str, senders: Collection[str], config: ExamplesConfig) -> str | None:

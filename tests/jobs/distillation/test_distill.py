@@ -33,6 +33,7 @@ def test_every_stage_wrote_its_dataset(run: Path) -> None:
     for values in metrics["systems"].values():
         assert 0 <= values["hits@1/20"] <= 1
         assert values["recall@1"] <= values["recall@10"] <= values["recall@100"]
+    assert metrics["conversations"]["held-out users"]["verbatim_repeats"] == 0
     assert [row["reason"] for row in read_rows(str(run / "rejected" / "examples"))][
         1
     ] == "unknown role 'robot'"

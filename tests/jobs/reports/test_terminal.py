@@ -20,13 +20,14 @@ def test_terms_are_shown_where_a_system_has_them(
         "teachers": {"kendall_tau": {}},
         "responses": {},
         "scoring": {},
+        "conversations": {"scripts": {"verbatim_repeats": 0.0, "turns": 50.0}},
     }
     caplog.set_level(logging.INFO, "jobs")
     report_metrics(RunDirectory(str(tmp_path)), metrics)
     table = capsys.readouterr().out
     for shown in ("context terms", "response terms", "FLOPs", "31.5", "38.2", "2.125"):
         assert (shown in table) == sparse
-    assert "untrained student" in table
+    assert "untrained student" in table and "verbatim repeats" in table
     assert "…" not in table
 
 
@@ -34,7 +35,7 @@ def test_a_quiet_job_prints_no_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING, "jobs")
-    metrics = {"systems": {"bm25": {"mrr": 0.25}}, "teachers": {"kendall_tau": {}}}
+    metrics = {"systems": {"bm25": {"mrr": 0.25}}, "teachers": {"kendall_tau": {}}, "conversations": {}}
     report_metrics(RunDirectory(str(tmp_path)), {**metrics, "responses": {}, "scoring": {}})
     assert capsys.readouterr().out == ""
     assert (tmp_path / "report" / "metrics.json").is_file()

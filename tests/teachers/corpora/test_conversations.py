@@ -6,7 +6,7 @@ import pytest
 
 from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.conversations import clean, cut_at_word
-from teachers.corpora.examples import cut, split_of, write_examples
+from teachers.corpora.examples import cut, held_out_user_turns, read_scripts, split_of, write_examples
 from teachers.dataset import read_rows
 
 
@@ -127,6 +127,26 @@ def test_a_response_that_its_context_has_said_is_no_example(tmp_path: Path) -> N
     counts = write_examples(str(tmp_path / "examples"), str(tmp_path / "rejected"), config)
     assert counts["responses already said in their context"] == 200
     assert {row["gold_response"][:4] for row in read_rows(str(tmp_path / "examples"))} == {"I am", "fine"}
+
+
+def test_the_user_turns_of_test_conversations_are_driven_and_scripts_are_checked(tmp_path: Path) -> None:
+    lines = []
+    for number in range(100):
+        turns = [f"turn {turn} of {number}" for turn in range(25 if number % 2 else 2)]
+        messages = [_message(("user", "assistant")[place % 2], text) for place, text in enumerate(turns)]
+        lines.append(json.dumps({"messages": messages}))
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    config = ExamplesConfig(conversations=str(tmp_path / "a.jsonl"), test_share=0.4)
+    driven = held_out_user_turns(config, 5)
+    assert [len(turns) for turns in driven] == [10] * 5
+    assert all(turns[1].startswith("turn 2 of ") for turns in driven)
+
+    script = tmp_path / "scripts.jsonl"
+    script.write_text('{"turns": ["hi", "bye"]}\n{"turns": "hi"}\n')
+    with pytest.raises(ValueError, match=r"scripts\.jsonl:2: expected an object with `turns`"):
+        read_scripts(str(script))
+    script.write_text('{"turns": ["hi", "bye"]}\n')
+    assert read_scripts(str(script)) == [["hi", "bye"]]
 
 
 def test_an_error_without_usable_rows_names_the_counts(tmp_path: Path) -> None:
