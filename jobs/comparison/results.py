@@ -113,7 +113,7 @@ def _table(measured: MeasuredRun, name: str, held_out: HeldOut) -> report.HeldOu
         explanation=explanation,
         contexts=len(held_out.contexts),
         conversations=len(set(held_out.conversation_ids)),
-        responses=len(held_out.responses),
+        responses=held_out.num_ranked,
         rows=compare_systems(values, kinds, baselines, held_out.conversation_ids),
     )
 

@@ -10,7 +10,7 @@ from teachers.corpora.conversations import Message
 from teachers.engines.protocol import Generation
 from teachers.generation.config import FiltersConfig
 from teachers.storage import read_bytes
-from teachers.texts import is_near_copy, said_keys, text_key
+from teachers.texts import said_keys, text_key
 
 Filter = Callable[[Generation, list[Message]], bool]
 """Whether to drop a sample that answers a context."""
@@ -62,10 +62,8 @@ def is_truncated(generation: Generation, context: list[Message]) -> bool:
 
 
 def is_echo(generation: Generation, context: list[Message]) -> bool:
-    """Whether the text repeats or nearly repeats a turn of the context."""
-    if text_key(generation.text) in said_keys(context):
-        return True
-    return is_near_copy(generation.text, (message["content"] for message in context))
+    """Whether the text repeats a turn of the context."""
+    return text_key(generation.text) in said_keys(context)
 
 
 def is_repetitive(generation: Generation, context: list[Message]) -> bool:

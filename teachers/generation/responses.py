@@ -13,7 +13,7 @@ from teachers.generation.filters import Filter, filters
 from teachers.generation.near_duplicates import NearTo, near_duplicates
 from teachers.records import REJECTED, RESPONSES
 from teachers.scratch import hash_64
-from teachers.texts import text_key
+from teachers.texts import is_near_copy, text_key
 
 Samples = Mapping[str, Iterable[tuple[str, list[Generation]]]]
 """Teacher -> (example_id, samples) of every context, in their order; iterated more than once."""
@@ -138,4 +138,6 @@ class _Selection:
         for reason, drops in self._filters:
             if drops(generation, self._context):
                 return reason
+        if is_near_copy(generation.text, (message["content"] for message in self._context)):
+            return "nearly echoed"
         return None

@@ -156,3 +156,9 @@ def test_counts_sum_to_the_samples_and_the_rejected_dataset_has_every_dropped_on
         ("b 1", "I do like it, you fool", "blocklisted"),
         ("b 1", SHORTER, "near-duplicate"),
     ]
+
+
+def test_a_sample_that_nearly_copies_a_turn_of_its_context_is_rejected(tmp_path: Path) -> None:
+    samples: Samples = {"a": {"1": ["Yesterday evening? What did you do yesterday?", "I slept all evening"]}}
+    outcome = select(tmp_path, {"1": "We cooked fish"}, samples)
+    assert outcome.counts["a"] == {"kept": 1, "nearly echoed": 1}
