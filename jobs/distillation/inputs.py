@@ -1,10 +1,13 @@
 """Checks of a distillation's data and weights."""
 
+from functools import partial
+
 from jobs.config import ConfigError
 from jobs.distillation.config import DistillationConfig
 from jobs.execution.inputs import check, check_teachers
 from student.encoders.packaged import resolve_model
 from teachers.corpora.conversations import check_source
+from teachers.corpora.examples import read_scripts
 from teachers.generation.filters import filters
 from teachers.scoring.candidates import RANKED_CANDIDATES
 
@@ -16,6 +19,8 @@ def check_inputs(config: DistillationConfig) -> None:
     check("examples.conversations", lambda: check_source(config.examples.conversations))
     filters(config.filters)
     check("candidates.retriever", lambda: resolve_model(config.candidates.retriever))
+    if config.evaluate.scripts is not None:
+        check("evaluate.scripts", partial(read_scripts, config.evaluate.scripts))
 
     if config.examples.max_test < RANKED_CANDIDATES:
         raise ConfigError(

@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-import torch
-
 from jobs.distillation.config import DistillationConfig
 from jobs.distillation.model_card import card_of, write_model_card
 from jobs.execution.job import Counts, Job, Stage, Step, warn
@@ -14,16 +12,11 @@ from jobs.reports.licences import licences_of
 from jobs.reports.terminal import report_metrics
 from jobs.stages.teacher_inference import generate_samples, score_pairs
 from jobs.stages.training import TRAIN, finetuned
-from serve.changes import Changes
-from serve.conversations import answers_to
-from serve.encoders import load_text_encoder
-from serve.index import load_index, write_index
-from serve.responder import Responder
+from serve.conversations import measure_conversations
+from serve.index import write_index
 from serve.response_set import response_set
-from serve.versions import check_version, local_version
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
-from student.evaluation.conversations import conversation_measures
 from student.evaluation.response_ranking import ContextSample, evaluate_student
 from student.retrieval.neighbours import write_neighbours
 from teachers import records
@@ -185,7 +178,10 @@ def _evaluate(job: DistillationJob) -> Counts:
     )
     teachers = calibrate(job.run.at("candidates"), scores_uris(job), job.config.targets, "test")
 
-    conversations = _measure_conversations(job)
+    user_turns = {"held-out users": held_out_user_turns(job.config.examples, config.conversations)}
+    if config.scripts is not None:
+        user_turns["scripts"] = read_scripts(config.scripts)
+    conversations = measure_conversations(job.run.uri, user_turns)
 
     for rows in (systems, teachers, conversations):
         for name, metrics in rows.items():
@@ -197,24 +193,6 @@ def _evaluate(job: DistillationJob) -> Counts:
         "responses": job.run.read_json("stages", "generate.json")["counts"],
         "scoring": job.run.read_json("stages", "score.json")["counts"],
     }
-
-
-def _measure_conversations(job: DistillationJob) -> dict[str, dict[str, float]]:
-    """Measures of conversations with the run's responder, along users' turns."""
-    config = job.config.evaluate
-    user_turns = {"held-out users": held_out_user_turns(job.config.examples, config.conversations)}
-    if config.scripts is not None:
-        user_turns["scripts"] = read_scripts(config.scripts)
-
-    index = load_index(local_version(job.run.uri, check_version(job.run.uri)))
-    encoder = load_text_encoder(job.run.uri, index, "torch", torch.get_num_threads())
-    responder = Responder(index, encoder, Changes())
-
-    measures = {}
-    for name, turns in user_turns.items():
-        if turns:
-            measures[name] = conversation_measures(turns, [answers_to(responder, row) for row in turns])
-    return measures
 
 
 def _report(job: DistillationJob, metrics: Counts) -> None:

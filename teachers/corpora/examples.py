@@ -127,7 +127,7 @@ def read_scripts(uri: str) -> list[list[str]]:
     """
     content = read_bytes(uri)
     if content is None:
-        raise ValueError(f"evaluate.scripts: no file {uri!r}")
+        raise ValueError(f"no file {uri!r}")
 
     conversations: list[list[str]] = []
     for number, line in enumerate(content.decode().splitlines(), start=1):
