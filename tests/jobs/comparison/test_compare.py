@@ -19,7 +19,17 @@ pytestmark = [
 ]
 BEGIN, END = marks(GENERATED)
 ROWS = ["bm25", "untrained", "human-only", "untrained-sparse", "sparse"]
-METRICS = {"hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10"}
+METRICS = {
+    "hits@1/20",
+    "hits@1/20+own",
+    "own_turn@1",
+    "echo@1",
+    "mrr",
+    "recall@1",
+    "recall@10",
+    "recall@100",
+    "ndcg@10",
+}
 
 
 def _rated(config: Path) -> Path:
