@@ -152,11 +152,10 @@ def _write_index(job: DistillationJob) -> Counts:
     responses = response_set(job.run.at("targets"))
     write_rows(job.run.at("response_set"), responses.to_pylist(), records.RESPONSE_SET)
 
-    student = EncoderSource.from_config(job.config.student, job.run.at("student"))
-    turns = job.config.student.context_turns
-    return embedding(
-        lambda tally: write_index(responses, student, job.run.uri, job.config.index, turns, tally)
-    )
+    config = job.config
+    student = EncoderSource.from_config(config.student, job.run.at("student"))
+    index = (responses, student, job.run.uri, config.index, config.student.context_turns)
+    return embedding(lambda tally: write_index(*index, tally))
 
 
 def _evaluate(job: DistillationJob) -> Counts:

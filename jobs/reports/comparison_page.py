@@ -5,6 +5,7 @@ from jobs.reports.columns import Table
 from jobs.reports.comparison import Comparison, HeldOutTable
 from jobs.reports.comparison_charts import agreement_matrix, comparison_figures, system_numbers
 from jobs.reports.pages import environment
+from student.evaluation.measured_systems import LOWER_IS_BETTER
 
 
 def comparison_page(comparison: Comparison) -> str:
@@ -27,9 +28,9 @@ def _systems_table(table: HeldOutTable) -> Table:
 
 
 def _best_means(table: HeldOutTable) -> dict[str, float]:
-    """Metric -> its highest mean, as it is shown."""
+    """Metric -> its best mean, as it is shown: the highest, or the lowest of a share of echoes."""
     best = {}
     for metric in table.metrics:
         means = [row.metrics[metric].mean for row in table.rows if metric in row.metrics]
-        best[metric] = round(max(means), 3)
+        best[metric] = round((min if metric in LOWER_IS_BETTER else max)(means), 3)
     return best

@@ -23,6 +23,7 @@ from student.evaluation.statistics import (
 from teachers.dataset import read_rows
 
 MAIN_METRICS = ("hits@1/20", "mrr")
+LOWER_IS_BETTER = frozenset({"own_turn@1", "echo@1"})
 
 
 class MeasuredSystem:

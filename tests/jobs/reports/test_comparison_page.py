@@ -256,3 +256,16 @@ def _renamed(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str):
         return " × ".join(new if part == old else part for part in value.split(" × "))
     return value
+
+
+def test_the_lowest_share_of_echoes_is_the_best() -> None:
+    comparison = comparison_example()
+    table, *others = comparison.tables
+    rows = []
+    for number, row in enumerate(table.rows):
+        share = 0.7 + number / 100
+        rows.append(replace(row, metrics={**row.metrics, "echo@1": Interval(share, share, share)}))
+
+    page = comparison_page(replace(comparison, tables=[replace(table, rows=rows), *others]))
+    best = re.findall(r'class="mean best">([^<]*)<', page)
+    assert "0.700" in best and not {"0.710", "0.720"} & set(best)
