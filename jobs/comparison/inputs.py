@@ -7,7 +7,7 @@ from jobs.config import ConfigError
 from jobs.distillation import inputs as distillation
 from jobs.distillation.config import DistillationConfig
 from jobs.execution.cluster import check_resources
-from student.evaluation.response_ranking import HeldOut, response_selection
+from student.evaluation.held_out import HeldOut, response_selection
 from teachers.scoring.ratings import Rated, read_ratings
 
 

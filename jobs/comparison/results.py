@@ -12,13 +12,13 @@ from jobs.distillation.stages import DistillationJob, scorers, scores_uris
 from jobs.execution.run_directory import provenance
 from jobs.reports import comparison as report
 from jobs.stages.training import training_reports
+from student.evaluation.held_out import HeldOut
 from student.evaluation.measured_systems import (
     MeasuredSystem,
     compare_systems,
     mean_sparsity,
     response_measures,
 )
-from student.evaluation.response_ranking import HeldOut
 from student.evaluation.statistics import Interval
 from teachers.dataset import read_rows
 from teachers.generation.latency import TOKENS

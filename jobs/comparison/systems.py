@@ -22,8 +22,9 @@ from jobs.stages.training import TRAIN
 from serve.response_set import response_set
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
+from student.evaluation.held_out import ContextSample, HeldOut, held_out
 from student.evaluation.measured_systems import summarise
-from student.evaluation.response_ranking import ContextSample, HeldOut, held_out, measure, write_measured
+from student.evaluation.response_ranking import measure, write_measured
 from teachers import records
 from teachers.dataset import read_rows, write_rows
 

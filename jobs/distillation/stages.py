@@ -17,7 +17,8 @@ from serve.index import write_index
 from serve.response_set import response_set
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
-from student.evaluation.response_ranking import ContextSample, evaluate_student
+from student.evaluation.held_out import ContextSample
+from student.evaluation.response_ranking import evaluate_student
 from student.retrieval.neighbours import write_neighbours
 from teachers import records
 from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from student.config import StudentConfig
 from student.encoders.encoder import Side
+from student.evaluation.held_out import excluded_columns
 from student.evaluation.ranking import NUM_CANDIDATES, ranking_metrics, sample_candidates
-from student.evaluation.response_ranking import excluded_columns
 from student.text import context_text
 from student.training.losses import cross_entropy
 from student.training.sparsity import SparsityController, activity

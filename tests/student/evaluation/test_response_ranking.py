@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
-from student.evaluation.response_ranking import ContextSample, evaluate_student, held_out
+from student.evaluation.held_out import ContextSample, held_out
+from student.evaluation.response_ranking import evaluate_student
 from teachers.dataset import write_rows
 from teachers.records import EXAMPLES, RESPONSE_SET
 from tests.student.student_rows import example_rows
