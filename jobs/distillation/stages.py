@@ -169,11 +169,7 @@ def _evaluate(job: DistillationJob) -> Counts:
     }
     systems = embedding(
         lambda tally: evaluate_student(
-            job.run.at("examples"),
-            job.run.at("response_set"),
-            models,
-            sample,
-            tally,
+            job.run.at("examples"), job.run.at("response_set"), models, sample, tally
         )
     )
     teachers = calibrate(job.run.at("candidates"), scores_uris(job), job.config.targets, "test")
