@@ -118,6 +118,16 @@ class Responder:
         Raises:
             ValueError: no message has the role user or assistant.
         """
+        return self._retrieve(messages, k, sources, diversity, demotes_echoes=True)
+
+    def _retrieve(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        k: int,
+        sources: frozenset[str],
+        diversity: float,
+        demotes_echoes: bool,
+    ) -> Answer:
         timings = Timings()
         start = time.perf_counter()
         turns = _turns(messages)
@@ -128,6 +138,7 @@ class Responder:
         timings.encode, start = _elapsed_ms(start)
 
         scores, rows, echoes = self._search_unsaid(query, k * _POOL if diversity else k, sources, turns)
+        echoes &= demotes_echoes
         order = np.flatnonzero(~echoes)
         if diversity and len(order):
             order = order[self._diverse(scores[order], rows[order], k, diversity)]
@@ -139,12 +150,14 @@ class Responder:
         return Answer(responses, int(np.asarray(tokens["attention_mask"]).sum()), timings)
 
     def search(self, messages: Sequence[Mapping[str, str]], k: int) -> Answer:
-        """Retrieve without diversity, and without responses that share no term with a sparse context.
+        """Retrieve documents: without those that share no term with a sparse context, best first.
+
+        A document that nearly copies a turn may be the very one that was asked for: it is not demoted.
 
         Raises:
             ValueError: see `respond`.
         """
-        retrieved = self.respond(messages, k)
+        retrieved = self._retrieve(messages, k, frozenset(SOURCES), 0.0, demotes_echoes=False)
         matching = [response for response in retrieved.responses if response.score != 0]
         return replace(retrieved, responses=matching)
 
@@ -174,7 +187,6 @@ class Responder:
         At least `k` are no near copies, or fewer where the index has no more.
         """
         keys, contents = said_keys(turns), [turn["content"] for turn in turns]
-        size = self._index.vectors.ntotal + len(self._added)
         num_searched = k + len(turns) + _SPARE
 
         while True:
@@ -182,7 +194,7 @@ class Responder:
             texts = [self._text_at(row) for row in rows]
             unsaid = [place for place, text in enumerate(texts) if text_key(text) not in keys]
             echoes = np.array([is_near_copy(texts[place], contents) for place in unsaid], np.bool_)
-            if (~echoes).sum() >= k or num_searched >= size:
+            if (~echoes).sum() >= k or len(rows) < num_searched:
                 return scores[unsaid], rows[unsaid], echoes
             num_searched *= 4
 

@@ -152,3 +152,13 @@ def test_ten_turns_have_no_repeated_answer_and_none_where_all_was_said(responder
     answers = answers_to(responder, ["are you here"] * 10)
     # "fine thanks" and "Fine thanks" are one answer.
     assert len(set(answers[:3])) == 3 and answers[3:] == [None] * 7
+
+
+def test_a_document_that_nearly_copies_a_turn_keeps_its_place_in_a_search(small_run: Path) -> None:
+    responder = make_responder(small_run)
+    scores = [
+        response.score for response in responder.search([{"role": "user", "content": "hello"}], 4).responses
+    ]
+    assert len(scores) == 4 and scores == sorted(scores, reverse=True)
+    echoed = texts(responder.respond([{"role": "user", "content": "hello"}], 4))
+    assert echoed[-1] == "hello hello"
