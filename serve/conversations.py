@@ -1,22 +1,28 @@
 """Conversations with a run's responder, along the turns of users that were written before."""
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
+from tempfile import TemporaryDirectory
 
+import pyarrow as pa
 import torch
 
 from serve.answers import best_text
 from serve.changes import Changes
+from serve.config import IndexConfig
 from serve.encoders import load_text_encoder
-from serve.index import load_index
+from serve.index import load_index, write_index
 from serve.responder import Responder
 from serve.versions import check_version, local_version
+from student.encoders.encoder import EncoderSource, Tally
 from student.evaluation.conversations import conversation_measures
 
+UserTurns = Mapping[str, Sequence[Sequence[str]]]
+"""The user's turns of each conversation, by the name of a set of conversations."""
 
-def measure_conversations(
-    run: str, user_turns: Mapping[str, Sequence[Sequence[str]]]
-) -> dict[str, dict[str, float]]:
-    """The measures of conversations with the run's newest index, for each set of users' turns that has some.
+
+def measure_conversations(run: str, user_turns: UserTurns) -> dict[str, dict[str, float]]:
+    """The measures of conversations with the run's newest index, for each set of users' turns.
 
     Raises:
         ValueError: the run has no complete index.
@@ -27,10 +33,32 @@ def measure_conversations(
 
     measures = {}
     for name, conversations in user_turns.items():
-        if conversations:
-            answers = [answers_to(responder, turns) for turns in conversations]
-            measures[name] = conversation_measures(conversations, answers)
+        answers = [answers_to(responder, turns) for turns in conversations]
+        measures[name] = conversation_measures(conversations, answers)
     return measures
+
+
+def mean_conversations(
+    students: Sequence[EncoderSource],
+    responses: pa.Table,
+    user_turns: UserTurns,
+    context_turns: int,
+    tally: Tally,
+) -> dict[str, dict[str, float]]:
+    """The means over students of what `measure_conversations` returns, with `responses` (RESPONSE_SET).
+
+    `context_turns` are those that the students read.
+    """
+    measured: list[dict[str, dict[str, float]]] = []
+    for student in students:
+        with TemporaryDirectory(prefix="rejoinder-conversations-") as run:
+            write_index(responses, student, run, IndexConfig(), context_turns, tally)
+            measured.append(measure_conversations(run, user_turns))
+
+    means: dict[str, dict[str, float]] = {}
+    for name, measures in measured[0].items():
+        means[name] = {measure: fmean(one[name][measure] for one in measured) for measure in measures}
+    return means
 
 
 def answers_to(responder: Responder, user_turns: Sequence[str]) -> list[str | None]:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jobs.config import ConfigError, option_parser, parse_as, with_changes
 from jobs.distillation.config import DistillationConfig
-from teachers.config import Section
+from teachers.config import Section, TeacherConfig
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,10 @@ class CompareConfig(Section):
     """Systems by name, which is a folder's, too, from simple to full."""
     served: str
     """The system whose answers are timed over HTTP."""
+    judges: dict[str, TeacherConfig] = Field(default_factory=dict)
+    """Scorers that taught no system, by name; where there are none, the teachers judge."""
     judged_contexts: int = Field(150, ge=0)
-    """Test contexts for which the teachers judge every system's answer."""
+    """Test contexts for which every system's answer is judged."""
     reading_contexts: int = Field(20, ge=0)
     """Test contexts that the report shows with every system's answer."""
     timed_requests: int = Field(100, ge=0)
@@ -70,6 +72,9 @@ class ComparisonConfig(DistillationConfig):
         for key in ("judged_contexts", "reading_contexts"):
             if getattr(compare, key) > self.evaluate.contexts:
                 raise ValueError(f"compare.{key}: more than evaluate.contexts = {self.evaluate.contexts}")
+
+        if shared := self.teachers.keys() & compare.judges.keys():
+            raise ValueError(f"compare.judges: {', '.join(sorted(shared))}: is the name of a teacher, too")
 
         targets = self.targets
         if compare.ratings and (targets.fits_on_validation or targets.temperature == "entropy"):

@@ -7,6 +7,7 @@ from jobs.config import ConfigError
 from jobs.distillation import inputs as distillation
 from jobs.distillation.config import DistillationConfig
 from jobs.execution.cluster import check_resources
+from jobs.execution.inputs import check_teachers
 from student.evaluation.held_out import HeldOut, response_selection
 from teachers.scoring.ratings import Rated, read_ratings
 
@@ -14,6 +15,7 @@ from teachers.scoring.ratings import Rated, read_ratings
 def check_inputs(config: ComparisonConfig) -> None:
     """Raises ConfigError where data or weights that the config or one of its systems names are missing."""
     distillation.check_inputs(config)
+    check_teachers(config.compare.judges, "compare.judges")
     _check_systems(config, distillation.check_inputs)
 
 

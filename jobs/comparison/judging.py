@@ -1,4 +1,4 @@
-"""Judgements by the teachers of systems' answers and of rated responses, and the latency of all of them."""
+"""Judgements of systems' answers and of rated responses, and the latency of systems and teachers."""
 
 from itertools import islice
 from typing import Any
@@ -9,7 +9,7 @@ from jobs.execution.job import Counts, Job
 from jobs.execution.run_directory import key_of
 from jobs.stages.latency import time_student, time_teachers, vllm_teachers
 from jobs.stages.teacher_inference import generate_samples, score_pairs
-from teachers.config import scores, writes
+from teachers.config import TeacherConfig, scores, writes
 from teachers.dataset import Rows, write_rows
 from teachers.generation.judged_candidates import judged_candidates
 from teachers.generation.sampling import StoredSamples
@@ -23,10 +23,10 @@ Answers = dict[str, dict[str, str]]
 
 
 def judge(base: ComparisonJob, answers: Answers, ratings: list[Rated]) -> None:
-    """Have the teachers score every system's answers to some test contexts, and rated responses.
+    """Have teachers and judges score every system's answers to some test contexts, and rated responses.
 
-    Beside the answers stand the gold response and one that each teacher writes. Leaves CANDIDATES at
-    `judged/candidates` and SCORES at `judged/scores/TEACHER`.
+    Beside the answers stand the responses they are compared with, see `judged_candidates`. Leaves CANDIDATES
+    at `judged/candidates` and SCORES at `judged/scores/NAME`.
     """
     contexts = held_out_rows(base, base.config.compare.judged_contexts)
     rated = rated_candidates(ratings)
@@ -45,31 +45,40 @@ def judge(base: ComparisonJob, answers: Answers, ratings: list[Rated]) -> None:
         for name, teacher in writers(base).items():
             uri = samples_uri(base.store, teacher, one_sample)
             samples[name] = StoredSamples(uri, contexts, teacher, one_sample)
-        rows = judged_candidates(contexts, samples, answers_by_context)
+        rows = judged_candidates(contexts, samples, answers_by_context, base.config.evaluate.seed)
         write_rows(base.run.at("judged", "candidates"), rows + rated, CANDIDATES)
         return _score(base)
 
     sources = []
     for teacher in writers(base).values():
         sources.append([samples_uri(base.store, teacher, one_sample), teacher.system_prompt])
-    pairs = {name: pairs_uri(base.store, teacher) for name, teacher in scorers(base).items()}
+    pairs = {name: pairs_uri(base.store, scorer) for name, scorer in judging_scorers(base).items()}
     base.once("judge", key_of(base.keys["examples"], answers_by_context, rated, sources, pairs), work)
 
 
 def _score(base: ComparisonJob) -> Counts:
     candidates = base.run.at("judged", "candidates")
-    score_pairs(base.run, base.store, scorers(base), candidates, base.config.score)
+    score_pairs(base.run, base.store, judging_scorers(base), candidates, base.config.score)
 
     counts = {}
-    for name, teacher in scorers(base).items():
+    for name, scorer in judging_scorers(base).items():
         scores_uri = base.run.at("judged", "scores", name)
-        counts[name] = write_scores(candidates, pairs_uri(base.store, teacher), scores_uri)
+        counts[name] = write_scores(candidates, pairs_uri(base.store, scorer), scores_uri)
     return counts
 
 
-def judges(base: Job[Any]) -> list[str]:
-    """Return the teachers with a likelihood: a frozen retriever is what the students are made of."""
-    return [name for name, teacher in base.teachers.items() if writes(teacher) and scores(teacher)]
+def judging_scorers(base: ComparisonJob) -> dict[str, TeacherConfig]:
+    """Return the teachers that score, and the judges that taught nobody."""
+    return scorers(base) | base.config.compare.judges
+
+
+def judges(base: ComparisonJob) -> list[str]:
+    """Return the judges of answers: without any in the config, the teachers with a likelihood.
+
+    A frozen retriever is what the students are made of.
+    """
+    teachers = [name for name, teacher in base.teachers.items() if writes(teacher) and scores(teacher)]
+    return list(base.config.compare.judges) or teachers
 
 
 def held_out_rows(base: Job[Any], count: int) -> list[Row]:

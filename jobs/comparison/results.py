@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.comparison.config import BM25, UNTRAINED, UNTRAINED_SPARSE, ComparisonConfig
 from jobs.comparison.judging import Answers, held_out_rows
@@ -79,6 +80,7 @@ def comparison(measured: MeasuredRun, sets: Mapping[str, HeldOut], ratings: list
         notes=_notes(base),
         tables=[_table(measured, name, held_out) for name, held_out in sets.items()],
         answers=_answers(measured, sources),
+        conversations=_conversations(systems),
         sparsity=_sparsity(systems),
         learning_curves={name: _curves(systems[name], config, name) for name in config.compare.systems},
         teachers=_teachers(base, ratings),
@@ -138,9 +140,12 @@ def _answers(measured: MeasuredRun, sources: Mapping[str, str]) -> list[report.A
     config = measured.base.config
     held_out = held_out_rows(measured.base, config.evaluate.contexts)
     conversations = {row["example_id"]: row["conversation_id"] for row in held_out}
-    win_rates = WinRates(measured.base, config.compare.judged_contexts)
+    untrained = UNTRAINED if UNTRAINED in measured.answers else UNTRAINED_SPARSE
+    win_rates = WinRates(measured.base, config.compare.judged_contexts, measured.answers[untrained])
 
     rows = []
+    for name, responses in win_rates.references().items():
+        rows.append(report.AnswerRow(name, judgements=win_rates.of_system(responses, {name})))
     for system, job in measured.systems.items():
         answers = measured.answers[system]
         groups = [conversations[example_id] for example_id in answers]
@@ -159,6 +164,16 @@ def _sparsity(systems: Mapping[str, DistillationJob]) -> dict[str, dict[str, flo
         if by_model:
             sparsity[name] = mean_sparsity(list(by_model.values()))
     return sparsity
+
+
+def _conversations(systems: Mapping[str, DistillationJob]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the measures of conversations by their set and system."""
+    by_set: dict[str, dict[str, dict[str, float]]] = {}
+    for name, job in systems.items():
+        measured = job.run.read_json("stages", "measure.json")["counts"]["conversations"]
+        for set_name, measures in measured.items():
+            by_set.setdefault(set_name, {})[name] = measures
+    return by_set
 
 
 def _curves(
@@ -182,8 +197,12 @@ def _correlations(base: ComparisonJob, ratings: list[Rated]) -> list[report.Rati
         return []
 
     candidates_uri = base.run.at("judged", "candidates")
-    uris = {name: base.run.at("judged", "scores", name) for name in scorers(base)}
-    correlations = rating_correlations(ratings, candidates_uri, uris, base.config.targets)
+    correlations: dict[str, Any] = {}
+    # The ensemble that is shown is the teachers'.
+    for names in (base.config.compare.judges, scorers(base)):
+        uris = {name: base.run.at("judged", "scores", name) for name in names}
+        if uris:
+            correlations |= rating_correlations(ratings, candidates_uri, uris, base.config.targets)
 
     rows = []
     for scorer, values in correlations.items():

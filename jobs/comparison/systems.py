@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import pyarrow as pa
+
 from jobs.comparison.config import BM25, ComparisonConfig
 from jobs.distillation.config import DistillationConfig
-from jobs.distillation.stages import CANDIDATES, SCORE, TARGETS, DistillationJob
+from jobs.distillation.stages import CANDIDATES, SCORE, TARGETS, DistillationJob, driven_user_turns
 from jobs.execution.job import Counts, Job, Stage
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of
 from jobs.stages.training import TRAIN
+from serve.conversations import UserTurns, mean_conversations
 from serve.response_set import response_set
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
@@ -65,7 +68,7 @@ def held_out_sets(base: ComparisonJob, outside: HeldOut | None) -> dict[str, Hel
 def run_systems(base: ComparisonJob, sets: dict[str, HeldOut]) -> dict[str, DistillationJob]:
     """Return the job of each system, measured: of trained ones after a training with every seed."""
     config = base.config
-    names = config.system_names()
+    names, user_turns = config.system_names(), driven_user_turns(config)
 
     systems: dict[str, DistillationJob] = {}
     for number, name in enumerate(names, 1):
@@ -77,7 +80,7 @@ def run_systems(base: ComparisonJob, sets: dict[str, HeldOut]) -> dict[str, Dist
             systems[name] = branch(base, base.config, "systems", name)
             models = {name: None if name == BM25 else _untrained(config.baseline(name))}
 
-        _measure(systems[name], sets, models)
+        _measure(systems[name], sets, models, user_turns)
     return systems
 
 
@@ -134,7 +137,7 @@ def make_targets(job: DistillationJob) -> None:
             job.do(stage)
 
 
-def _measure(job: DistillationJob, sets: dict[str, HeldOut], models: Models) -> None:
+def _measure(job: DistillationJob, sets: dict[str, HeldOut], models: Models, user_turns: UserTurns) -> None:
     """Write `measured`, once for these models and sets, and log the means of the first set."""
     trained = {name: key for name, key in job.keys.items() if name.startswith("train-")}
     # A trained student's folder moves with the run, and says nothing of its weights.
@@ -147,8 +150,23 @@ def _measure(job: DistillationJob, sets: dict[str, HeldOut], models: Models) -> 
         first_set = next(iter(sets))
         first = {name: by_set[first_set] for name, by_set in measured.items()}
         sparsity = {name: values.sparsity for name, values in first.items() if values.sparsity}
-        return {"means": summarise(list(first.values())), "sparsity": sparsity}
+        return {
+            "means": summarise(list(first.values())),
+            "sparsity": sparsity,
+            "conversations": _conversations(job, models, user_turns),
+        }
 
     contents = {name: asdict(held_out_set) for name, held_out_set in sets.items()}
-    means = job.once("measure", key_of(trained, untrained, contents), work)["means"]
+    means = job.once("measure", key_of(trained, untrained, contents, user_turns), work)["means"]
     logger.info("  %s", ", ".join(f"{metric} {value:.3f}" for metric, value in means.items()))
+
+
+def _conversations(job: DistillationJob, models: Models, user_turns: UserTurns) -> dict[str, Any]:
+    """Return the means over a system's students of the measures of conversations, none of BM25."""
+    students = [source for source in models.values() if source is not None]
+    if not students:
+        return {}
+
+    responses = pa.Table.from_pylist(read_rows(job.run.at("response_set")), records.RESPONSE_SET)
+    turns = job.config.student.context_turns
+    return embedding(lambda tally: mean_conversations(students, responses, user_turns, turns, tally))

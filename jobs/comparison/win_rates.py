@@ -1,4 +1,4 @@
-"""Win rates of the systems' responses, by the teachers that judge them."""
+"""Win rates of the systems' responses, by the judges."""
 
 from jobs.comparison.judging import held_out_rows, judges
 from jobs.comparison.systems import ComparisonJob
@@ -8,13 +8,17 @@ from student.evaluation.measured_systems import mean_intervals
 from teachers.config import writes
 from teachers.dataset import read_rows
 from teachers.scoring.targets import read_scores
-from teachers.scoring.win_rates import judge_responses
+from teachers.scoring.win_rates import judge_responses, reference_responses
 
 
 class WinRates:
-    """Win rates of systems by every judge's scores, on some test contexts."""
+    """Win rates of systems by every judge's scores, on some test contexts.
 
-    def __init__(self, base: ComparisonJob, num_contexts: int) -> None:
+    `baseline` has the responses by example_id that every system is compared with.
+    """
+
+    def __init__(self, base: ComparisonJob, num_contexts: int, baseline: dict[str, str]) -> None:
+        self._baseline = baseline
         self._conversations: dict[str, str] = {}
         for row in held_out_rows(base, num_contexts):
             self._conversations[row["example_id"]] = row["conversation_id"]
@@ -29,16 +33,20 @@ class WinRates:
             scores = read_scores(candidates_uri, scores_uris, "pointwise_mutual_information", "test")
             self._scores[judge] = {example_id: by_teacher[0] for example_id, by_teacher in scores}
 
+    def references(self) -> dict[str, dict[str, str]]:
+        """Return responses that no system retrieved, by name and example_id."""
+        return reference_responses(self._rows)
+
     def of_system(self, responses: dict[str, str], trained_by: set[str]) -> list[Judgement]:
         """Return for each judge the mean measures of a system's responses, with their intervals.
 
-        A judge that trained the system is left out where there is another.
+        A judge that trained the system, or wrote the responses, is left out where there is another.
         """
         impartial_judges = [judge for judge in self._scores if judge not in trained_by]
 
         judgements: list[Judgement] = []
         for judge in impartial_judges or self._scores:
-            judged = judge_responses(self._rows, self._scores[judge], responses)
+            judged = judge_responses(self._rows, self._scores[judge], responses, self._baseline)
             if not judged:
                 continue
 

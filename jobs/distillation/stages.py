@@ -12,7 +12,7 @@ from jobs.reports.licences import licences_of
 from jobs.reports.terminal import report_metrics
 from jobs.stages.teacher_inference import generate_samples, score_pairs
 from jobs.stages.training import TRAIN, finetuned
-from serve.conversations import measure_conversations
+from serve.conversations import UserTurns, measure_conversations
 from serve.index import write_index
 from serve.response_set import response_set
 from student.encoders.encoder import EncoderSource
@@ -174,10 +174,7 @@ def _evaluate(job: DistillationJob) -> Counts:
     )
     teachers = calibrate(job.run.at("candidates"), scores_uris(job), job.config.targets, "test")
 
-    user_turns = {"held-out users": held_out_user_turns(job.config.examples, config.conversations)}
-    if config.scripts is not None:
-        user_turns["scripts"] = read_scripts(config.scripts)
-    conversations = measure_conversations(job.run.uri, user_turns)
+    conversations = measure_conversations(job.run.uri, driven_user_turns(job.config))
 
     for rows in (systems, teachers, conversations):
         for name, metrics in rows.items():
@@ -189,6 +186,15 @@ def _evaluate(job: DistillationJob) -> Counts:
         "responses": job.run.read_json("stages", "generate.json")["counts"],
         "scoring": job.run.read_json("stages", "score.json")["counts"],
     }
+
+
+def driven_user_turns(config: DistillationConfig) -> UserTurns:
+    """Return the user's turns that conversations with a student are driven by."""
+    user_turns = {
+        "held-out users": held_out_user_turns(config.examples, config.evaluate.conversations),
+        "scripts": read_scripts(config.evaluate.scripts) if config.evaluate.scripts is not None else [],
+    }
+    return {name: conversations for name, conversations in user_turns.items() if conversations}
 
 
 def _report(job: DistillationJob, metrics: Counts) -> None:

@@ -19,13 +19,13 @@ def check(key: str, check_value: Callable[[], object]) -> None:
         raise ConfigError(f"{key}: {error}") from None
 
 
-def check_teachers(teachers: Mapping[str, TeacherConfig]) -> None:
-    """Raises ConfigError where a teacher's weights or tokenizer are missing."""
+def check_teachers(teachers: Mapping[str, TeacherConfig], key: str = "teachers") -> None:
+    """Raises ConfigError where the weights or the tokenizer of a teacher in the section `key` are missing."""
     for name, teacher in teachers.items():
         if not isinstance(teacher, EndpointTeacher):
-            check(f"teachers.{name}.model", partial(check_model, teacher.model))
+            check(f"{key}.{name}.model", partial(check_model, teacher.model))
         elif teacher.tokenizer is not None:
-            check(f"teachers.{name}.tokenizer", partial(check_model, teacher.tokenizer))
+            check(f"{key}.{name}.tokenizer", partial(check_model, teacher.tokenizer))
 
 
 def check_documents(config: DocumentsConfig) -> None:

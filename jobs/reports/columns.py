@@ -150,10 +150,12 @@ ANSWERS = (
 )
 WINS_OVER_HUMAN = Column("win_rate_human", "wins over human responses")
 WINS_OVER_GENERATED = Column("win_rate_generated", "wins over generated responses")
+WINS_OVER_UNTRAINED = Column("win_rate_baseline", "wins over the untrained student's")
 JUDGEMENTS = (
+    WINS_OVER_UNTRAINED,
     WINS_OVER_HUMAN,
     WINS_OVER_GENERATED,
-    Column("mutual_information", "mutual information"),
+    Column("score", "the judge's score"),
     Column("trained", "trained it"),
 )
 CURVES = (Column("validation_mrr", "mrr on validation"), Column("loss", "training loss"))

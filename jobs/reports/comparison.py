@@ -63,25 +63,30 @@ class Teachers:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one teacher's scores say of a system's responses."""
+    """What one judge's scores say of a system's responses."""
 
-    teacher: str
+    judge: str
     trained_on: bool
-    """Whether the system learned from this teacher."""
-    mutual_information: Interval
+    """Whether the system learned from this judge."""
+    score: Interval
     win_rate_human: Interval
     win_rate_generated: Interval
+    win_rate_baseline: Interval
+    """Over the untrained student's responses."""
 
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """A system's best response to each context, measured without a reference."""
+    """A system's best response to each context, measured without a reference.
+
+    What systems are compared with, such as the human responses, has judgements only.
+    """
 
     system: str
-    distinct_1: float
-    distinct_2: float
-    words: Interval
-    generated_share: Interval
+    distinct_1: float | None = None
+    distinct_2: float | None = None
+    words: Interval | None = None
+    generated_share: Interval | None = None
     judgements: Sequence[Judgement] = ()
 
 
@@ -145,6 +150,8 @@ class Comparison:
     notes: Sequence[str]
     tables: Sequence[HeldOutTable]
     answers: Sequence[AnswerRow] = ()
+    conversations: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    """Set of users' turns -> system -> measure, see `student.evaluation.conversations`."""
     sparsity: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """System -> metric -> value, see `student.evaluation.metrics.sparsity_metrics`."""
     learning_curves: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]] = field(default_factory=dict)

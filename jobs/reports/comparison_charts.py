@@ -13,7 +13,7 @@ from student.evaluation.statistics import Interval
 
 _KIND_COLOURS = {"baseline": "#6b7280", "dense": "#1d6fb8", "sparse": "#c2410c", "teacher": "#15803d"}
 _ENTROPY_COLOURS = {columns.CROSS_ENTROPY: "#1d6fb8", columns.ENTROPY: "#b7720b"}
-_WIN_RATE_COLOURS = {columns.WINS_OVER_HUMAN: "#1d6fb8", columns.WINS_OVER_GENERATED: "#c2410c"}
+_WIN_RATE_COLOURS = {columns.WINS_OVER_HUMAN: "#1d6fb8", columns.WINS_OVER_UNTRAINED: "#c2410c"}
 # Okabe and Ito's colours, told apart by the colour-blind too, and two for what comes after them.
 _COLOURS = (
     "#0072b2",

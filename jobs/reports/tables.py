@@ -25,7 +25,7 @@ def sections(comparison: Comparison) -> dict[str, list[Table]]:
     teachers, outcomes = comparison.teachers, outcome_names(comparison)
     filters = named_rows(TEACHER, comparison.filters)
     ratings = [vars(correlations) for correlations in teachers.ratings]
-    responses = [vars(row) for row in comparison.answers]
+    responses = [vars(row) for row in comparison.answers if row.words is not None]
 
     return {
         "latency": _latency_tables(comparison.latency) if comparison.latency else [],
@@ -35,6 +35,7 @@ def sections(comparison: Comparison) -> dict[str, list[Table]]:
         "ratings": [table("Correlations with human ratings", [_SCORER, *columns.RATINGS], ratings)],
         "filters": [table("Filters", [TEACHER, *(Column(name, name, ",d") for name in outcomes)], filters)],
         "answers": [table("Responses", [SYSTEM, *columns.ANSWERS], responses)],
+        "conversations": _conversation_tables(comparison),
         "judgements": [_judgement_table(comparison.answers, judge) for judge in judges(comparison)],
         "sparsity": [table("Sparsity", [SYSTEM, *columns.SPARSITY], named_rows(SYSTEM, comparison.sparsity))],
     }
@@ -69,10 +70,10 @@ def differences_table(held_out: HeldOutTable) -> Table:
 
 
 def judges(comparison: Comparison) -> list[str]:
-    """The teachers that judged some system's responses, in order."""
+    """The judges of some system's responses, in order."""
     names: dict[str, None] = {}
     for row in comparison.answers:
-        names |= dict.fromkeys(judgement.teacher for judgement in row.judgements)
+        names |= dict.fromkeys(judgement.judge for judgement in row.judgements)
     return list(names)
 
 
@@ -82,6 +83,14 @@ def outcome_names(comparison: Comparison) -> list[str]:
     for counts in comparison.filters.values():
         names |= dict.fromkeys(reason for reason, count in counts.items() if count)
     return list(names)
+
+
+def _conversation_tables(comparison: Comparison) -> list[Table]:
+    tables = []
+    for name, measures in comparison.conversations.items():
+        rows = named_rows(SYSTEM, measures)
+        tables.append(table(f"Conversations with {name}", [SYSTEM, *columns.CONVERSATIONS], rows))
+    return tables
 
 
 def _latency_tables(latency: Latency) -> list[Table]:
@@ -99,7 +108,7 @@ def _judgement_table(answers: Sequence[AnswerRow], judge: str) -> Table:
     rows: list[Row] = []
     for row in answers:
         for judgement in row.judgements:
-            if judgement.teacher == judge:
+            if judgement.judge == judge:
                 trained = "yes" if judgement.trained_on else "no"
                 rows.append({**vars(judgement), "system": row.system, "trained": trained})
     return table(f"Judged by {judge}", [SYSTEM, *columns.JUDGEMENTS], rows)

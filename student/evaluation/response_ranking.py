@@ -1,6 +1,6 @@
 """Rank of the gold response on held-out conversations. C contexts, N responses, D dimensions."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -28,6 +28,7 @@ from teachers.records import MEASURED
 from teachers.texts import is_near_copy
 
 _NUM_ANSWERS = 3
+_SPARE_ANSWERS = 16  # ranked beside them, in the place of near copies
 _CONTEXTS_PER_BLOCK = 64  # bounds memory: a block has the scores of all responses
 
 
@@ -38,7 +39,7 @@ class Measurement:
     metrics: dict[str, NDArray[np.float64]]
     """Metric -> [C]"""
     answers: list[list[str]]
-    """[C, up to 3], the best of the response set; empty where there is none"""
+    """[C, up to 3], the best of the response set as a responder answers; empty where there is none"""
     sparsity: dict[str, float]
     """A sparse system's `context_terms`, `response_terms` and `flops`, of these texts."""
 
@@ -139,9 +140,9 @@ def _measure_scores(
         rows = slice(len(answers), len(answers) + len(block))
         if contexts.num_servable:
             ranked = without_excluded(block[:, : contexts.num_ranked], contexts.excluded[rows])
-            best = np.argsort(-ranked[:, : contexts.num_servable], axis=1, kind="stable")[:, :_NUM_ANSWERS]
-            for columns in best:
-                answers.append([contexts.responses[column] for column in columns])
+            order = np.argsort(-ranked[:, : contexts.num_servable], axis=1, kind="stable")
+            for columns, turns in zip(order, contexts.own_turns[rows], strict=True):
+                answers.append(_best_answers(columns, turns, contexts.responses))
             block_metrics = ranking_metrics_by_context(ranked, contexts.gold[rows], contexts.sampled[rows])
             block_metrics |= _echo_metrics(block, ranked, contexts, rows, block_metrics["hits@1/20"])
         else:
@@ -154,6 +155,13 @@ def _measure_scores(
 
     by_context = {name: np.concatenate(values) for name, values in metrics.items()}
     return Measurement(by_context, answers, sparsity)
+
+
+def _best_answers(columns: NDArray[np.int64], turns: Sequence[int], responses: Sequence[str]) -> list[str]:
+    """Return the best responses of `columns`, best first, near copies of the context's `turns` last."""
+    ranked = [responses[column] for column in columns[: _NUM_ANSWERS + _SPARE_ANSWERS]]
+    own_texts = [responses[turn] for turn in turns]
+    return sorted(ranked, key=lambda text: is_near_copy(text, own_texts))[:_NUM_ANSWERS]
 
 
 def _echo_metrics(

@@ -173,14 +173,26 @@ def test_answers_come_from_the_response_set_and_are_judged(compared: tuple[Path,
         assert {answer["text"] for answer in read["answers"]} <= responses
         assert read["gold"] in held_out - responses
     by_system = {row["system"]: row for row in figures["answers"]}
-    for row in by_system.values():
-        assert 0 < row["distinct_2"] <= 1 and 0 <= row["generated_share"]["mean"] <= 1
+    for name, row in by_system.items():
+        if name in ROWS:
+            assert 0 < row["distinct_2"] <= 1 and 0 <= row["generated_share"]["mean"] <= 1
         [judge] = row["judgements"]
-        assert judge["teacher"] == "chat"
+        assert judge["judge"] == "chat"
         assert 0 <= judge["win_rate_human"]["mean"] <= 1
+    assert by_system["untrained"]["judgements"][0]["win_rate_baseline"]["mean"] == 0.5
+    assert by_system.keys() == {"human response", "random response", "echo", "chat", *ROWS}
+    assert by_system["human response"]["judgements"][0]["win_rate_human"]["mean"] == 0.5
     # `chat` wrote and scored for the sparse one, and had no say in what learned from people alone.
     assert by_system["sparse"]["judgements"][0]["trained_on"]
     assert not by_system["human-only"]["judgements"][0]["trained_on"]
+
+
+def test_every_student_holds_conversations_without_repeats(compared: tuple[Path, str]) -> None:
+    conversations = _figures(compared)["conversations"]["held-out users"]
+    assert conversations.keys() == set(ROWS) - {"bm25"}
+    for measures in conversations.values():
+        assert measures["turns"] > measures["conversations"] > 0
+        assert measures["verbatim_repeats"] == 0
 
 
 def test_the_sparse_student_is_served_from_an_inverted_index_and_keeps_its_budget(

@@ -14,6 +14,7 @@ from teachers.dataset import write_rows
 from teachers.records import CANDIDATES, EXAMPLES, SCORES
 
 ANSWERS = {"one": "fine", "two": "true two"}
+BASELINE = {"one": "bad", "two": "true two"}
 
 
 @pytest.fixture
@@ -43,7 +44,10 @@ def base(tmp_path: Path) -> Job:
             "example_id": name,
             "split": "test",
             "context": context,
-            "candidates": [{"text": text, "source": source, "teacher": None} for text, source in candidates],
+            "candidates": [
+                {"text": text, "source": source, "teacher": "smollm2" if text == "well" else None}
+                for text, source in candidates
+            ],
             "for_teachers": True,
         }
         for name, candidates in texts.items()
@@ -67,21 +71,35 @@ def base(tmp_path: Path) -> Job:
 
 
 def test_an_answer_wins_loses_or_ties(base: Job) -> None:
-    smollm2, gemma3 = WinRates(base, 2).of_system(ANSWERS, set())
+    smollm2, gemma3 = WinRates(base, 2, BASELINE).of_system(ANSWERS, set())
     # One: 2 beats the true 1, and of the written 3 and 1.5 the second. Two: the true reply, 4, under 5.
-    assert smollm2.mutual_information.mean == pytest.approx((2 + 4) / 2)
+    assert smollm2.score.mean == pytest.approx((2 + 4) / 2)
     assert smollm2.win_rate_human.mean == pytest.approx((1 + 0.5) / 2)
     assert smollm2.win_rate_generated.mean == pytest.approx((0.5 + 0) / 2)
     assert gemma3.win_rate_generated.mean == 0.5
-    assert gemma3.teacher == "gemma3"
+    # One: 2 beats the baseline's 1.5. Two: the baseline responds alike.
+    assert smollm2.win_rate_baseline.mean == pytest.approx((1 + 0.5) / 2)
+    assert gemma3.judge == "gemma3"
+
+
+def test_references_are_the_human_response_and_those_of_teachers(base: Job) -> None:
+    references = WinRates(base, 2, BASELINE).references()
+    assert references["human response"] == {"one": "true one", "two": "true two"}
+    assert references["smollm2"] == {"one": "well", "two": "well"}
+
+
+def test_a_judge_that_taught_nobody_judges_alone(base: Job) -> None:
+    base.config.compare.judges = {"gemma3": base.config.teachers["gemma3"]}
+    [judgement] = WinRates(base, 2, BASELINE).of_system(ANSWERS, {"smollm2"})
+    assert (judgement.judge, judgement.trained_on) == ("gemma3", False)
 
 
 def test_a_judge_that_trained_the_system_speaks_only_where_no_other_can(base: Job) -> None:
-    win_rates = WinRates(base, 2)
+    win_rates = WinRates(base, 2, BASELINE)
     [other] = win_rates.of_system(ANSWERS, {"gemma3", "minilm"})
-    assert (other.teacher, other.trained_on) == ("smollm2", False)
+    assert (other.judge, other.trained_on) == ("smollm2", False)
     both = win_rates.of_system(ANSWERS, {"smollm2", "gemma3"})
-    assert [(one.teacher, one.trained_on) for one in both] == [("smollm2", True), ("gemma3", True)]
+    assert [(one.judge, one.trained_on) for one in both] == [("smollm2", True), ("gemma3", True)]
 
 
 @pytest.mark.parametrize(

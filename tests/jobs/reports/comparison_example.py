@@ -167,13 +167,14 @@ def _answers(random: Random) -> list[AnswerRow]:
         generated = _interval(0.0 if kind == "baseline" else 0.1 + 0.3 * random.random(), 0.02)
         judgements = [
             Judgement(
-                teacher=teacher,
+                judge=judge,
                 trained_on=kind != "baseline" and "gold" not in system,
-                mutual_information=_interval(3 * hits + random.gauss(0, 0.1), 0.21),
+                score=_interval(3 * hits + random.gauss(0, 0.1), 0.21),
                 win_rate_human=_interval(0.7 * hits, 0.021),
                 win_rate_generated=_interval(0.55 * hits, 0.024),
+                win_rate_baseline=_interval(0.5 + 0.2 * hits, 0.024),
             )
-            for teacher in ("smollm2-135m-instruct", "gemma-3-270m")
+            for judge in ("smollm2-135m-instruct", "gemma-3-270m")
         ]
         answers.append(AnswerRow(system, distinct_1, distinct_2, words, generated, judgements))
     return answers

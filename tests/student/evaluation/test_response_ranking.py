@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
 from student.evaluation.held_out import ContextSample, held_out
-from student.evaluation.response_ranking import evaluate_student
+from student.evaluation.response_ranking import evaluate_student, measure
 from teachers.dataset import write_rows
 from teachers.records import EXAMPLES, RESPONSE_SET
 from tests.student.student_rows import example_rows
@@ -106,3 +106,15 @@ def test_turns_of_a_context_are_measured_beside_the_ranks_and_not_among_them(tmp
     assert [contexts.responses[column] for column in sorted(contexts.excluded[0])] == ["w30", "w4 w4"]
     assert [contexts.responses[column] for column in contexts.own_turns[0]] == ["W30!", "w4 w4", "well"]
     assert contexts.sampled[0][0] == contexts.gold[0] and not contexts.excluded[0] & set(contexts.sampled[0])
+
+
+def test_near_copies_of_the_context_come_last_among_the_answers(tmp_path: Path) -> None:
+    examples = str(tmp_path / "examples")
+    write_rows(examples, example_rows(30, "test"), EXAMPLES)
+    copy, answer = "w1 x", "w1 w31 w32 w33 w34 w35"
+    contexts = held_out(examples, [copy, answer], "test", ContextSample(2, 25, seed=0))
+    assert contexts.contexts[1].endswith("w1")
+
+    bm25 = measure({"test": contexts}, {"bm25": None}, tally=lambda *_: None)["bm25"]["test"]
+    assert bm25.metrics["echo@1"][1] == 1.0  # the shorter one scores higher
+    assert bm25.answers[1] == [answer, copy]

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from teachers.scoring.win_rates import JudgedResponse, judge_responses
+from teachers.scoring.win_rates import JudgedResponse, judge_responses, reference_responses
 
 
 def _row(example_id: str, candidates: list[tuple[str, str]]) -> dict[str, Any]:
@@ -20,9 +20,12 @@ TWO_GENERATED = [("true", "gold"), ("well", "generated"), ("bad", "generated"), 
 def test_a_response_wins_loses_and_ties() -> None:
     rows = [_row("one", TWO_GENERATED), _row("two", TWO_GENERATED)]
     scores = {"one": np.array([1.0, 3.0, 1.5, 2.0]), "two": np.array([4.0, 5.0, 4.0, 0.0])}
-    assert judge_responses(rows, scores, {"one": "fine", "two": "true"}) == {
-        "one": JudgedResponse(2.0, 1.0, 0.5),  # 2 beats the true 1, and of the generated 3 and 1.5 the second
-        "two": JudgedResponse(4.0, 0.5, 0.25),  # the true response itself: it loses to 5 and ties with 4
+    responses, baseline = {"one": "fine", "two": "true"}, {"one": "well", "two": "fine"}
+    assert judge_responses(rows, scores, responses, baseline) == {
+        # 2 beats the true 1, of the generated 3 and 1.5 the second, and loses to the baseline's 3.
+        "one": JudgedResponse(2.0, 1.0, 0.5, 0.0),
+        # The true response itself loses to 5 and ties with 4; the baseline's 0 loses to it.
+        "two": JudgedResponse(4.0, 0.5, 0.25, 1.0),
     }
 
 
@@ -33,4 +36,16 @@ def test_contexts_without_all_scores_or_without_a_generated_response_are_left_ou
         _row("none generated", [("true", "gold"), ("fine", "retrieved")]),
     ]
     scores = {"score missing": np.array([1.0, np.nan, 1.5, 2.0]), "none generated": np.array([1.0, 2.0])}
-    assert judge_responses(rows, scores, {row["example_id"]: "fine" for row in rows}) == {}
+    responses = {row["example_id"]: "fine" for row in rows}
+    assert judge_responses(rows, scores, responses, responses) == {}
+
+
+def test_references_are_responses_that_no_system_retrieved() -> None:
+    row = _row("one", [("true", "gold"), ("drawn", "random"), ("hello", "context"), ("fine", "retrieved")])
+    row["candidates"].append({"text": "well", "source": "generated", "teacher": "smollm2"})
+    assert reference_responses([row]) == {
+        "human response": {"one": "true"},
+        "random response": {"one": "drawn"},
+        "echo": {"one": "hello"},
+        "smollm2": {"one": "well"},
+    }
