@@ -107,7 +107,7 @@ def step_batch(rows: Sequence[Row], config: StudentConfig, random_negatives: Seq
     for candidates, _ in candidates_of_rows:
         texts += [candidate["text"] for candidate in candidates]
     for row in rows:
-        texts += _own_turns(row, config.own_turn_negatives)
+        texts += own_turn_texts(row, config.own_turn_negatives)
     for text in (*texts, *random_negatives):
         columns.setdefault(text_key(text), len(columns))
         responses.setdefault(text_key(text), text)
@@ -138,8 +138,8 @@ def step_batch(rows: Sequence[Row], config: StudentConfig, random_negatives: Seq
     )
 
 
-def _own_turns(row: Row, num_turns: int) -> list[str]:
-    """Return the newest turns of the row's context."""
+def own_turn_texts(row: Row, num_turns: int) -> list[str]:
+    """Return the newest turns of the row's context, as many as are its negatives."""
     newest = row["context"][-num_turns:] if num_turns else []
     return [message["content"] for message in newest]
 

@@ -12,6 +12,7 @@ from student.encoders.encoder import Side
 from student.evaluation.held_out import excluded_columns
 from student.evaluation.ranking import NUM_CANDIDATES, ranking_metrics, sample_candidates
 from student.text import context_text
+from student.training.batches import own_turn_texts
 from student.training.losses import cross_entropy
 from student.training.sparsity import SparsityController, activity
 from student.training.step import encode_texts
@@ -24,11 +25,15 @@ class ValidationSet:
     contexts: list[str]
     """[B]"""
     responses: list[str]
-    """[N], distinct"""
+    """[N], distinct; own turns of contexts that are no response last"""
+    num_responses: int
+    """How many of them are responses"""
     gold: list[int]
     """[B], the place of each context's response"""
     excluded: list[set[int]]
     """[B], the places of what the conversation has said, and of other correct responses"""
+    own_turns: list[list[int]]
+    """[B], the places of the context's turns that are its negatives in training: they are ranked, too"""
     candidates: list[list[int]]
     """[B, 20], the gold response first, fewer in a tiny set"""
 
@@ -52,11 +57,18 @@ def validation_set(examples: list[dict[str, Any]], config: StudentConfig) -> Val
     for row_excluded, context, place in zip(excluded, contexts, gold, strict=True):
         row_excluded |= correct[context] - {place}
 
+    own_turns: list[list[int]] = []
+    for row in examples:
+        texts = own_turn_texts(row, config.own_turn_negatives)
+        own_turns.append([places.setdefault(text, len(places)) for text in texts])
+
     return ValidationSet(
         contexts=contexts,
-        responses=responses,
+        responses=list(places),
+        num_responses=len(responses),
         gold=gold,
         excluded=excluded,
+        own_turns=own_turns,
         candidates=sample_candidates(gold, range(len(responses)), excluded, config.seed),
     )
 
@@ -66,9 +78,11 @@ def validate(
 ) -> tuple[dict[str, float], dict[Side, float]]:
     """Return `validation_loss`, `validation_mrr` and `validation_hits@1/20`; every worker must call it.
 
-    The loss is the cross-entropy against all responses but the excluded ones. A sparse student is
-    measured with the thresholds that meet its budget on these texts: they are the second result, and the
-    first contains its `activity`.
+    The loss is the cross-entropy against all responses but the excluded ones. It and the MRR have the own
+    turns that are negatives in training: the checkpoint is chosen that answers and does not echo.
+
+    A sparse student is measured with the thresholds that meet its budget on these texts: they are the second
+    result, and the first contains its `activity`.
     """
     engine.module.eval()
     with sparsity.lowered() if sparsity else nullcontext():
@@ -94,13 +108,18 @@ def validate(
 def held_out_metrics(
     held_out: ValidationSet, scores: Tensor, similarity_scale: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss and `ranking_metrics` of `scores` [B, N], without the excluded responses."""
+    """Return the loss and `ranking_metrics` of `scores` [B, N], without the excluded responses.
+
+    Of the turns that are no response, only a context's own ones are ranked for it.
+    """
     positives = torch.zeros_like(scores, dtype=torch.bool)
     positives[torch.arange(len(held_out.gold)), held_out.gold] = True
 
     is_excluded = torch.zeros_like(positives)
-    for row, places in enumerate(held_out.excluded):
+    is_excluded[:, held_out.num_responses :] = True
+    for row, (places, own_turns) in enumerate(zip(held_out.excluded, held_out.own_turns, strict=True)):
         is_excluded[row, list(places)] = True
+        is_excluded[row, own_turns] = False
 
     loss = cross_entropy(similarity_scale * scores, positives, ~positives & ~is_excluded)
     others_first = scores.masked_fill(is_excluded, scores.min() - 1)

@@ -35,3 +35,22 @@ def test_what_was_said_and_other_responses_of_the_conversation_are_not_ranked() 
     assert held_out is not None
     assert held_out.excluded == [{2, 4}, set(), {0}, *[set()] * 22]
     assert not {2, 4} & set(held_out.candidates[0]) and 0 not in held_out.candidates[2]
+
+
+def test_own_turns_that_are_negatives_are_ranked_for_their_context_alone() -> None:
+    rows = example_rows(25, "validation")
+    rows[0]["context"] = [{"role": "user", "content": text} for text in ("w1 w1", "a turn")]
+    held_out = validation_set(rows, StudentConfig(encoders="separate", own_turn_negatives=2))
+    assert held_out is not None
+    # "w1 w1" is a response of the set; the turns of all contexts follow the 25 responses.
+    assert held_out.own_turns[:2] == [[1, 25], [26]] and held_out.num_responses == 25
+
+    scores = torch.full((25, len(held_out.responses)), -1.0)
+    scores[torch.arange(25), held_out.gold] = 0.5
+    scores[1, 25] = 9.0
+    _, metrics = held_out_metrics(held_out, scores, 1.0)
+    assert metrics["mrr"] == 1
+    scores[0, [1, 25]] = 9.0
+    _, metrics = held_out_metrics(held_out, scores, 1.0)
+    assert metrics["mrr"] == pytest.approx((24 + 1 / 3) / 25)
+    assert metrics["hits@1/20"] == 1
