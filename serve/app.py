@@ -12,8 +12,9 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from ray import serve as ray_serve
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from serve.admin import router as admin_routes
 from serve.answers import answer_above, best_text, search_answer
-from serve.changes import read_changes, write_change
+from serve.changes import read_changes
 from serve.chat_completions import ChatRequest, chunks, completion, server_sent
 from serve.chat_endpoint import ChatEndpoint, EndpointError
 from serve.config import ServeConfig
@@ -21,13 +22,13 @@ from serve.encoders import load_text_encoder
 from serve.gate import Gate, StrictJson, http_error, validation_error
 from serve.index import load_index
 from serve.metrics import ReplicaMetrics
+from serve.pages import page
 from serve.responder import Responder
+from serve.review import Review
 from serve.schemas import (
-    ChangeRequest,
     GenerateAnswer,
     GenerateRequest,
     Question,
-    ReloadRequest,
     RespondAnswer,
     RespondRequest,
     ScoreAnswer,
@@ -35,26 +36,16 @@ from serve.schemas import (
     SearchAnswer,
     SearchRequest,
 )
-from serve.versions import check_version, current_version, local_version, make_current, versions
+from serve.versions import check_version, current_version, local_version
 
 logger = logging.getLogger("ray.serve")
-_PAGE = Path(__file__).with_name("page.html")
-_POLICY = "; ".join(
-    [
-        "default-src 'none'",
-        "connect-src 'self'",
-        "img-src data:",
-        "style-src 'unsafe-inline'",
-        "script-src 'unsafe-inline'",
-    ]
-)
-
 
 app = FastAPI(title="Rejoinder")
 app.router.route_class = StrictJson
 app.add_middleware(Gate)
 app.add_exception_handler(RequestValidationError, validation_error)
 app.add_exception_handler(StarletteHTTPException, http_error)
+app.include_router(admin_routes)
 
 
 # The class and `app` are pickled at their definition: everything that its methods use is defined above.
@@ -64,13 +55,14 @@ class ResponderReplica:
     """One replica. Its responder is replaced as a whole: a request sees one version from start to end."""
 
     def __init__(self, config: ServeConfig) -> None:
-        self._config = config
+        self.config = config
         self._model = Path(config.run.rstrip("/")).name
         self._fallback = ChatEndpoint("fallback", config.fallback) if config.fallback else None
         self._generator = ChatEndpoint("generator", config.generator) if config.generator else None
         self._metrics = ReplicaMetrics()
+        self.review = Review()
         self._loading = asyncio.Lock()
-        self._pinned: str | None = None
+        self.pinned: str | None = None
         self._take(self._load(config.version or current_version(config.run)))
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -79,30 +71,30 @@ class ResponderReplica:
         A version that cannot be loaded is logged, and the old one stays.
         """
         try:
-            self._pinned = user_config.get("version")
-            if self._pinned is not None:
-                await self.load(check_version(self._config.run, self._pinned))
+            self.pinned = user_config.get("version")
+            if self.pinned is not None:
+                await self.load(check_version(self.config.run, self.pinned))
         except ValueError as error:
-            logger.error(f"{error}; {self._responder.version} stays")
+            logger.error(f"{error}; {self.responder.version} stays")
 
     async def check_health(self) -> None:
         """Take the changes written while this replica was starting; Ray Serve calls it every few seconds."""
         # At every check: a gauge set once, at the start, could not be scraped on a slow machine.
-        self._metrics.serves(self._responder.version, self._responder.num_responses)
+        self._metrics.serves(self.responder.version, self.responder.num_responses)
 
         try:
-            if self._pinned is None:
-                await self.load(await asyncio.to_thread(current_version, self._config.run))
-            if await asyncio.to_thread(read_changes, self._config.run) != self._responder.changes:
+            if self.pinned is None:
+                await self.load(await asyncio.to_thread(current_version, self.config.run))
+            if await asyncio.to_thread(read_changes, self.config.run) != self.responder.changes:
                 await self.take_changes()
         except (OSError, ValueError) as error:
             # An answer from an older version is better than none.
-            logger.error(f"{error}; {self._responder.version} stays")
+            logger.error(f"{error}; {self.responder.version} stays")
 
     @app.get("/", include_in_schema=False)
-    async def page(self) -> FileResponse:
+    async def chat_page(self) -> FileResponse:
         """The chat page."""
-        return FileResponse(_PAGE, headers={"Content-Security-Policy": _POLICY})
+        return page("page.html")
 
     @app.post("/respond")
     async def respond(self, request: RespondRequest) -> RespondAnswer:
@@ -119,7 +111,7 @@ class ResponderReplica:
         if self._generator is None:
             raise HTTPException(404, "there is no generator")
 
-        responder = self._responder
+        responder = self.responder
         messages = [message.model_dump() for message in request.messages]
         try:
             retrieved = responder.search(messages, 1)
@@ -138,7 +130,7 @@ class ResponderReplica:
     @app.post("/search")
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """Return the documents nearest to the conversation, for the index of a search job."""
-        responder = self._responder
+        responder = self.responder
         messages = [message.model_dump() for message in request.messages]
         try:
             retrieved = responder.search(messages, request.k)
@@ -151,7 +143,7 @@ class ResponderReplica:
     @app.post("/score")
     async def score(self, request: ScoreRequest) -> ScoreAnswer:
         """Return the inner products of the conversation with each candidate."""
-        responder = self._responder
+        responder = self.responder
         messages = [message.model_dump() for message in request.messages]
         try:
             scores = responder.score(messages, request.candidates)
@@ -185,8 +177,8 @@ class ResponderReplica:
     @app.get("/health")
     async def health(self) -> dict[str, Any]:
         """Return the status, the version that is served, and the generator's model, if there is one."""
-        responder = self._responder
-        generator = self._config.generator.model if self._config.generator else None
+        responder = self.responder
+        generator = self.config.generator.model if self.config.generator else None
         return {
             "status": "ok",
             "responses": responder.num_responses,
@@ -197,38 +189,7 @@ class ResponderReplica:
     @app.get("/ready")
     async def ready(self) -> dict[str, str]:
         """Report that this replica takes requests: it does not start before it has an index."""
-        return {"status": "ready", "version": self._responder.version}
-
-    @app.get("/admin/versions")
-    async def list_versions(self) -> dict[str, Any]:
-        """List the versions that can be served."""
-        return {"served": self._responder.version, "versions": versions(self._config.run)}
-
-    @app.post("/admin/reload")
-    async def reload(self, request: ReloadRequest) -> dict[str, Any]:
-        """Load a version in every replica; 409, and the old one stays, where it cannot be loaded."""
-        if self._pinned is not None:
-            raise HTTPException(409, f"the deployment's user_config names the version {self._pinned!r}")
-
-        try:
-            version = check_version(self._config.run, request.version)
-            await self.load(version)
-        except ValueError as error:
-            raise HTTPException(409, str(error)) from error
-
-        make_current(self._config.run, version)
-        return {"version": version, "replicas": await self._everywhere("load", version)}
-
-    @app.post("/admin/responses")
-    async def change_responses(self, request: ChangeRequest) -> dict[str, Any]:
-        """Add and withdraw single responses in every replica, for good."""
-        for response_id in request.withdraw:
-            if not self._responder.has(response_id):
-                raise HTTPException(404, f"withdraw: unknown response {response_id!r}")
-
-        write_change(self._config.run, request.add, request.withdraw)
-        replicas = await self._everywhere("take_changes")
-        return {"responses": self._responder.num_responses, "replicas": replicas}
+        return {"status": "ready", "version": self.responder.version}
 
     async def load(self, version: str) -> None:
         """Serve a version from now on; running requests end with the old one.
@@ -237,7 +198,7 @@ class ResponderReplica:
             ValueError: the version is damaged; the old one stays.
         """
         async with self._loading:
-            if version != self._responder.version:
+            if version != self.responder.version:
                 self._take(await asyncio.to_thread(self._load, version))
 
     async def take_changes(self) -> None:
@@ -247,21 +208,21 @@ class ResponderReplica:
             ValueError: a change is damaged.
         """
         async with self._loading:
-            changes = read_changes(self._config.run)
-            self._take(await asyncio.to_thread(self._responder.changed, changes))
+            changes = read_changes(self.config.run)
+            self._take(await asyncio.to_thread(self.responder.changed, changes))
 
     def _load(self, version: str) -> Responder:
-        config = self._config
+        config = self.config
         index = load_index(local_version(config.run, version))
         encoder = load_text_encoder(config.run, index, config.encoder, max(1, int(config.replica_cpus)))
         logger.info(f"{version}: {index.vectors.ntotal} responses, encoder {type(encoder).__name__}")
         return Responder(index, encoder, read_changes(config.run))
 
     def _take(self, responder: Responder) -> None:
-        self._responder = responder
+        self.responder = responder
         self._metrics.serves(responder.version, responder.num_responses)
 
-    async def _everywhere(self, method: str, *arguments: Any) -> int:
+    async def everywhere(self, method: str, *arguments: Any) -> int:
         """Call a method of every replica, this one included; return the number of successes.
 
         A replica that fails, or that is restarted meanwhile, catches up at its next health check.
@@ -279,7 +240,7 @@ class ResponderReplica:
 
     async def _answer(self, route: str, question: Question) -> tuple[RespondAnswer, int]:
         """Return the answer, and the number of tokens read for it."""
-        responder = self._responder
+        responder = self.responder
         messages = [message.model_dump() for message in question.messages]
         try:
             retrieved = responder.respond(
@@ -288,7 +249,7 @@ class ResponderReplica:
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
-        min_score = self._config.min_score if question.min_score is None else question.min_score
+        min_score = self.config.min_score if question.min_score is None else question.min_score
         answer = answer_above(retrieved, min_score, responder.version)
 
         outcome = "answered"
@@ -296,7 +257,7 @@ class ResponderReplica:
             outcome = await self._fall_back(messages, best_text(retrieved), answer)
         self._metrics.answered(route, outcome, retrieved.timings)
 
-        if self._config.log_requests:
+        if self.config.log_requests:
             logger.info(json.dumps({"messages": messages, **answer.model_dump()}, ensure_ascii=False))
         return answer, retrieved.tokens
 

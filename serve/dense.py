@@ -48,7 +48,7 @@ class DenseIndex:
 
     def vectors(self, rows: Rows) -> Matrix:
         """The vectors [R, D] of rows [R], as near as the index keeps them."""
-        vectors: Matrix = np.stack([self.index.reconstruct(int(row)) for row in rows])
+        vectors: Matrix = self.index.reconstruct_batch(rows)
         return vectors
 
 

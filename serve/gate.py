@@ -20,7 +20,7 @@ from serve.chat_completions import error_body
 
 MAX_BODY_BYTES = 1 << 20
 KEY, ADMIN_KEY = "REJOINDER_API_KEY", "REJOINDER_ADMIN_KEY"
-_OPEN = ("/", "/health", "/ready")
+_OPEN = ("/", "/review", "/health", "/ready")
 
 
 class Gate:

@@ -5,6 +5,7 @@ N responses of the index, D dimensions. Rows from N on are those of added respon
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -66,24 +67,36 @@ class Responder:
     """Retrieves responses from an index and the changes since, with the student that made the index."""
 
     def __init__(self, index: Index, encoder: TextEncoder, changes: Changes) -> None:
-        self.changes = changes
         self._index = index
         self._encoder = encoder
-        self._filters: dict[frozenset[str], Any] = {}
-
-        ids = index.responses["response_id"]
-        indexed = set(ids.filter(pa.compute.is_in(ids, pa.array([*changes.added], pa.string()))).to_pylist())
         self._added: list[ScoredResponse] = []
-        for response_id, text in changes.added.items():
-            if response_id not in indexed:
-                self._added.append(ScoredResponse(response_id, text, 0.0, "added", None))
-
-        self._added_vectors = self._encode([response.text for response in self._added])
-        self._present = ~np.asarray(pa.compute.is_in(ids, pa.array(sorted(changes.withdrawn), pa.string())))
+        self._added_vectors = self._encode([])
+        self._take(changes)
 
     def changed(self, changes: Changes) -> "Responder":
         """The same responder with other changes."""
-        return Responder(self._index, self._encoder, changes)
+        responder = copy(self)
+        responder._take(changes)
+        return responder
+
+    def _take(self, changes: Changes) -> None:
+        self.changes = changes
+        self._filters: dict[frozenset[str], Any] = {}
+        ids = self._index.responses["response_id"]
+        self._present = ~np.asarray(pa.compute.is_in(ids, pa.array(sorted(changes.withdrawn), pa.string())))
+
+        indexed = set(ids.filter(pa.compute.is_in(ids, pa.array([*changes.added], pa.string()))).to_pylist())
+        self.unindexed = {id: text for id, text in changes.added.items() if id not in indexed}
+        """Response id -> text of the added responses that the index lacks, withdrawn ones included."""
+
+        added: list[ScoredResponse] = []
+        for response_id, text in self.unindexed.items():
+            if response_id not in changes.withdrawn:
+                added.append(ScoredResponse(response_id, text, 0.0, "added", None))
+
+        # A reviewer's approvals come one by one: they encode nothing again.
+        if added != self._added:
+            self._added, self._added_vectors = added, self._encode([response.text for response in added])
 
     @property
     def version(self) -> str:
@@ -95,12 +108,15 @@ class Responder:
         """The number of responses that can be retrieved."""
         return int(self._present.sum()) + len(self._added)
 
-    def has(self, response_id: str) -> bool:
-        """Whether the response id is indexed, withdrawn or not, or added."""
-        ids = self._index.responses["response_id"]
-        if pa.compute.index(ids, response_id).as_py() >= 0:
-            return True
-        return any(response.response_id == response_id for response in self._added)
+    @property
+    def indexed(self) -> pa.Table:
+        """The responses of the index (RESPONSE_SET), withdrawn ones included."""
+        return self._index.responses
+
+    def text_of(self, response_id: str) -> str | None:
+        """The text of an indexed or added response, withdrawn or not; None for an unknown id."""
+        row = pa.compute.index(self.indexed["response_id"], response_id).as_py()
+        return self._text_at(row) if row >= 0 else self.changes.added.get(response_id)
 
     def respond(
         self,
@@ -171,6 +187,20 @@ class Responder:
         scores: list[float] = inner_products(query, self._encode(candidates))[0].tolist()
         return scores
 
+    def nearest(self, text: str, k: int) -> list[ScoredResponse]:
+        """The `k` responses most similar to a text, most similar first, with cosines as scores.
+
+        Responses of the index are among them even if they are withdrawn.
+        """
+        query = self._encode([text])
+        _, rows = self._search(query, k, None)
+        cosines = self._unit_vectors(rows) @ _of_unit_length(_dense(query))[0]
+
+        nearest: list[ScoredResponse] = []
+        for place in np.argsort(-cosines, kind="stable"):
+            nearest.append(self._response_at(rows[place], cosines[place]))
+        return nearest
+
     def _encode(self, texts: Sequence[str], side: Side = "response") -> Vectors:
         if not texts:
             return np.zeros((0, self._index.metadata["dimensions"]), dtype=np.float32)
@@ -198,14 +228,18 @@ class Responder:
                 return scores[unsaid], rows[unsaid], echoes
             num_searched *= 4
 
-    def _search(self, query: Vectors, k: int, sources: frozenset[str]) -> tuple[Scores, Rows]:
-        """Scores and rows [up to k], best first, ties by the lower row."""
+    def _search(self, query: Vectors, k: int, sources: frozenset[str] | None) -> tuple[Scores, Rows]:
+        """Scores and rows [up to k], best first, ties by the lower row.
+
+        Without `sources` every response is searched, withdrawn ones of the index included.
+        """
         size = self._index.vectors.ntotal
-        score_matrix, row_matrix = self._index.vectors.search(query, min(k, size), self._only(sources))
+        only = None if sources is None else self._only(sources)
+        score_matrix, row_matrix = self._index.vectors.search(query, min(k, size), only)
         filled = row_matrix[0] >= 0
         scores, rows = score_matrix[0][filled], row_matrix[0][filled]
 
-        if self._added and "added" in sources:
+        if self._added and (sources is None or "added" in sources):
             scores = np.concatenate([scores, inner_products(query, self._added_vectors)[0]])
             rows = np.concatenate([rows, size + np.arange(len(self._added))])
             best = np.lexsort((rows, -scores))[:k]
@@ -222,18 +256,19 @@ class Responder:
 
     def _diverse(self, scores: Scores, rows: Rows, k: int, diversity: float) -> Rows:
         """Choose up to `k` of the candidates; return their positions in `rows`."""
+        vectors = self._unit_vectors(rows)
+        # A sparse student's scores have no upper bound: shares of the best are on the scale of cosines.
+        shares = scores / max(float(scores[0]), _TINY)
+        return maximal_marginal_relevance(shares, vectors @ vectors.T, k, diversity)
+
+    def _unit_vectors(self, rows: Rows) -> npt.NDArray[np.float32]:
+        """The vectors [R, D] of rows [R], of length one."""
         size = self._index.vectors.ntotal
         indexed = rows < size
         vectors = np.zeros((len(rows), self._index.metadata["dimensions"]), dtype=np.float32)
         vectors[indexed] = _dense(self._index.vectors.vectors(rows[indexed]))
         vectors[~indexed] = _dense(self._added_vectors[rows[~indexed] - size])
-
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors /= np.maximum(lengths, _TINY)
-
-        # A sparse student's scores have no upper bound: shares of the best are on the scale of cosines.
-        shares = scores / max(float(scores[0]), _TINY)
-        return maximal_marginal_relevance(shares, vectors @ vectors.T, k, diversity)
+        return _of_unit_length(vectors)
 
     def _text_at(self, row: int) -> str:
         size = self._index.vectors.ntotal
@@ -252,6 +287,12 @@ class Responder:
 def _dense(vectors: Vectors) -> npt.NDArray[np.float32]:
     dense: npt.NDArray[np.float32] = vectors.toarray() if isinstance(vectors, csr_matrix) else vectors
     return dense
+
+
+def _of_unit_length(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float32] = vectors / np.maximum(lengths, _TINY)
+    return unit
 
 
 def _turns(messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:

@@ -2,13 +2,16 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from serve.changes import State
 
 # A student reads a few hundred tokens; the limits only bound the cost of a request.
 MAX_MESSAGES = 1000
 MAX_CHARACTERS = 20_000
 MAX_CANDIDATES = 100
 MAX_K = 100
+MAX_LISTED = 200
 
 Source = Literal["gold", "generated", "added"]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS)]
@@ -133,9 +136,84 @@ class ReloadRequest(BaseModel):
 
 
 class ChangeRequest(BaseModel):
-    """`POST /admin/responses`: texts to add, ids of responses to withdraw."""
+    """`POST /admin/responses`: texts to add, ids of responses to withdraw, to restore and to approve."""
 
     model_config = ConfigDict(extra="forbid")
 
     add: list[Text] = Field(default=[], max_length=MAX_CANDIDATES)
     withdraw: list[str] = Field(default=[], max_length=MAX_CANDIDATES)
+    restore: list[str] = Field(default=[], max_length=MAX_CANDIDATES)
+    approve: list[str] = Field(default=[], max_length=MAX_CANDIDATES)
+
+    def ids(self) -> dict[str, list[str]]:
+        """The field -> its response ids."""
+        return {"withdraw": self.withdraw, "restore": self.restore, "approve": self.approve}
+
+    @model_validator(mode="after")
+    def _one_decision_each(self) -> "ChangeRequest":
+        decisions: dict[str, str] = {}
+        for field, ids in self.ids().items():
+            for response_id in ids:
+                if decisions.setdefault(response_id, field) != field:
+                    raise ValueError(
+                        f"expected one decision about {response_id!r}, "
+                        f"got {decisions[response_id]} and {field}"
+                    )
+        return self
+
+
+class ListRequest(BaseModel):
+    """`GET /admin/responses`: which responses to list; those that pass every filter, all by default."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: str = Field(default="", max_length=1000)
+    source: Source | None = None
+    teacher: str | None = None
+    state: State | None = None
+    flag: str | None = None
+    offset: int = Field(default=0, ge=0)
+    limit: int = Field(default=50, ge=1, le=MAX_LISTED)
+
+
+class ListedResponse(BaseModel):
+    """A response to review: its source, its reviewers' last decision, and flags of its text."""
+
+    id: str
+    text: str
+    source: Source
+    teacher: str | None
+    state: State
+    flags: list[str]
+
+
+class ResponseList(BaseModel):
+    """One page of the listed responses, and their number.
+
+    `counts` has, for each of the filters source, teacher, state and flag, how many responses each value would
+    list beside the other filters.
+    """
+
+    total: int
+    responses: list[ListedResponse]
+    counts: dict[str, dict[str, int]]
+
+
+class SimilarResponse(ListedResponse):
+    """A listed response, its cosine with another one, and whether it is a near copy of that one's text."""
+
+    similarity: float
+    near_copy: bool
+
+
+class SimilarList(BaseModel):
+    """`GET /admin/responses/{id}/similar`: near copies first, then the most similar."""
+
+    responses: list[SimilarResponse]
+
+
+class ChangeAnswer(BaseModel):
+    """How many responses can be retrieved after a change, and how many replicas have taken it."""
+
+    responses: int
+    replicas: int

@@ -2,44 +2,33 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
+import pyarrow as pa
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from serve.config import IndexConfig
+from serve.index import write_index
 from serve.response_set import response_id
+from serve.versions import folder_of
+from student.encoders.encoder import EncoderSource
+from teachers.records import RESPONSE_SET
+from teachers.texts import said_keys, text_key
 from tests.conftest import ADMIN_KEY
+from tests.serve.browser import WIDTHS, needs_chromium, open_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
-WIDTHS = {"laptop": (1280, 800), "phone": (390, 844)}
+pytestmark = needs_chromium
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 MARKUP = "<b>good</b> <script>document.title = 'taken over'</script>"
 
 
 @pytest.fixture(params=WIDTHS)
 def page(client: httpx.Client, request: pytest.FixtureRequest) -> Iterator[Page]:
     """The open page; at the end it must have reported no error."""
-    width, height = WIDTHS[request.param]
-    errors: list[str] = []
-
-    def keep_error(line: ConsoleMessage) -> None:
-        # Chromium logs statuses of refusals and failures, which the tests intend.
-        if line.type == "error" and "422" not in line.text and "502" not in line.text:
-            errors.append(line.text)
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        try:
-            page = browser.new_page(viewport={"width": width, "height": height})
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            page.on("console", keep_error)
-
-            page.goto(str(client.base_url))
-            yield page
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert errors == []
-        finally:
-            browser.close()
+    with open_page(str(client.base_url), request.param) as page:
+        yield page
 
 
 def test_the_keyboard_alone_is_enough_for_a_conversation(page: Page, client: httpx.Client) -> None:
@@ -78,8 +67,7 @@ def test_the_keyboard_alone_is_enough_for_a_conversation(page: Page, client: htt
 
 
 def test_responses_are_shown_as_text_and_never_as_markup(page: Page, client: httpx.Client) -> None:
-    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
-    client.post("/admin/responses", json={"add": [MARKUP]}, headers=headers).raise_for_status()
+    client.post("/admin/responses", json={"add": [MARKUP]}, headers=ADMIN).raise_for_status()
 
     try:
         page.locator("#text").fill("hello")
@@ -93,7 +81,7 @@ def test_responses_are_shown_as_text_and_never_as_markup(page: Page, client: htt
         assert page.locator("main b").count() == page.locator("main script").count() == 0
         assert page.title() == "Rejoinder"
     finally:
-        client.post("/admin/responses", json={"withdraw": [response_id(MARKUP)]}, headers=headers)
+        client.post("/admin/responses", json={"withdraw": [response_id(MARKUP)]}, headers=ADMIN)
 
 
 def test_a_generated_answer_stands_below_the_retrieved_one(page: Page) -> None:
@@ -123,3 +111,59 @@ def test_a_refusal_is_shown_and_the_text_is_kept(page: Page) -> None:
     expect(page.get_by_role("alert")).to_have_text("Not answered: messages: too odd")
     expect(page.locator("#text")).to_have_value("hello")
     expect(page.locator(".turn.user")).to_have_count(0)
+
+
+# The user says the first of them, so that ten are left to answer with.
+ELEVEN_RESPONSES = [
+    "good night",
+    "fine thanks",
+    "hello hello",
+    "never cook fish",
+    "how are you",
+    "hi here",
+    "cook fish here",
+    "you never cook",
+    "thanks night",
+    "good fish",
+    "are you good",
+]
+USER_TURNS = ["Good night!", "hi", "fish?", "cook", "FINE", "here", "you", "never", "night", "hello", "how"]
+
+
+@pytest.fixture
+def eleven_responses(client: httpx.Client, served_run: Path) -> Iterator[None]:
+    """Serve a version with ELEVEN_RESPONSES, and then the one before again."""
+    before = client.get("/health").json()["version"]
+    rows = []
+    for text in ELEVEN_RESPONSES:
+        rows.append({"response_id": response_id(text), "text": text, "source": "gold", "teacher": None})
+    student = EncoderSource(str(served_run / "student"), "dense", 32, "fp32")
+    responses = pa.Table.from_pylist(rows, schema=RESPONSE_SET)
+    counts = write_index(responses, student, str(served_run), IndexConfig(), 4, lambda *_: None)
+
+    client.post("/admin/reload", json={}, headers=ADMIN).raise_for_status()
+    try:
+        yield
+    finally:
+        client.post("/admin/reload", json={"version": before}, headers=ADMIN).raise_for_status()
+        shutil.rmtree(folder_of(str(served_run), counts["version"]))
+
+
+def test_ten_turns_have_no_repeated_answer_and_the_eleventh_has_none(
+    eleven_responses: None, page: Page
+) -> None:
+    turns: list[dict[str, str]] = []
+    for number, text in enumerate(USER_TURNS):
+        turns.append({"role": "user", "content": text})
+        page.locator("#text").fill(text)
+        page.locator("#text").press("Enter")
+        answers = page.locator(".turn.assistant > p:first-child")
+        expect(answers).to_have_count(number + 1)
+
+        answer = answers.nth(number).inner_text()
+        if number < 10:
+            assert answer in ELEVEN_RESPONSES and text_key(answer) not in said_keys(turns)
+            turns.append({"role": "assistant", "content": answer})
+
+    expect(page.locator(".turn.assistant .none")).to_have_count(1)
+    assert answer.startswith("No answer: ")

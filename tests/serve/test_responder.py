@@ -118,9 +118,9 @@ def test_responses_are_added_and_withdrawn_without_the_index(responder: Responde
     assert added.score == pytest.approx(responder.score(CONVERSATION, ["cook fish"])[0], rel=1e-5, abs=1e-5)
     assert np.all(np.diff([response.score for response in responses]) <= 0)
 
-    assert changed.has(response_id("cook fish"))
-    assert changed.has(response_id("good night"))
-    assert not changed.has(response_id("nobody says"))
+    assert changed.text_of(response_id("cook fish")) == "cook fish"
+    assert changed.text_of(response_id("good night")) == "good night"
+    assert changed.text_of(response_id("nobody says")) is None
 
     # The first responder is unchanged.
     assert responder.respond(CONVERSATION, 4).responses == base
@@ -135,6 +135,31 @@ def test_diversity_demotes_responses_similar_to_better_ones(responder: Responder
     assert texts(plain) != texts(diverse)
     scores = {response.text: response.score for response in plain.responses}
     assert all(response.score == scores[response.text] for response in diverse.responses)
+
+
+def test_added_responses_alone_are_diverse_too(responder: Responder) -> None:
+    changed = responder.changed(Changes({"a": "good night good night", "b": "good good night"}))
+    diverse = changed.respond(CONVERSATION, 2, frozenset(["added"]), diversity=0.9)
+    assert sorted(texts(diverse)) == ["good good night", "good night good night"]
+
+
+def test_a_withdrawn_added_response_comes_back_when_it_is_restored(responder: Responder) -> None:
+    text = "never cook fish"
+    withdrawn = responder.changed(Changes({response_id(text): text}, frozenset([response_id(text)])))
+    assert text not in texts(withdrawn.respond(CONVERSATION, 10)) and withdrawn.num_responses == 4
+
+    restored = withdrawn.changed(Changes({response_id(text): text}))
+    assert text in texts(restored.respond(CONVERSATION, 10)) and restored.num_responses == 5
+
+
+def test_the_nearest_responses_have_cosines_and_withdrawn_ones_are_among_them(responder: Responder) -> None:
+    changed = responder.changed(Changes({"a": "good good night"}, frozenset([response_id("good night")])))
+    nearest = changed.nearest("good night", 10)
+    assert (nearest[0].text, nearest[0].score) == ("good night", pytest.approx(1, abs=1e-5))
+    assert {response.text for response in nearest} >= {"good good night", "hello hello"}
+    scores = [response.score for response in nearest]
+    assert scores == sorted(scores, reverse=True) and max(scores) < 1.001
+    assert len(changed.nearest("good night", 2)) == 2
 
 
 def test_a_response_that_was_said_is_not_retrieved_and_near_copies_come_last(responder: Responder) -> None:
