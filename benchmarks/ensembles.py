@@ -9,12 +9,28 @@ Fitted parameters are cross-fitted in two halves. The last line is JSON.
 
 import argparse
 import json
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import get_args
 
 from teachers.scoring.calibration import compare_ensembles
 from teachers.scoring.config import Combination, TargetsConfig
+
+
+def _configs() -> Iterator[TargetsConfig]:
+    """Yield the ensembles to compare.
+
+    Ranks have no scale. A temperature fitted to raw scores (`none`) is that of the scale `teacher`, in another
+    unit, and a fixed one suits no two teachers.
+    """
+    temperatures = (0.4, 0.5, 0.6, "validation")
+    grid = product(get_args(Combination), ("context", "teacher"), temperatures, ({}, "validation"))
+    for combination, scale, temperature, weights in grid:
+        if combination != "reciprocal_rank_fusion" or scale == "context":
+            yield TargetsConfig(
+                combination=combination, scale=scale, temperature=temperature, weights=weights
+            )
 
 
 def main() -> None:
@@ -24,17 +40,14 @@ def main() -> None:
     run = parser.parse_args().run
 
     scores = {folder.name: str(folder) for folder in sorted((run / "scores").iterdir())}
-    grid = product(get_args(Combination), (0.4, 0.5, 0.6, "validation"), ({}, "validation"))
-    configs = [
-        TargetsConfig(combination=combination, temperature=temperature, weights=weights)
-        for combination, temperature, weights in grid
-    ]
+    configs = list(_configs())
 
     measures = compare_ensembles(str(run / "candidates"), scores, "validation", configs)
     for config, measured in zip(configs, measures, strict=True):
         weights = "fitted" if config.weights == "validation" else "equal"
         print(
-            f"{config.combination:24} temperature {config.temperature!s:10} weights {weights:6} "
+            f"{config.combination:24} scale {config.scale:8} temperature {config.temperature!s:10} "
+            f"weights {weights:6} "
             f"hits@1/20 {measured['hits@1/20']:.3f}, mrr {measured['mrr']:.3f}, "
             f"cross-entropy {measured['cross_entropy']:.3f}"
         )

@@ -22,6 +22,7 @@ _RENAMED = {
     "student.contexts_per_step": "student.global_batch_size",
     "student.texts_per_forward": "student.micro_batch_size",
     "compare.ladder": "compare.systems",
+    "targets.z_score": "targets.scale",
 }
 _REPORT_ROWS = ("ensemble", "kendall_tau")
 

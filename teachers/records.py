@@ -11,7 +11,7 @@ MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
 # `test_by_sender` are conversations of senders who are in no other split.
 SPLITS = ("train", "validation", "test", "test_by_sender")
-SOURCES = ("gold", "generated", "retrieved", "random")
+SOURCES = ("gold", "generated", "retrieved", "random", "context")
 
 # Writes: teachers.corpora.documents. Reads: all of search. A document has one row, in the corpus's order.
 DOCUMENTS = pa.schema([("doc_id", pa.string()), ("text", pa.string())])
@@ -159,7 +159,8 @@ CANDIDATE = pa.struct(
 )  # `teacher` is null unless the source is `generated`
 
 # Writes: teachers.scoring.candidates. Reads: teachers.scoring.pair_scores, teachers.scoring.targets.
-# Candidate 0 is the gold response; texts are distinct within a row, and the context has said none of them.
+# Candidate 0 is the gold response; texts are distinct within a row, and the context has said none of them but
+# those of the source `context`: a held-out context's newest turns, which come last and which nobody ranks.
 CANDIDATES = pa.schema(
     [
         ("example_id", pa.string()),
@@ -187,7 +188,9 @@ SCORES = pa.schema(
 )
 
 # Writes: teachers.scoring.targets. Reads: student.training.loop, student.evaluation, serve.index.
-# `target_probs` [K] sums to one; null: no teacher scored this row, it teaches by its gold response.
+# `target_probs` [K] sums to one; null: no teacher scored this row, it teaches by its gold response. An
+# element is null where no teacher has a score of the candidate, such as of a copy. There are no candidates
+# of the source `context`.
 TARGETS = pa.schema(
     [
         ("example_id", pa.string()),

@@ -7,7 +7,7 @@ from jobs.reports.comparison import Judgement
 from student.evaluation.measured_systems import mean_intervals
 from teachers.config import writes
 from teachers.dataset import read_rows
-from teachers.scoring.targets import read_scores
+from teachers.scoring.scored_rows import read_scores
 from teachers.scoring.win_rates import judge_responses, reference_responses
 
 

@@ -129,7 +129,8 @@ CONVERSATIONS = (
 )
 CROSS_ENTROPY = Column("cross_entropy", "cross-entropy, nats")
 ENTROPY = Column("entropy", "entropy, nats")
-TEACHER_MEASURES = (*metric_columns(("hits@1/20", "mrr")), CROSS_ENTROPY, ENTROPY, _SPREAD, _CONTEXTS)
+_RANKS = metric_columns(("hits@1/20", "mrr", "own_turn>gold"))
+TEACHER_MEASURES = (*_RANKS, CROSS_ENTROPY, ENTROPY, _SPREAD, _CONTEXTS)
 
 RATINGS = (
     Column("spearman", "Spearman"),

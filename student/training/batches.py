@@ -37,7 +37,7 @@ class StepBatch:
     negative_mask: Tensor
     """[B, N], all other columns but the context's retrieved candidates and its conversation's responses"""
     own_mask: Tensor
-    """[B, N], the context's candidates"""
+    """[B, N], the context's candidates but those without a target beside others that have one"""
     target_probs: Tensor
     """[B, N], all zeros in a row that no teacher scored"""
     gold: Tensor
@@ -121,10 +121,10 @@ def step_batch(rows: Sequence[Row], config: StudentConfig, random_negatives: Seq
         gold.append(columns[text_key(candidates[0]["text"])])
         for candidate, prob in zip(candidates, probs, strict=True):
             column = columns[text_key(candidate["text"])]
-            own_mask[number, column] = True
+            own_mask[number, column] |= prob is not None
             positive_mask[number, column] |= candidate["source"] in _POSITIVE_SOURCES
             negative_mask[number, column] &= candidate["source"] == "random"
-            target_probs[number, column] += prob
+            target_probs[number, column] += prob or 0.0
     _exclude_own_conversation(negative_mask, rows, gold)
 
     return StepBatch(
@@ -161,18 +161,24 @@ def _exclude_own_conversation(negative_mask: Tensor, rows: Sequence[Row], gold: 
                     negative_mask[number, gold[other]] = False
 
 
-def _first_candidates(row: Row, max_candidates: int) -> tuple[list[dict[str, Any]], list[float]]:
-    """Return up to `max_candidates`, positives first, and their target distribution, or zeros."""
+def _first_candidates(row: Row, max_candidates: int) -> tuple[list[dict[str, Any]], list[float | None]]:
+    """Return up to `max_candidates`, positives first, and their target distribution, or zeros.
+
+    The target is None of a candidate that no teacher has a score of, in a row of which others have one.
+    """
     candidates, probs = row["candidates"], row["target_probs"]
     if probs is None:
         candidates = [candidate for candidate in candidates if candidate["source"] != "retrieved"]
         probs = [0.0] * len(candidates)
 
     pairs = sorted(
-        zip(candidates, map(float, probs), strict=True),
+        zip(candidates, probs, strict=True),
         key=lambda pair: pair[0]["source"] not in _POSITIVE_SOURCES,
     )[:max_candidates]
     first_candidates = [candidate for candidate, _ in pairs]
-    first_probs = [prob for _, prob in pairs]
-    total = sum(first_probs)
-    return first_candidates, [prob / total if total else 0.0 for prob in first_probs]
+    total = sum(prob or 0.0 for _, prob in pairs)
+
+    first_probs: list[float | None] = []
+    for _, prob in pairs:
+        first_probs.append(None if prob is None else prob / (total or 1.0))
+    return first_candidates, first_probs

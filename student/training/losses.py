@@ -75,7 +75,7 @@ def margin_mse(
     `student_scores`, `target_probs`, `own_mask` [B, N], `gold` [B]. A margin is the gold response's score
     minus that of another candidate of the context, over the temperature. A teacher's score is the log of its
     probability, which differs from the softmax's input by a constant of the row. Mean over the candidates,
-    then over the contexts that have targets.
+    then over the contexts that have targets, the gold response's among them.
     """
     scores = student_scores.float() / student_temperature
     log_targets = target_probs.clamp(min=_MIN_PROBABILITY).log() / teacher_temperature
@@ -83,7 +83,8 @@ def margin_mse(
     errors = errors.gather(1, gold[:, None]) - errors  # [B, N]
     others = own_mask.scatter(1, gold[:, None], False)
     per_row = (errors.pow(2) * others).sum(dim=1) / others.sum(dim=1).clamp(min=1)
-    return _mean_over(per_row, (target_probs.sum(dim=1) > 0) & others.any(dim=1))
+    has_gold = own_mask.gather(1, gold[:, None]).squeeze(1)
+    return _mean_over(per_row, (target_probs.sum(dim=1) > 0) & has_gold & others.any(dim=1))
 
 
 def embedding_mse(contexts: Tensor, responses: Tensor, target_probs: Tensor) -> Tensor:

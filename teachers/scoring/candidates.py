@@ -19,6 +19,8 @@ from teachers.texts import said_keys, text_key
 Candidate = dict[str, str | None]
 # Ranking the gold response among 20 candidates is how G2R (§4) and its predecessors evaluate a retriever.
 RANKED_CANDIDATES = 20
+# The user's last turn and the responder's one before it: what responders copy most.
+_OWN_TURNS = 2
 _SPARE_DRAWS = 32
 _GOLD_RESPONSES = pa.schema([("place", pa.int64()), ("response", pa.string())])
 _RESPONSES_AT_A_TIME = 65_536
@@ -39,7 +41,7 @@ def write_candidates(
 
     Training contexts get gold + generated + retrieved + random; the first `evaluation_contexts` test
     and `validation_contexts` validation contexts gold + 19 random responses of their split, on which
-    teachers are ranked.
+    teachers are ranked, and after those their own newest turns, which shows how teachers like copies.
     """
     counts: Counter[str] = Counter()
 
@@ -118,7 +120,7 @@ class _Texts(Sequence[str]):
 
 
 def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[str, Any]]:
-    """Return rows of CANDIDATES with the gold response and random responses of the same split."""
+    """Return rows of CANDIDATES: the gold response, random ones of the same split, the newest turns."""
     ranked = held_out[:limit]
     # From the ranked examples' responses where they suffice: each prior is then computed once.
     drawn_from = ranked if len(ranked) > RANKED_CANDIDATES else held_out
@@ -128,12 +130,16 @@ def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[
     for example in ranked:
         candidates = _Candidates(example)
         candidates.add_random(pool, RANKED_CANDIDATES - 1, f"{seed} {example['example_id']}")
+        candidates.add_own_turns(example["context"])
         rows.append(_row(example, candidates, for_teachers=True))
     return rows
 
 
 class _Candidates:
-    """The candidates of one context, distinct by `text_key`, gold first; none that has already been said."""
+    """The candidates of one context, distinct by `text_key`, gold first.
+
+    None has already been said but those that `add_own_turns` adds.
+    """
 
     def __init__(self, example: dict[str, Any]) -> None:
         gold = example["gold_response"]
@@ -156,6 +162,14 @@ class _Candidates:
             if count == 0:
                 break
             count -= self.add([pool[place]], "random")
+
+    def add_own_turns(self, context: Sequence[dict[str, str]]) -> None:
+        """Add the newest turns of the context, the last one first."""
+        turns: dict[str, str] = {}
+        for message in reversed(context[-_OWN_TURNS:]):
+            turns.setdefault(text_key(message["content"]), message["content"])
+        for text in turns.values():
+            self.rows.append({"text": text, "source": "context", "teacher": None})
 
 
 def _row(example: dict[str, Any], candidates: _Candidates, for_teachers: bool) -> dict[str, Any]:

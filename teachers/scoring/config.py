@@ -36,6 +36,7 @@ class ScoreConfig(Section):
 
 
 Normalisation = Literal["mean_log_likelihood", "log_likelihood_per_byte", "pointwise_mutual_information"]
+Scale = Literal["context", "teacher", "none"]
 Combination = Literal[
     "mean_of_distributions", "mean_of_scores", "product_of_experts", "reciprocal_rank_fusion", "max"
 ]
@@ -46,8 +47,8 @@ class TargetsConfig(Section):
 
     normalisation: Normalisation = "pointwise_mutual_information"
     """What a generative teacher's score is; a similarity is taken as it is."""
-    z_score: bool = True
-    """Bring each teacher's scores of one context to mean 0 and deviation 1 before the softmax."""
+    scale: Scale = "context"
+    """Unit of a teacher's scores: their deviation in each `context`, the `teacher`'s mean one, or `none`."""
     temperature: float | Literal["entropy", "validation"] = 0.5
     """Of each teacher's softmax, lower is sharper; or fitted to `entropy`, or to gold on `validation`."""
     entropy: float = Field(1.0, gt=0)

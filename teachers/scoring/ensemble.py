@@ -13,7 +13,7 @@ from scipy.special import entr, log_softmax
 from scipy.special import softmax as softmax_of_last_axis
 from scipy.stats import rankdata
 
-from teachers.scoring.config import Combination, Normalisation
+from teachers.scoring.config import Combination, Normalisation, Scale
 
 Array = NDArray[np.float64]
 
@@ -41,14 +41,51 @@ def normalise(
     return log_likelihood - prior
 
 
-def z_score(scores: Array) -> Array:
-    """Return `scores` [K] with mean 0 and standard deviation 1; equal scores become zeros, NaN stays NaN."""
+def has_score(scores: Array) -> NDArray[np.bool_]:
+    """Return a mask [K] of the candidates that a teacher scored, out of `scores` [T, K]."""
+    mask: NDArray[np.bool_] = np.any(~np.isnan(scores), axis=0)
+    return mask
+
+
+def z_score(scores: Array, deviation: float | None = None) -> Array:
+    """Return `scores` [K] with mean 0, in units of `deviation`, or else of their own standard deviation.
+
+    Equal scores become zeros, NaN stays NaN.
+    """
     if np.isnan(scores).all():
         return scores
     centred = scores - np.nanmean(scores)
-    deviation = np.nanstd(scores)
+    if deviation is None:
+        deviation = float(np.nanstd(scores))
     scaled: Array = centred / deviation if deviation > 1e-12 else 0.0 * centred
     return scaled
+
+
+def mean_deviation(scores: list[Array]) -> float:
+    """Return the mean standard deviation within a context of one teacher's scores, C arrays [K].
+
+    Contexts that the teacher did not score do not count; NaN where it scored none.
+    """
+    deviations: list[float] = []
+    for row in scores:
+        if not np.isnan(row).all():
+            deviations.append(float(np.nanstd(row)))
+    return float(np.mean(deviations)) if deviations else float("nan")
+
+
+def scale_scores(scores: Array, scale: Scale, deviations: Array) -> Array:
+    """Return normalised scores [T, K] as the softmax gets them.
+
+    - `context`: z-scores within the context; a teacher is as sure of every context.
+    - `teacher`: centred, over the teacher's own of `deviations` [T], see `mean_deviation`; it stays less sure
+      of a context in which its scores lie close together.
+    - `none`: as they are.
+    """
+    if scale == "none":
+        return scores
+    if scale == "context":
+        return np.stack([z_score(row) for row in scores])
+    return np.stack([z_score(row, deviation) for row, deviation in zip(scores, deviations, strict=True)])
 
 
 def fill_missing(

@@ -19,7 +19,8 @@ from teachers.corpora.conversations import Message, check_source, clean, read
 from teachers.dataset import read_rows
 from teachers.scoring.config import TargetsConfig
 from teachers.scoring.ensemble import Array
-from teachers.scoring.targets import comparable, fit_ensemble, read_scores
+from teachers.scoring.scored_rows import read_scores
+from teachers.scoring.targets import fit_ensemble
 
 OVERALL = "overall"
 
@@ -153,10 +154,11 @@ def _scores_by_scorer(
         if not _all_equal(mean_scores, teacher_scores):
             by_scorer[f"{teacher}, mean log-likelihood"] = mean_scores
 
-    ensemble = fit_ensemble(list(scores_uris), config, [], [])
+    # The scale of a teacher is that of its scores here: nothing of the ratings goes into it.
+    ensemble = fit_ensemble(list(scores_uris), config, list(information.values()), [])
     by_scorer["ensemble"] = {}
     for context, scores in information.items():
-        probs = ensemble.target_probs(comparable(scores, config))
+        probs = ensemble.target_probs(scores)
         log_probs = np.full(scores.shape[1], np.nan) if probs is None else np.log(probs)
         by_scorer["ensemble"][context] = log_probs
     return by_scorer

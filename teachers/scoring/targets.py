@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from teachers.dataset import AlignedReader, Rows, write_rows
+from teachers.dataset import write_rows
 from teachers.records import TARGETS
-from teachers.scoring.config import Normalisation, TargetsConfig
+from teachers.scoring.config import TargetsConfig
 from teachers.scoring.ensemble import (
     Array,
     combine,
@@ -20,10 +20,12 @@ from teachers.scoring.ensemble import (
     fit_temperature_to_entropy,
     fit_temperature_to_gold,
     fit_weights,
-    normalise,
+    has_score,
+    mean_deviation,
+    scale_scores,
     softmax,
-    z_score,
 )
+from teachers.scoring.scored_rows import read_ranked_scores, scored_rows
 
 # A target of which the largest probability exceeds this teaches one response, not a distribution.
 _ONE_HOT = 0.999
@@ -36,8 +38,9 @@ def write_targets(
 ) -> dict[str, Any]:
     """Write TARGETS for every row of CANDIDATES; `scores_uris` maps a teacher to its SCORES.
 
-    Returns `with targets` and `without targets` (rows), `temperatures` and `weights` (by teacher), and
-    `warning`, a line, where more than half of the training targets are all but one-hot.
+    Returns `with targets` and `without targets` (rows), `copies left out` (candidates without a target, since
+    they nearly copy a turn of their context), `temperatures` and `weights` (by teacher), and `warning`, a
+    line, where more than half of the training targets are all but one-hot.
 
     Raises:
         ValueError: see `fit_ensemble`.
@@ -45,13 +48,14 @@ def write_targets(
     training = scores_to_fit(candidates_uri, scores_uris, config, "train")
     validation = scores_to_fit(candidates_uri, scores_uris, config, "validation")
     ensemble = fit_ensemble(list(scores_uris), config, training, validation)
-    counts = {"with targets": 0, "without targets": 0}
+    counts = {"with targets": 0, "without targets": 0, "copies left out": 0}
 
     def rows() -> Iterator[dict[str, Any]]:
-        for row, scores in scored_rows(candidates_uri, scores_uris, config.normalisation):
-            probs = None if scores is None else ensemble.target_probs(comparable(scores, config))
+        for scored in scored_rows(candidates_uri, scores_uris, config.normalisation):
+            probs = None if scored.scores is None else ensemble.target_probs(scored.scores)
             counts["without targets" if probs is None else "with targets"] += 1
-            yield {**row, "target_probs": probs}
+            counts["copies left out"] += scored.num_copies
+            yield {**scored.row, "target_probs": None if probs is None else _with_nulls(probs)}
 
     write_rows(output_uri, rows(), TARGETS)
     warning = _one_hot_warning(ensemble, training)
@@ -63,91 +67,71 @@ def write_targets(
     }
 
 
-def scored_rows(
-    candidates_uri: str, scores_uris: dict[str, str], normalisation: Normalisation
-) -> Iterator[tuple[dict[str, Any], Array | None]]:
-    """Yield each row of CANDIDATES with its normalised scores [T, K], None where no teacher scored it.
-
-    A score that a teacher did not give, or that is not finite, is NaN.
-
-    Raises:
-        ValueError: SCORES are not of these candidates, or in another order.
-    """
-    tables = [AlignedReader(uri) for uri in scores_uris.values()]
-    for row in Rows(candidates_uri):
-        scores = np.full((len(tables), len(row["candidates"])), np.nan)
-        for teacher, table in enumerate(tables):
-            scored = table.row_for(row["example_id"])
-            if scored is not None:
-                scores[teacher] = _normalised(scored, normalisation)
-
-        is_finite = np.isfinite(scores)
-        yield row, np.where(is_finite, scores, np.nan) if is_finite.any() else None
-
-    for table in tables:
-        table.check_end()
-
-
-def read_scores(
-    candidates_uri: str, scores_uris: dict[str, str], normalisation: Normalisation, split: str
-) -> Iterator[tuple[str, Array]]:
-    """Yield (example_id, normalised scores [T, K]) of the rows of `split` that a teacher scored."""
-    for row, scores in scored_rows(candidates_uri, scores_uris, normalisation):
-        if scores is not None and row["split"] == split:
-            yield row["example_id"], scores
+def _with_nulls(probs: Array) -> list[float | None]:
+    """Return the probabilities [K] with None in the place of NaN."""
+    return [None if np.isnan(prob) else float(prob) for prob in probs]
 
 
 def scores_to_fit(
     candidates_uri: str, scores_uris: dict[str, str], config: TargetsConfig, split: str
 ) -> list[Array]:
-    """Return comparable scores [T, K] of the first contexts of `split`, as many as a fit needs."""
-    scored = read_scores(candidates_uri, scores_uris, config.normalisation, split)
-    return [comparable(scores, config) for _, scores in islice(scored, _FITTED_CONTEXTS)]
-
-
-def _normalised(row: dict[str, Any], normalisation: Normalisation) -> Array:
-    """Return one teacher's scores [K] from a row of SCORES."""
-    if all(value is None for value in row["log_likelihood"]):
-        return np.array(row["similarity"], dtype=np.float64)
-    columns = ("log_likelihood", "prior", "tokens", "bytes")
-    raw = [np.array(row[column], dtype=np.float64) for column in columns]
-    return normalise(normalisation, *raw)
-
-
-def comparable(scores: Array, config: TargetsConfig) -> Array:
-    """Return normalised scores [T, K] as the softmax gets them: z-scored per teacher, if configured."""
-    return np.stack([z_score(row) for row in scores]) if config.z_score else scores
+    """Return `read_ranked_scores` [T, K] of the first contexts of `split`, as many as a fit needs."""
+    scores = read_ranked_scores(candidates_uri, scores_uris, config.normalisation, split)
+    return list(islice(scores, _FITTED_CONTEXTS))
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Teachers with a temperature [T] and a weight [T] each, combined into one distribution."""
+    """Teachers, combined into one distribution."""
 
     teachers: list[str]
+    deviations: Array
+    """[T], the units of their scores where `config.scale` is `teacher`"""
     temperatures: Array
+    """[T]"""
     weights: Array
+    """[T]"""
     config: TargetsConfig
 
+    def scaled(self, scores: Array) -> Array:
+        """Return normalised scores [T, K] as the softmaxes get them."""
+        return scale_scores(scores, self.config.scale, self.deviations)
+
     def target_probs(self, scores: Array) -> Array | None:
-        """Return the distribution [K] out of comparable scores [T, K]; None without any weighted teacher."""
-        filled, kept = fill_missing(scores, self.config.missing)
+        """Return the distribution [K] out of normalised scores [T, K]; None without any weighted teacher.
+
+        A candidate that no teacher scored takes no part: it has NaN, and the others' sum to one.
+        """
+        is_scored = has_score(scores)
+        if not is_scored.any():
+            return None
+
+        filled, kept = fill_missing(self.scaled(scores[:, is_scored]), self.config.missing)
         weights = self.weights[kept]
         if not weights.any():
             return None
-        return combine(filled, self.temperatures[kept], weights, self.config.combination)
+
+        probs = np.full(len(is_scored), np.nan)
+        probs[is_scored] = combine(filled, self.temperatures[kept], weights, self.config.combination)
+        return probs
 
 
 def fit_ensemble(
     teachers: list[str], config: TargetsConfig, training: list[Array], validation: list[Array]
 ) -> Ensemble:
-    """Return the ensemble of `config`, with temperatures and weights fitted where it asks for that.
+    """Return the ensemble of `config`, with deviations, temperatures and weights fitted where it says so.
 
-    `training` and `validation` are the comparable scores [T, K] of the two splits' scored contexts. A
-    temperature is fitted to the contexts that its teacher scored, weights to those that all scored.
+    `training` and `validation` are the normalised scores [T, K] of the two splits' scored contexts. A
+    deviation is that of `validation`, of `training` where there is none. A temperature is fitted to the
+    contexts that its teacher scored, weights to those that all scored.
 
     Raises:
         ValueError: there are no such contexts, `targets.entropy` is out of reach, or a weight is negative.
     """
+    deviations = _deviations(teachers, config, validation or training)
+    training = [scale_scores(scores, config.scale, deviations) for scores in training]
+    validation = [scale_scores(scores, config.scale, deviations) for scores in validation]
+
     contexts = training if config.temperature == "entropy" else validation
     fitted: list[float] = []
     for index, name in enumerate(teachers):
@@ -171,7 +155,21 @@ def fit_ensemble(
             )
         weights = fit_weights(complete, temperatures, config.combination)
 
-    return Ensemble(teachers, temperatures, weights, config)
+    return Ensemble(teachers, deviations, temperatures, weights, config)
+
+
+def _deviations(teachers: list[str], config: TargetsConfig, contexts: list[Array]) -> Array:
+    """Return the teachers' mean deviations [T] within a context, or ones where the scale is another."""
+    if config.scale != "teacher":
+        return np.ones(len(teachers))
+
+    deviations: list[float] = []
+    for index, teacher in enumerate(teachers):
+        deviation = mean_deviation([scores[index] for scores in contexts])
+        if np.isnan(deviation):
+            raise ValueError(f"targets.scale = teacher: {teacher} scored no validation or training context")
+        deviations.append(deviation)
+    return np.array(deviations)
 
 
 def _temperature(teacher: str, config: TargetsConfig, scores: list[Array]) -> float:
@@ -190,7 +188,7 @@ def _temperature(teacher: str, config: TargetsConfig, scores: list[Array]) -> fl
 
 
 def scores_of(teacher: int, contexts: list[Array], config: TargetsConfig) -> list[Array]:
-    """Return one teacher's scores [K], missing ones filled, of those `contexts` [T, K] that it scored."""
+    """Return one teacher's scores [K], missing ones filled, of those scaled `contexts` [T, K] it scored."""
     filled: list[Array] = []
     for scores in contexts:
         filled.extend(fill_missing(scores[[teacher]], config.missing)[0])
@@ -204,12 +202,13 @@ def _one_hot_warning(ensemble: Ensemble, contexts: list[Array]) -> str | None:
     teachers that disagree is not one-hot, but carries no more information.
     """
     config = ensemble.config
+    scaled = [ensemble.scaled(scores) for scores in contexts]
     softmaxes: list[Array] = []
     gaps: list[str] = []
     for index, teacher in enumerate(ensemble.teachers):
         temperature = ensemble.temperatures[index]
         teacher_gaps: list[float] = []
-        for row in scores_of(index, contexts, config):
+        for row in scores_of(index, scaled, config):
             # A lone candidate's probability is 1 at any temperature.
             if len(row) > 1:
                 softmaxes.append(softmax(row, temperature))
@@ -231,7 +230,7 @@ def _one_hot_warning(ensemble: Ensemble, contexts: list[Array]) -> str | None:
     if target_share <= 0.5 and not (mixes and softmax_share > 0.5):
         return None
 
-    unit = "standard deviations" if config.z_score else "nats or units of similarity"
+    unit = "nats or units of similarity" if config.scale == "none" else "standard deviations"
     return (
         f"{target_share:.0%} of the training targets and {softmax_share:.0%} of the teachers' softmaxes are "
         f"one-hot (a probability above {_ONE_HOT}); median gap of best to second-best score, in {unit}: "

@@ -59,6 +59,7 @@ def test_every_shipped_config_is_valid(path: Path) -> None:
         (["--student.nope", "1"], "--student.nope: unknown key"),
         (["--student.contexts_per_step", "8"], "it is `student.global_batch_size` now"),
         (["--examples.min_reply_words", "3"], "it is `examples.min_response_words` now"),
+        (["--targets.z_score", "true"], "it is `targets.scale` now"),
         (["--generate.samples", "0"], "generate.samples: Input should be greater"),
         (["--candidates.generated_per_teacher", "9"], "is more than generate.samples = 2"),
         (["--teachers.nobody.num_cpus", "1"], "teachers.nobody.model: Field required"),

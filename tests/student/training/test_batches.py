@@ -10,7 +10,9 @@ from student.training.batches import epoch_batches, step_batch
 CONFIG = StudentConfig(context_turns=4)
 
 
-def row(context: str, candidates: list[tuple[str, str]], target_probs: list[float] | None) -> dict[str, Any]:
+def row(
+    context: str, candidates: list[tuple[str, str]], target_probs: list[float | None] | None
+) -> dict[str, Any]:
     return {
         "conversation_id": context,
         "context": [{"role": "user", "content": context}],
@@ -73,6 +75,15 @@ def test_targets_that_were_all_on_dropped_candidates_are_no_targets() -> None:
     batch = step_batch([row("a", candidates, [0.0, 0.0, 1.0])], StudentConfig(max_candidates=2))
     assert batch.responses == ["yes", "sure"]
     assert batch.target_probs.tolist() == [[0.0, 0.0]]
+
+
+def test_a_candidate_without_a_target_beside_others_is_in_no_teachers_distribution() -> None:
+    candidates = [("yes", "gold"), ("sure", "generated"), ("near", "retrieved"), ("no", "random")]
+    batch = step_batch([row("a", candidates, [0.75, None, None, 0.25])], CONFIG)
+    assert batch.own_mask.tolist() == [[True, False, False, True]]
+    assert batch.target_probs.tolist() == [[0.75, 0.0, 0.0, 0.25]]
+    assert batch.positive_mask.tolist() == [[True, True, False, False]]
+    assert batch.negative_mask.tolist() == [[False, False, False, True]]
 
 
 def test_random_negatives_are_negatives_of_every_context_but_their_own() -> None:

@@ -120,6 +120,22 @@ def test_margins_of_contexts_without_targets_or_other_candidates_take_no_part() 
     assert loss.item() == pytest.approx(1.0)
 
 
+def test_margins_of_a_gold_response_without_a_target_take_no_part() -> None:
+    scores = torch.tensor([[1.0, 0.0, 0.0], [7.0, 0.0, 0.0]])
+    targets = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
+    own = mask([1, 1, 0], [0, 1, 1])
+    assert margin_mse(scores, targets, own, torch.tensor([0, 0]), 1.0, 1.0).item() == pytest.approx(1.0)
+
+
+def test_a_row_whose_candidates_have_no_targets_has_a_finite_gradient() -> None:
+    scores = torch.tensor([[1.0, 2.0], [0.0, 0.0]], requires_grad=True)
+    targets = torch.tensor([[0.0, 0.0], [0.5, 0.5]])
+    loss = kl_divergence(scores, targets, mask([0, 0], [1, 1]), 1.0, 1.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(0.0)
+    assert scores.grad is not None and scores.grad.isfinite().all()
+
+
 def test_the_loss_is_the_weighted_sum_of_its_parts() -> None:
     batch = StepBatch(
         contexts=["a"],

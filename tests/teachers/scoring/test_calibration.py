@@ -10,11 +10,11 @@ from tests.teachers.scoring.test_targets import GOLD_BEST, GOLD_WORST, NINE_TO_O
 
 
 def calibrated(
-    folder: Path, scored: Scored, splits: list[str] | None = None, **config: Any
+    folder: Path, scored: Scored, splits: list[str] | None = None, own_turns: int = 0, **config: Any
 ) -> dict[str, Any]:
     """The calibration on the test rows, which all rows are unless `splits` says otherwise."""
     contexts = len(next(iter(scored.values())))
-    inputs = write_inputs(folder, splits or ["test"] * contexts, scored)
+    inputs = write_inputs(folder, splits or ["test"] * contexts, scored, own_turns)
     return calibrate(*inputs, TargetsConfig(**config), "test")
 
 
@@ -28,7 +28,7 @@ def test_gold_is_ranked_among_its_candidates_and_a_tie_counts_against_it(tmp_pat
 
 
 def test_a_rank_does_not_depend_on_a_temperature_at_which_probabilities_underflow(tmp_path: Path) -> None:
-    report = calibrated(tmp_path, {"a": [[500, 1000, 0]]}, z_score=False, temperature=0.1)["a"]
+    report = calibrated(tmp_path, {"a": [[500, 1000, 0]]}, scale="none", temperature=0.1)["a"]
     assert report["mrr"] == 1 / 2
 
 
@@ -42,11 +42,54 @@ def test_entropy_and_cross_entropy_by_hand(tmp_path: Path) -> None:
     assert report["ensemble"] == pytest.approx(report["a"])
 
 
-@pytest.mark.parametrize("z_score", [True, False])
-def test_spread_is_of_the_given_scores_before_z_scoring(tmp_path: Path, z_score: bool) -> None:
+@pytest.mark.parametrize("scale", ["context", "none"])
+def test_spread_is_of_the_given_scores_before_they_are_scaled(tmp_path: Path, scale: str) -> None:
     # Deviations 1 and 2: the missing score is not filled in.
-    report = calibrated(tmp_path, {"a": [[0.0, 2.0, None], [4.0, 0.0]]}, z_score=z_score)
+    report = calibrated(tmp_path, {"a": [[0.0, 2.0, None], [4.0, 0.0]]}, scale=scale)
     assert report["a"]["spread"] == pytest.approx(1.5)
+
+
+def test_a_teacher_prefers_an_own_turn_where_one_scores_above_the_gold_response(tmp_path: Path) -> None:
+    # Gold, another response and two own turns: above gold, a tie, below it, and one that was not scored.
+    scored: Scored = {"a": [[2, 5, 3, 0], [2, 5, 2, 1], [9, 5, 3, 8], [2, 5, 3, None], None]}
+    report = calibrated(tmp_path, scored, own_turns=2)
+    assert report["a"]["own_turn>gold"] == report["ensemble"]["own_turn>gold"] == 2 / 4
+    assert report["a"]["contexts"] == 4
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(0.5, 0.0), (3.0, 1.0)])
+def test_an_ensemble_prefers_an_own_turn_by_its_weights(
+    tmp_path: Path, weight: float, expected: float
+) -> None:
+    scored: Scored = {"copies": [[0, 1, 2]], "answers": [[2, 1, 0]]}
+    report = calibrated(tmp_path, scored, own_turns=1, weights={"copies": weight})
+    assert (report["copies"]["own_turn>gold"], report["answers"]["own_turn>gold"]) == (1, 0)
+    assert report["ensemble"]["own_turn>gold"] == expected
+    assert report["ensemble without copies"]["own_turn>gold"] == 0
+
+
+def test_own_turns_change_no_other_measure(tmp_path: Path) -> None:
+    scored: Scored = {"a": [[1, 2, 3], [3, 2, 1]], "b": [[3, 2, 2], [1, 2, 3]]}
+    turns: Scored = {"a": [[1, 2, 3, 9], [3, 2, 1, -9]], "b": [[3, 2, 2, 9], [1, 2, 3, 2]]}
+    splits = ["validation", "test"]
+    config = {"temperature": "validation", "weights": "validation"}
+    report = calibrated(tmp_path / "with", turns, splits, 1, **config)
+    for name in ("a", "b", "ensemble", "ensemble without a", "ensemble without b"):
+        assert report[name].pop("own_turn>gold") in (0, 1)
+    assert report == calibrated(tmp_path / "without", scored, splits, **config)
+
+    compared = []
+    for folder in ("with", "without"):
+        inputs = str(tmp_path / folder / "candidates"), {name: str(tmp_path / folder / name) for name in "ab"}
+        compared.append(compare_ensembles(*inputs, "test", [TargetsConfig()]))
+    assert compared[0] == compared[1]
+
+
+def test_candidates_that_no_teacher_scored_are_not_ranked(tmp_path: Path) -> None:
+    # The second context's gold response is one of them, and so there is no rank.
+    report = calibrated(tmp_path, {"a": [[2, None, 1], [None, 1, 2]]}, temperature=NINE_TO_ONE)
+    assert report["ensemble"]["contexts"] == report["a"]["contexts"] == 1
+    assert report["ensemble"]["entropy"] == pytest.approx(0.325083, abs=1e-6)
 
 
 def test_without_one_of_two_teachers_the_ensemble_is_the_other(tmp_path: Path) -> None:

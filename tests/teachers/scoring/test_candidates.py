@@ -65,3 +65,26 @@ def test_what_a_conversation_has_said_is_no_candidate_of_any_source(tmp_path: Pa
         ("retrieved", "so was 3"),
     ]
     assert len(second["candidates"]) == 3, "its gold response and the two others as random ones"
+
+
+def test_the_newest_own_turns_come_after_the_candidates_that_are_ranked(tmp_path: Path) -> None:
+    examples, nothing, candidates = (str(tmp_path / name) for name in ("examples", "nothing", "candidates"))
+    rows = [{**example(number), "split": "test"} for number in range(30)]
+    turns = ["hello", "Fine.", "How was day 0?"]
+    rows[0]["context"] = [{"role": "user", "content": text} for text in turns]
+    rows[1]["context"] = [{"role": "user", "content": text} for text in ("hello", "Good.", "good")]
+    write_rows(examples, [*rows, example(30)], EXAMPLES)
+    write_rows(nothing, [], NEIGHBOURS)
+
+    counts = write_candidates(
+        examples, nothing, {}, nothing, candidates, CandidatesConfig(evaluation_contexts=3)
+    )
+    training, *ranked = read_rows(candidates)
+    own_turns = []
+    for row in ranked:
+        assert [candidate["source"] for candidate in row["candidates"][:20]] == ["gold", *["random"] * 19]
+        assert {candidate["source"] for candidate in row["candidates"][20:]} == {"context"}
+        own_turns.append([candidate["text"] for candidate in row["candidates"][20:]])
+    assert own_turns == [["How was day 0?", "Fine."], ["good"], ["how was day 2?"]]
+    assert "context" not in [candidate["source"] for candidate in training["candidates"]]
+    assert counts["context"] == 4

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from teachers.scoring.config import Combination
+from teachers.scoring.config import Combination, Scale
 from teachers.scoring.ensemble import (
     Array,
     combine,
@@ -16,7 +16,10 @@ from teachers.scoring.ensemble import (
     fit_temperature_to_gold,
     fit_weights,
     gold_cross_entropy,
+    has_score,
+    mean_deviation,
     normalise,
+    scale_scores,
     softmax,
     z_score,
 )
@@ -68,6 +71,30 @@ def test_z_scores_have_mean_0_and_deviation_1_without_the_missing() -> None:
     assert z_score(np.array([1.0, np.nan, 3.0])) == pytest.approx([-1.0, np.nan, 1.0], nan_ok=True)
     assert z_score(np.array([2.0, 2.0])) == pytest.approx([0.0, 0.0])
     assert np.isnan(z_score(np.array([np.nan, np.nan]))).all()
+
+
+def test_a_mean_deviation_is_of_the_contexts_that_were_scored() -> None:
+    # Deviations 1 and 2; the mean of both.
+    contexts = [np.array([1.0, np.nan, 3.0]), np.full(2, np.nan), np.array([0.0, 4.0])]
+    assert mean_deviation(contexts) == 1.5
+    assert np.isnan(mean_deviation(contexts[1:2]))
+
+
+def test_scales_by_hand() -> None:
+    scores, deviations = np.array([[1.0, 3.0], [np.nan, np.nan], [5.0, 5.0]]), np.array([4.0, 1.0, 0.0])
+    expected = {
+        "context": [[-1.0, 1.0], [np.nan, np.nan], [0.0, 0.0]],
+        "teacher": [[-0.25, 0.25], [np.nan, np.nan], [0.0, 0.0]],
+        "none": scores,
+    }
+    for scale in get_args(Scale):
+        assert scale_scores(scores, scale, deviations) == pytest.approx(
+            np.array(expected[scale]), nan_ok=True
+        )
+
+
+def test_a_candidate_has_a_score_where_a_teacher_gave_one() -> None:
+    assert has_score(np.array([[1.0, np.nan, np.nan], [np.nan, 2.0, np.nan]])).tolist() == [True, True, False]
 
 
 def test_missing_scores_become_the_mean_or_the_lowest_or_leave_the_teacher_out() -> None:
