@@ -21,8 +21,8 @@ from teachers.scoring.config import Combination, TargetsConfig
 def _configs() -> Iterator[TargetsConfig]:
     """Yield the ensembles to compare.
 
-    Ranks have no scale. A temperature fitted to raw scores (`none`) is that of the scale `teacher`, in another
-    unit, and a fixed one suits no two teachers.
+    Ranks have no scale. Raw scores (`none`) with a fitted temperature equal those by the scale `teacher`, and
+    no fixed one suits all teachers.
     """
     temperatures = (0.4, 0.5, 0.6, "validation")
     grid = product(get_args(Combination), ("context", "teacher"), temperatures, ({}, "validation"))

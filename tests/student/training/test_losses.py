@@ -123,8 +123,8 @@ def test_margins_of_contexts_without_targets_or_other_candidates_take_no_part() 
 def test_margins_of_a_gold_response_without_a_target_take_no_part() -> None:
     scores = torch.tensor([[1.0, 0.0, 0.0], [7.0, 0.0, 0.0]])
     targets = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
-    own = mask([1, 1, 0], [0, 1, 1])
-    assert margin_mse(scores, targets, own, torch.tensor([0, 0]), 1.0, 1.0).item() == pytest.approx(1.0)
+    own_mask = mask([1, 1, 0], [0, 1, 1])
+    assert margin_mse(scores, targets, own_mask, torch.tensor([0, 0]), 1.0, 1.0).item() == pytest.approx(1.0)
 
 
 def test_a_row_whose_candidates_have_no_targets_has_a_finite_gradient() -> None:
