@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
     from jobs.comparison.inputs import check_inputs, check_system_resources, human_ratings, out_of_domain
     from jobs.comparison.judging import judge, time_systems
     from jobs.comparison.results import MeasuredRun, comparison
-    from jobs.comparison.systems import RESPONSE_SET, first_student, held_out_sets, run_systems
+    from jobs.comparison.systems import first_student, held_out_sets, run_systems
     from jobs.distillation.stages import TEACHERS_WORK
     from jobs.reports.publish import check_document, publish
 
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
 
     with started(config, options.run or options.config.stem) as base:
         check_system_resources(config)
-        base.do_all([*TEACHERS_WORK, RESPONSE_SET])
+        base.do_all(TEACHERS_WORK)
         sets = held_out_sets(base, outside)
         systems = run_systems(base, sets)
 

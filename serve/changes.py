@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from serve.response_set import response_id
 from teachers.storage import list_names, read_json, write_text
+from teachers.texts import response_id
 
 State = Literal["unreviewed", "approved", "withdrawn"]
 

@@ -148,7 +148,7 @@ class GenerateConfig(Section):
     samples: int = Field(2, ge=1)
     """Responses per context and teacher."""
     max_tokens: int = Field(64, ge=1)
-    """A response that has not ended by then counts as truncated and is dropped."""
+    """A response that has not ended by then is shortened to its last complete sentence, or dropped."""
     temperature: float = Field(0.8, gt=0)
     """Sampling temperature."""
     top_p: float = Field(0.95, gt=0, le=1)

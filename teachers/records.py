@@ -215,12 +215,17 @@ MEASURED = pa.schema(
     ]
 )
 
-# Writes: jobs.distillation.stages as a dataset, and serve.index beside the vectors, where row i is vector i.
+# Writes: teachers.corpora.examples. Reads: teachers.generation.response_set.
+# The responses of all training examples, drawn or not, in a random order: the first n of them are a sample.
+HUMAN_RESPONSES = pa.schema([("example_id", pa.string()), ("response", pa.string())])
+
+# Writes: teachers.generation.response_set as a dataset, and serve.index beside the vectors, where row i is
+# vector i.
 RESPONSE_SET = pa.schema(
     [
         ("response_id", pa.string()),
         ("text", pa.string()),
-        ("source", pa.string()),  # gold or generated
+        ("source", pa.string()),  # gold (human-written) or generated
         ("teacher", pa.string()),  # null for gold
     ]
 )

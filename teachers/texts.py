@@ -4,6 +4,7 @@ A response that repeats its conversation is called an echo (Fedorenko et al. 201
 conversation has said is no candidate to rank, to score, to learn as right or to answer.
 """
 
+import hashlib
 import sys
 import unicodedata
 from collections import Counter
@@ -24,6 +25,11 @@ def text_key(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold()
     words = folded.translate(_punctuation_as_space()).split()
     return " ".join(words or folded.split())
+
+
+def response_id(text: str) -> str:
+    """Return 16 hexadecimal digits of a text, equal for texts that differ in white space only."""
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:16]
 
 
 def said_keys(messages: Iterable[Mapping[str, str]]) -> frozenset[str]:

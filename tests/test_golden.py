@@ -22,12 +22,12 @@ from teachers.generation.rewriting import Requests, as_generation, read_prompt
 from teachers.generation.sampling import plan_samples, sampling
 from teachers.inference.store import content_key, pairs_uri, samples_uri
 from teachers.inference.worker import stored_batch
-from teachers.records import CANDIDATES, DOCUMENTS, EXAMPLES, QUESTIONS, TARGETS
+from teachers.records import CANDIDATES, DOCUMENTS, EXAMPLES, QUESTIONS
 from teachers.scoring.config import ScoreConfig
 from teachers.scoring.pair_scores import plan_scores, scoring
 from teachers.synthesis.config import SynthesisConfig
 from tests.golden_values import assert_recorded, shown
-from tests.serve.conftest import candidate, make_run, target
+from tests.serve.conftest import candidate, make_run, response_set
 from tests.serve.test_responder import make_responder
 from tests.student.student_rows import NUM_WORDS
 from tests.student.training.test_loop import Training
@@ -104,18 +104,17 @@ CONVERSATIONS = [
 
 ANSWERS = [
     candidate("fine thanks", "gold"),
-    candidate("never cook fish", "generated", "llama"),
+    candidate("good night", "gold"),
     candidate("how are you here", "generated", "gemma"),
+    candidate("never cook fish", "generated", "llama"),
 ]
 
 
 def test_fixed_indexes_give_the_recorded_responses(tmp_path: Path, ray_cluster: None) -> None:
-    targets = tmp_path / "targets"
-    rows = [target("a", "train", *ANSWERS), target("b", "train", candidate("good night", "gold"))]
-    write_rows(str(targets), rows, TARGETS)
+    responses = response_set(*ANSWERS)
     lines: list[str] = []
     for kind in ("dense", "sparse"):
-        responder = make_responder(make_run(tmp_path / kind, kind, targets))
+        responder = make_responder(make_run(tmp_path / kind, kind, responses))
         for conversation in CONVERSATIONS:
             lines.append(f"{kind}: {' / '.join(turn['content'] for turn in conversation)}")
             for response in responder.respond(conversation, 10).responses:

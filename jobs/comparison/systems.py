@@ -17,19 +17,18 @@ import pyarrow as pa
 from jobs.comparison.config import BM25, ComparisonConfig
 from jobs.distillation.config import DistillationConfig
 from jobs.distillation.stages import CANDIDATES, SCORE, TARGETS, DistillationJob, driven_user_turns
-from jobs.execution.job import Counts, Job, Stage
+from jobs.execution.job import Counts, Job
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of
 from jobs.stages.training import TRAIN
 from serve.conversations import UserTurns, mean_conversations
-from serve.response_set import response_set
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.held_out import ContextSample, HeldOut, held_out
 from student.evaluation.measured_systems import summarise
 from student.evaluation.response_ranking import measure, write_measured
 from teachers import records
-from teachers.dataset import read_rows, write_rows
+from teachers.dataset import read_rows
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +38,7 @@ Models = dict[str, EncoderSource | None]
 
 SPLITS = ("test", "test_by_sender")
 OUT_OF_DOMAIN = "out_of_domain"
-_TEACHERS_WORK = frozenset({"examples", "contexts", "responses", "neighbours"})
-
-
-def _write_response_set(job: Job[Any]) -> Counts:
-    """Write the response set that all systems answer from."""
-    rows = response_set(job.run.at("targets")).to_pylist()
-    return {"responses": write_rows(job.run.at("response_set"), rows, records.RESPONSE_SET)}
-
-
-RESPONSE_SET: Stage[Any] = Stage("response_set", ("candidates",), lambda job: [], _write_response_set)
+_TEACHERS_WORK = frozenset({"examples", "contexts", "responses", "response_set", "neighbours"})
 
 
 def held_out_sets(base: ComparisonJob, outside: HeldOut | None) -> dict[str, HeldOut]:

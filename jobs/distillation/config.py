@@ -8,7 +8,7 @@ from jobs.config import StudentSections, TaughtJobConfig, option_parser, parse_a
 from student.config import FinetuneConfig, TrainingConfig
 from teachers.config import GenerateConfig, Section, scores
 from teachers.corpora.config import ExamplesConfig
-from teachers.generation.config import ResponseFiltersConfig
+from teachers.generation.config import ResponseFiltersConfig, ResponseSetConfig
 from teachers.scoring.config import CandidatesConfig, ScoreConfig, TargetsConfig
 
 # The order of jobs.distillation.stages.STAGES, which takes seconds to import.
@@ -17,6 +17,7 @@ STAGE_NAMES = (
     "finetune",
     "contexts",
     "generate",
+    "response_set",
     "neighbours",
     "candidates",
     "score",
@@ -47,6 +48,7 @@ class DistillationConfig(StudentSections, TaughtJobConfig):
     finetune: FinetuneConfig = FinetuneConfig()
     generate: GenerateConfig = GenerateConfig()
     filters: ResponseFiltersConfig = ResponseFiltersConfig()
+    response_set: ResponseSetConfig = ResponseSetConfig()
     candidates: CandidatesConfig = CandidatesConfig()
     score: ScoreConfig = ScoreConfig()
     targets: TargetsConfig = TargetsConfig()

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+import pyarrow as pa
+
 from jobs.distillation.config import DistillationConfig
 from jobs.distillation.model_card import card_of, write_model_card
 from jobs.execution.job import Counts, Job, Stage, Step, warn
@@ -14,7 +16,6 @@ from jobs.stages.teacher_inference import generate_samples, score_pairs
 from jobs.stages.training import TRAIN, finetuned
 from serve.conversations import UserTurns, measure_conversations
 from serve.index import write_index
-from serve.response_set import response_set
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.held_out import ContextSample
@@ -27,6 +28,7 @@ from teachers.dataset import Rows, write_rows
 from teachers.engines.protocol import Generation
 from teachers.generation.filters import read_blocklist
 from teachers.generation.finetuning import LearnedRows
+from teachers.generation.response_set import ResponseSources, write_response_set
 from teachers.generation.responses import write_responses
 from teachers.generation.sampling import StoredSamples
 from teachers.inference.store import pairs_uri, samples_uri
@@ -39,7 +41,8 @@ DistillationJob = Job[DistillationConfig]
 
 
 def _write_examples(job: DistillationJob) -> Counts:
-    return write_examples(job.run.at("examples"), job.run.at("rejected", "examples"), job.config.examples)
+    examples, human_responses = job.run.at("examples"), job.run.at("human_responses")
+    return write_examples(examples, human_responses, job.run.at("rejected", "examples"), job.config.examples)
 
 
 def finetune(job: DistillationJob) -> None:
@@ -78,19 +81,29 @@ def _generate(job: DistillationJob) -> Counts:
     generate_samples(job.run, job.store, writers(job), contexts, config)
 
     samples: dict[str, Iterable[tuple[str, list[Generation]]]] = {}
-    outputs = {}
     for name, teacher in writers(job).items():
         samples[name] = StoredSamples(samples_uri(job.store, teacher, config), contexts, teacher, config)
-        outputs[name] = job.run.at("responses", name)
 
     return write_responses(
         job.run.at("examples"),
         job.run.at("contexts"),
         samples,
-        outputs,
+        _generated_uris(job),
         job.run.at("rejected", "responses"),
         job.config.filters,
     )
+
+
+def _generated_uris(job: DistillationJob) -> dict[str, str]:
+    return {name: job.run.at("responses", name) for name in writers(job)}
+
+
+def _write_response_set(job: DistillationJob) -> Counts:
+    """Human responses and generations that pass the filters: every text that the run can respond with."""
+    config, at = job.config.response_set, job.run.at
+    sources = ResponseSources(at("examples"), at("human_responses"), _generated_uris(job), config.max_human)
+    outputs = at("response_set"), at("rejected", "response_set")
+    return dict(write_response_set(sources, *outputs, config, job.config.filters))
 
 
 def _neighbours_settings(job: DistillationJob) -> list[Any]:
@@ -119,7 +132,7 @@ def _write_candidates(job: DistillationJob) -> Counts:
     return write_candidates(
         job.run.at("examples"),
         job.run.at("contexts"),
-        {name: job.run.at("responses", name) for name in writers(job)},
+        _generated_uris(job),
         job.run.at("neighbours"),
         job.run.at("candidates"),
         job.config.candidates,
@@ -150,8 +163,7 @@ def _write_targets(job: DistillationJob) -> Counts:
 
 def _write_index(job: DistillationJob) -> Counts:
     """The response set, embedded by the student, becomes the index that is served."""
-    responses = response_set(job.run.at("targets"))
-    write_rows(job.run.at("response_set"), responses.to_pylist(), records.RESPONSE_SET)
+    responses = pa.Table.from_batches(Rows(job.run.at("response_set")).batches(), records.RESPONSE_SET)
 
     config = job.config
     student = EncoderSource.from_config(config.student, job.run.at("student"))
@@ -184,6 +196,7 @@ def _evaluate(job: DistillationJob) -> Counts:
         "teachers": teachers,
         "conversations": conversations,
         "responses": job.run.read_json("stages", "generate.json")["counts"],
+        "response_set": job.run.read_json("stages", "response_set.json")["counts"],
         "scoring": job.run.read_json("stages", "score.json")["counts"],
     }
 
@@ -219,9 +232,14 @@ def scores_uris(job: Job[Any]) -> dict[str, str]:
     return {name: job.run.at("scores", name) for name in scorers(job)}
 
 
-EXAMPLES = Stage("examples", (), lambda job: [job.config.examples.model_dump()], _write_examples)
+EXAMPLES = Stage(
+    "examples", (), lambda job: [job.config.examples.model_dump(), "human_responses"], _write_examples
+)
 CONTEXTS = Stage("contexts", ("examples",), lambda job: [job.config.generate.contexts], _write_contexts)
 GENERATE = Stage("generate", ("contexts",), _generate_settings, _generate)
+RESPONSE_SET = Stage(
+    "response_set", ("generate",), lambda job: [job.config.response_set.model_dump()], _write_response_set
+)
 NEIGHBOURS = Stage("neighbours", ("examples",), _neighbours_settings, _write_neighbours)
 CANDIDATES = Stage(
     "candidates",
@@ -237,7 +255,7 @@ TARGETS = Stage(
     _write_targets,
     then=lambda job, counts: warn(counts),
 )
-INDEX = Stage("index", ("train",), lambda job: [job.config.index.model_dump()], _write_index)
+INDEX = Stage("index", ("train", "response_set"), lambda job: [job.config.index.model_dump()], _write_index)
 EVALUATE = Stage(
     "evaluate",
     ("index", "targets"),
@@ -252,6 +270,7 @@ TEACHERS_WORK: tuple[Step[Any], ...] = (
     finetune,
     CONTEXTS,
     GENERATE,
+    RESPONSE_SET,
     NEIGHBOURS,
     CANDIDATES,
     SCORE,

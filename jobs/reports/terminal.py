@@ -38,12 +38,17 @@ def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
         taus = ", ".join(f"{pair} {tau:.2f}" for pair, tau in agreement.items())
         logger.info("agreement of teachers (Kendall's tau): %s", taus)
     for teacher, counts in metrics["responses"].items():
-        dropped = ", ".join(f"{reason} {count}" for reason, count in counts.items() if reason != "kept")
-        logger.info("%s wrote: kept %d, %s", teacher, counts["kept"], dropped)
+        logger.info("%s wrote: %s", teacher, _outcomes(counts))
+    for origin, counts in metrics["response_set"].items():
+        logger.info("response set, %s: %s", origin, _outcomes(counts))
     for teacher, noise in metrics["scoring"].items():
         if "noise_nats_per_token" in noise:
             num_pairs, nats = noise["pairs scored twice"], noise["noise_nats_per_token"]
             logger.info("%s scored %s pairs twice, at most %.2g nats/token apart", teacher, num_pairs, nats)
+
+
+def _outcomes(counts: dict[str, int]) -> str:
+    return ", ".join(f"{outcome} {count}" for outcome, count in counts.items())
 
 
 def report_training(run: RunDirectory, reports: list[dict[str, Any]]) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.conversations import Message, clean, read
 from teachers.dataset import RowWriter, rows_to, write_rows
-from teachers.records import EXAMPLES, MESSAGE, REJECTED, SPLITS
+from teachers.records import EXAMPLES, HUMAN_RESPONSES, MESSAGE, REJECTED, SPLITS
 from teachers.scratch import hash_64, insert, query_rows, scratch_database
 from teachers.storage import read_bytes
 from teachers.texts import said_keys, text_key
@@ -39,8 +39,10 @@ _DRIVEN_TURNS = 10
 _SWAPPED = {"user": "assistant", "assistant": "user"}
 
 
-def write_examples(examples_uri: str, rejected_uri: str, config: ExamplesConfig) -> Counter[str]:
-    """Write EXAMPLES and REJECTED; return the counts of what was kept, and of what was dropped by reason.
+def write_examples(
+    examples_uri: str, human_uri: str, rejected_uri: str, config: ExamplesConfig
+) -> Counter[str]:
+    """Write EXAMPLES, HUMAN_RESPONSES and REJECTED; return the counts of what was kept and dropped.
 
     Raises:
         ValueError: there is no training example, or no test example.
@@ -60,6 +62,8 @@ def write_examples(examples_uri: str, rejected_uri: str, config: ExamplesConfig)
             )
 
         write_rows(examples_uri, _chosen(database), EXAMPLES)
+        human_responses = write_rows(human_uri, _human_responses(database, config.seed), HUMAN_RESPONSES)
+        counts["human responses"] = human_responses
     return counts
 
 
@@ -190,10 +194,11 @@ def cut(conversation_id: str, split: str, messages: list[Message], config: Examp
 def _choose(database: duckdb.DuckDBPyConnection, config: ExamplesConfig, counts: Counter[str]) -> None:
     """Make the table `chosen` (place, split, rank): a seeded draw per split.
 
-    A held-out response that is also a training response would be in the index: it is not drawn.
+    A held-out response that is also the response of any training example may be in the index: it is not
+    drawn, whatever part of the training examples is.
     """
     database.execute("create table chosen (place bigint, split integer, rank bigint)")
-    trained = "select response_hash from pool join chosen using (place) where chosen.split = 0"
+    trained = "select response_hash from pool where split = 0"
     generator = random.Random(config.seed)
     limits = (config.max_train, config.max_validation, config.max_test, config.max_test)
 
@@ -234,6 +239,14 @@ def _chosen(database: duckdb.DuckDBPyConnection) -> Iterator[Row]:
             "context": context,
             "gold_response": response,
         }
+
+
+def _human_responses(database: duckdb.DuckDBPyConnection, seed: int) -> Iterator[Row]:
+    """Yield the rows of HUMAN_RESPONSES."""
+    in_random_order = f"order by md5('{seed}:' || example_id), place"
+    query = f"select example_id, response from pool where split = 0 {in_random_order}"
+    for example_id, response in query_rows(database, query):
+        yield {"example_id": example_id, "response": response}
 
 
 def as_text(raw: object) -> str:

@@ -1,12 +1,14 @@
 """Sections of a config on the teachers' writing: responses, filters, rewrites."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from teachers.config import Section
 
 
 class FiltersConfig(Section):
-    """Filters of a teacher's responses; the report counts the dropped ones by reason and teacher."""
+    """Filters of responses; the report counts the dropped ones by reason and teacher."""
 
     min_words: int = Field(1, ge=1)
     """Shorter responses are dropped."""
@@ -26,7 +28,18 @@ class ResponseFiltersConfig(FiltersConfig):
 
 
 HUMAN = "human"
-"""The teacher of the human-written rewrites."""
+"""The origin of human-written responses and rewrites, beside the teachers' names."""
+
+PersonalData = Literal["email", "url", "phone"]
+
+
+class ResponseSetConfig(Section):
+    """The responses that are served; `filters` hold for the human ones among them, too."""
+
+    max_human: int = Field(20_000, ge=0)
+    """Human responses, drawn from all training conversations; the generations come on top."""
+    personal_data: list[PersonalData] = Field(["email", "url", "phone"])
+    """A response that has an e-mail address, a URL or a phone number is not served."""
 
 
 class RewritingConfig(Section):

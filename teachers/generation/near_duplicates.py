@@ -45,6 +45,25 @@ def near_duplicates(texts: Iterable[str], threshold: float) -> NearTo:
     return near
 
 
+class SeenTexts:
+    """Keys of texts, of which it keeps only those with near duplicates."""
+
+    def __init__(self, near: NearTo) -> None:
+        self._near = near
+        self._added: set[int] = set()
+
+    def add(self, text: str) -> None:
+        """Add `text` to the set."""
+        id = hash_64(text.encode())
+        if id in self._near:
+            self._added.add(id)
+
+    def nearly_has(self, text: str) -> bool:
+        """Whether a text of the set is similar to `text`, which is not itself in the set."""
+        id = hash_64(text.encode())
+        return id not in self._added and not self._added.isdisjoint(self._near.get(id, ()))
+
+
 def _comparable_texts(texts: Iterable[str]) -> Iterator[tuple[int, str]]:
     """Yield (id, text) of the texts that have shingles."""
     for text in texts:

@@ -1,8 +1,10 @@
 """Responses out of teachers' samples: cleaned, filtered, without near duplicates."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from teachers.corpora.conversations import Message
@@ -10,10 +12,12 @@ from teachers.dataset import Rows, RowWriter, rows_to
 from teachers.engines.protocol import Generation
 from teachers.generation.config import ResponseFiltersConfig
 from teachers.generation.filters import Filter, filters
-from teachers.generation.near_duplicates import NearTo, near_duplicates
+from teachers.generation.near_duplicates import SeenTexts, near_duplicates
 from teachers.records import REJECTED, RESPONSES
-from teachers.scratch import hash_64
 from teachers.texts import is_near_copy, text_key
+
+# With the quotation marks and brackets that close after it. Chinese has no space between sentences.
+_SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*(?=\s|$)|[。！？]+[」』”’）]*""")
 
 Samples = Mapping[str, Iterable[tuple[str, list[Generation]]]]
 """Teacher -> (example_id, samples) of every context, in their order; iterated more than once."""
@@ -29,8 +33,9 @@ def write_responses(
 ) -> dict[str, Counter[str]]:
     """Write each teacher's RESPONSES and the rejected samples, as REJECTED; return counts by teacher.
 
-    The counts of a teacher are "kept" and one for each reason; they add up to its samples. `samples` are of
-    every row of EXAMPLES at `contexts_uri`. For each context the teachers come in the order of `samples`.
+    The counts of a teacher are "kept", "kept shortened" and one for each reason; they add up to its samples.
+    `samples` are of every row of EXAMPLES at `contexts_uri`. For each context the teachers come in the order
+    of `samples`. A sample that the token limit ended is shortened to its last complete sentence.
 
     A context has a text once, from the first teacher that wrote it, and never its gold response. Across
     contexts it is different: "lol yes" answers many of them. So a response with just the words of another
@@ -42,7 +47,7 @@ def write_responses(
     """
     chosen_filters = filters(config)
     counts: dict[str, Counter[str]] = {teacher: Counter(kept=0) for teacher in samples}
-    response_set = _ResponseSet(near_duplicates(_all_texts(examples_uri, samples), config.near_duplicates))
+    response_set = SeenTexts(near_duplicates(_all_texts(examples_uri, samples), config.near_duplicates))
     for text in _gold_responses(examples_uri):
         response_set.add(text)
 
@@ -60,10 +65,12 @@ def write_responses(
                 assert example_id == example["example_id"], f"{teacher}: {example_id} is out of order"
 
                 kept: list[str] = []
-                for generation in generations:
+                for sample in generations:
+                    generation = shortened(sample)
                     text = " ".join(generation.text.split())
                     reason = selection.add(generation)
-                    counts[teacher][reason or "kept"] += 1
+                    is_whole = generation.truncated == sample.truncated
+                    counts[teacher][reason or ("kept" if is_whole else "kept shortened")] += 1
                     if reason is None:
                         kept.append(text)
                         continue
@@ -72,6 +79,14 @@ def write_responses(
                     rejected.write({"origin": f"{teacher} {example_id}", "row": text, "reason": reason})
                 writers[teacher].write({"example_id": example_id, "responses": kept})
     return counts
+
+
+def shortened(sample: Generation) -> Generation:
+    """Return a truncated sample up to its last complete sentence; it is unchanged where it has none."""
+    *_, last = [0, *(match.end() for match in _SENTENCE_END.finditer(sample.text))]
+    if not sample.truncated or not any(map(str.isalpha, sample.text[:last])):
+        return sample
+    return replace(sample, text=sample.text[:last], truncated=False)
 
 
 def _gold_responses(examples_uri: str) -> Iterator[str]:
@@ -87,30 +102,11 @@ def _all_texts(examples_uri: str, samples: Samples) -> Iterator[str]:
                 yield text_key(generation.text)
 
 
-class _ResponseSet:
-    """Keys of texts, of which it keeps only those with near duplicates."""
-
-    def __init__(self, near: NearTo) -> None:
-        self._near = near
-        self._added: set[int] = set()
-
-    def add(self, text: str) -> None:
-        """Add `text` to the set."""
-        id = hash_64(text.encode())
-        if id in self._near:
-            self._added.add(id)
-
-    def nearly_has(self, text: str) -> bool:
-        """Whether a text of the set is similar to `text`, which is not itself in the set."""
-        id = hash_64(text.encode())
-        return id not in self._added and not self._added.isdisjoint(self._near.get(id, ()))
-
-
 class _Selection:
     """The samples that are kept in one context, whichever teacher wrote them."""
 
     def __init__(
-        self, example: dict[str, Any], chosen_filters: list[tuple[str, Filter]], response_set: _ResponseSet
+        self, example: dict[str, Any], chosen_filters: list[tuple[str, Filter]], response_set: SeenTexts
     ) -> None:
         self._context: list[Message] = example["context"]
         self._filters, self._response_set = chosen_filters, response_set

@@ -1,4 +1,4 @@
-"""Small runs to serve: tiny students with random weights, TARGETS of a few rows, and their indexes."""
+"""Small runs to serve: tiny students with random weights, responses, and their indexes."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
 from ray import serve as ray_serve
 
@@ -15,11 +14,11 @@ from serve.config import EndpointConfig, IndexConfig, ServeConfig
 from serve.deployment import deploy
 from serve.index import write_index
 from serve.ingress import free_port
-from serve.response_set import response_set
 from serve.versions import check_version, folder_of
 from student.config import Kind
 from student.encoders.encoder import EncoderSource
-from teachers.records import TARGETS
+from teachers.records import RESPONSE_SET
+from teachers.texts import response_id
 from tests.http_server import chat_completion, json_server
 from tests.tiny_models import make_sparse_student, make_student
 
@@ -44,52 +43,27 @@ def candidate(text: str, source: str, teacher: str | None = None) -> dict[str, s
     return {"text": text, "source": source, "teacher": teacher}
 
 
-def target(example_id: str, split: str, *candidates: dict[str, str | None]) -> dict[str, object]:
-    return {
-        "example_id": example_id,
-        "split": split,
-        "context": [{"role": "user", "content": "how are you"}],
-        "candidates": list(candidates),
-        "target_probs": None,
-    }
+def response_set(*candidates: dict[str, str | None]) -> pa.Table:
+    """RESPONSE_SET of the candidates, in their order."""
+    rows = [{"response_id": response_id(str(row["text"])), **row} for row in candidates]
+    return pa.Table.from_pylist(rows, schema=RESPONSE_SET)
 
 
-TARGET_ROWS = [
-    target(
-        "a",
-        "train",
-        candidate("fine thanks", "gold"),
-        candidate("hello  hello", "generated", "llama"),
-        candidate("hello hello", "generated", "gemma"),
-        candidate("never here", "random"),
-    ),
-    target(
-        "b",
-        "train",
-        candidate("good night", "gold"),
-        candidate(" fine\tthanks", "generated", "gemma"),
-        candidate("Fine thanks", "generated", "gemma"),
-        candidate("fine thanks", "retrieved"),
-    ),
-    target("c", "validation", candidate("see you tomorrow", "gold")),
-]
+RESPONSES = response_set(
+    candidate("Fine thanks", "generated", "gemma"),
+    candidate("fine thanks", "gold"),
+    candidate("good night", "gold"),
+    candidate("hello hello", "generated", "gemma"),
+)
 
 
-@pytest.fixture(scope="session")
-def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TARGETS dataset of TARGET_ROWS."""
-    folder = tmp_path_factory.mktemp("targets")
-    pa.parquet.write_table(pa.Table.from_pylist(TARGET_ROWS, schema=TARGETS), folder / "part.parquet")
-    return folder
-
-
-def make_run(run: Path, kind: Kind, targets: Path) -> Path:
+def make_run(run: Path, kind: Kind, responses: pa.Table = RESPONSES) -> Path:
     """A run directory with a version of an index; its response set has four responses."""
     make = make_student if kind == "dense" else make_sparse_student
     make(run / "student", WORDS)
     student = EncoderSource(str(run / "student"), kind, 32, "fp32")
 
-    counts = write_index(response_set(str(targets)), student, str(run), IndexConfig(), 4, lambda *_: None)
+    counts = write_index(responses, student, str(run), IndexConfig(), 4, lambda *_: None)
     assert counts == {
         "version": check_version(str(run)),
         "num_responses": 4,
@@ -105,15 +79,15 @@ def version_folder(run: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_run(tmp_path_factory: pytest.TempPathFactory, targets: Path, ray_cluster: None) -> Path:
+def small_run(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
     """The run of a dense student."""
-    return make_run(tmp_path_factory.mktemp("dense"), "dense", targets)
+    return make_run(tmp_path_factory.mktemp("dense"), "dense")
 
 
 @pytest.fixture(scope="session")
-def sparse_run(tmp_path_factory: pytest.TempPathFactory, targets: Path, ray_cluster: None) -> Path:
+def sparse_run(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> Path:
     """The run of a sparse student."""
-    return make_run(tmp_path_factory.mktemp("sparse"), "sparse", targets)
+    return make_run(tmp_path_factory.mktemp("sparse"), "sparse")
 
 
 @pytest.fixture(scope="session", params=["small_run", "sparse_run"])

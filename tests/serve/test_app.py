@@ -17,8 +17,8 @@ from serve.chat_endpoint import ChatEndpoint, grounded_in
 from serve.config import EndpointConfig, IndexConfig, ServeConfig
 from serve.deployment import build
 from serve.index import load_index, write_index
-from serve.response_set import response_id
 from student.encoders.encoder import EncoderSource
+from teachers.texts import response_id
 from tests.conftest import ADMIN_KEY
 from tests.serve.conftest import version_folder
 

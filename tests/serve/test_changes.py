@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from serve.changes import Changes, read_changes, write_change
-from serve.response_set import response_id
+from teachers.texts import response_id
 
 HELLO = response_id("hello")
 

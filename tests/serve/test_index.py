@@ -3,41 +3,15 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet
 import pytest
 
 from serve.config import DenseKind, IndexConfig
 from serve.dense import choose_kind
 from serve.index import load_index, write_index
 from serve.inverted import InvertedIndex
-from serve.response_set import response_set
 from serve.versions import check_version, versions
 from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
-from teachers.records import RESPONSE_SET
 from tests.serve.conftest import version_folder
-
-
-def test_the_response_set_has_each_gold_and_generated_training_response_once(targets: Path) -> None:
-    responses = response_set(str(targets))
-    assert responses.schema.equals(RESPONSE_SET)
-    rows = [(row["text"], row["source"], row["teacher"]) for row in responses.to_pylist()]
-
-    # Sorted by text. Gold wins over generated, the first teacher by name over the others; case counts;
-    # random and retrieved candidates and the validation row's response are left out.
-    assert rows == [
-        ("Fine thanks", "generated", "gemma"),
-        ("fine thanks", "gold", None),
-        ("good night", "gold", None),
-        ("hello hello", "generated", "gemma"),
-    ]
-    assert len(set(responses["response_id"].to_pylist())) == 4
-
-
-def test_a_response_set_without_responses_is_refused(tmp_path: Path, targets: Path) -> None:
-    table = pyarrow.parquet.read_table(targets / "part.parquet").slice(2)  # the validation row only
-    pyarrow.parquet.write_table(table, tmp_path / "part.parquet")
-    with pytest.raises(ValueError, match="no gold or generated response"):
-        response_set(str(tmp_path))
 
 
 def test_row_i_of_the_responses_is_vector_i(small_run: Path) -> None:

@@ -11,11 +11,10 @@ from playwright.sync_api import Page, expect
 
 from serve.config import IndexConfig
 from serve.index import write_index
-from serve.response_set import response_id
 from serve.versions import folder_of
 from student.encoders.encoder import EncoderSource
 from teachers.records import RESPONSE_SET
-from teachers.texts import said_keys, text_key
+from teachers.texts import response_id, said_keys, text_key
 from tests.conftest import ADMIN_KEY
 from tests.serve.browser import WIDTHS, needs_chromium, open_page
 

@@ -10,9 +10,9 @@ from serve.encoders import load_text_encoder
 from serve.index import load_index
 from serve.inverted import invert
 from serve.responder import Answer, Responder
-from serve.response_set import response_id
 from student.encoders.encoder import EncoderSource, embed_texts, inner_products, load_encoder
 from student.text import context_text
+from teachers.texts import response_id
 from tests.serve.conftest import version_folder
 
 CONVERSATION = [

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from serve.changes import read_changes
-from serve.response_set import response_id
+from teachers.texts import response_id
 from tests.conftest import ADMIN_KEY
 from tests.serve.browser import WIDTHS, needs_chromium, open_page
 

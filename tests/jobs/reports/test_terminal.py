@@ -18,7 +18,8 @@ def test_terms_are_shown_where_a_system_has_them(
     metrics = {
         "systems": {"bm25": ranked, "untrained student": {**ranked, **terms}},
         "teachers": {"kendall_tau": {}},
-        "responses": {},
+        "responses": {"chat": {"kept": 3, "kept shortened": 2}},
+        "response_set": {"human": {"kept": 7, "duplicate": 1}},
         "scoring": {},
         "conversations": {"scripts": {"verbatim_repeats": 0.0, "turns": 50.0}},
     }
@@ -29,6 +30,8 @@ def test_terms_are_shown_where_a_system_has_them(
         assert (shown in table) == sparse
     assert "untrained student" in table and "verbatim repeats" in table
     assert "…" not in table
+    assert "chat wrote: kept 3, kept shortened 2" in caplog.messages
+    assert "response set, human: kept 7, duplicate 1" in caplog.messages
 
 
 def test_a_quiet_job_prints_no_table(
@@ -36,6 +39,8 @@ def test_a_quiet_job_prints_no_table(
 ) -> None:
     caplog.set_level(logging.WARNING, "jobs")
     metrics = {"systems": {"bm25": {"mrr": 0.25}}, "teachers": {"kendall_tau": {}}, "conversations": {}}
-    report_metrics(RunDirectory(str(tmp_path)), {**metrics, "responses": {}, "scoring": {}})
+    report_metrics(
+        RunDirectory(str(tmp_path)), {**metrics, "responses": {}, "response_set": {}, "scoring": {}}
+    )
     assert capsys.readouterr().out == ""
     assert (tmp_path / "report" / "metrics.json").is_file()

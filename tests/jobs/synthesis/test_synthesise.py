@@ -237,10 +237,10 @@ def test_datasets_loads_it_and_the_other_jobs_read_it(
     assert all(row["response"] for row in questions)
 
     for file in ("conversations.jsonl", "conversations.parquet"):
-        out = [str(tmp_path / file / name) for name in ("examples", "rejected")]
+        out = [str(tmp_path / file / name) for name in ("examples", "human_responses", "rejected")]
         config = ExamplesConfig(conversations=str(folder / file), test_share=0.4)
         counts = write_examples(*out, config)
-        assert not read_rows(out[1]) and counts["conversations"] == len(kept)
+        assert not read_rows(out[2]) and counts["conversations"] == len(kept)
     assert parse(["--examples.conversations", str(folder / "conversations.jsonl")])
 
     documents = str(tmp_path / "documents")

@@ -92,6 +92,10 @@ def test_held_out_senders_are_in_no_other_split() -> None:
     assert None in splits  # a held-out sender talks with one who is not
 
 
+def _outputs(folder: Path) -> list[str]:
+    return [str(folder / name) for name in ("examples", "human_responses", "rejected")]
+
+
 def test_bad_rows_are_rejected_and_conversations_stay_in_one_split(tmp_path: Path) -> None:
     lines = ["{not json", json.dumps({"messages": [{"role": "robot", "content": "x"}]}), "[]"]
     for number in range(200):
@@ -104,7 +108,7 @@ def test_bad_rows_are_rejected_and_conversations_stay_in_one_split(tmp_path: Pat
     (tmp_path / "data" / "a.jsonl").write_text("\n".join(lines[:100]))
     (tmp_path / "data" / "b.jsonl.gz").write_bytes(gzip.compress("\n".join(lines[100:]).encode()))
     config = ExamplesConfig(conversations=str(tmp_path / "data"))
-    counts = write_examples(str(tmp_path / "examples"), str(tmp_path / "rejected"), config)
+    counts = write_examples(*_outputs(tmp_path), config)
     rejected = read_rows(str(tmp_path / "rejected"))
     assert [row["origin"] for row in rejected] == ["a.jsonl:1", "a.jsonl:2", "a.jsonl:3"]
     assert counts["conversations rejected"] == 3
@@ -124,9 +128,49 @@ def test_a_response_that_its_context_has_said_is_no_example(tmp_path: Path) -> N
     (tmp_path / "a.jsonl").write_text("\n".join(lines))
 
     config = ExamplesConfig(conversations=str(tmp_path / "a.jsonl"))
-    counts = write_examples(str(tmp_path / "examples"), str(tmp_path / "rejected"), config)
+    counts = write_examples(*_outputs(tmp_path), config)
     assert counts["responses already said in their context"] == 200
     assert {row["gold_response"][:4] for row in read_rows(str(tmp_path / "examples"))} == {"I am", "fine"}
+
+
+def test_human_responses_are_those_of_all_training_examples_in_a_random_order(tmp_path: Path) -> None:
+    lines = []
+    for number in range(200):
+        turns = ["how are you?", f"I am number {number}", f"and you, {number}?", f"fine, {number}"]
+        messages = [_message(("user", "assistant")[turn % 2], text) for turn, text in enumerate(turns)]
+        lines.append(json.dumps({"messages": messages}))
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    config = ExamplesConfig(conversations=str(tmp_path / "a.jsonl"), max_train=600)
+    counts = write_examples(*_outputs(tmp_path), config)
+    rows = read_rows(str(tmp_path / "human_responses"))
+
+    few = config.model_copy(update={"max_train": 5})
+    write_examples(*_outputs(tmp_path / "few"), few)
+    assert read_rows(str(tmp_path / "few" / "human_responses")) == rows
+
+    # 600 are more than there are, so that all are drawn; the two datasets have other orders.
+    training = read_rows(str(tmp_path / "examples"), "train")
+    ids = [row["example_id"] for row in rows]
+    drawn = [row["example_id"] for row in training]
+    assert len(rows) == counts["human responses"] == counts["train examples"]
+    assert sorted(ids) == sorted(drawn) and ids not in (drawn, sorted(ids))
+
+
+def test_no_held_out_response_is_one_of_any_training_example(tmp_path: Path) -> None:
+    lines = []
+    for number in range(200):
+        turns = ["how are you?", f"I am number {number}", "and you?", ("Fine!", "fine")[number % 2] + " here"]
+        messages = [_message(("user", "assistant")[turn % 2], text) for turn, text in enumerate(turns)]
+        lines.append(json.dumps({"messages": messages}))
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    # Only one example is trained on, and all conversations answer "fine here" or "Fine! here".
+    config = ExamplesConfig(conversations=str(tmp_path / "a.jsonl"), max_train=1, responses_from="assistant")
+    counts = write_examples(*_outputs(tmp_path), config)
+
+    for split in ("validation", "test"):
+        responses = [row["gold_response"] for row in read_rows(str(tmp_path / "examples"), split)]
+        assert responses and all(text.startswith("I am") for text in responses)
+        assert counts[f"{split} replies also in training"] == len(responses)
 
 
 def test_the_user_turns_of_test_conversations_are_driven_and_scripts_are_checked(tmp_path: Path) -> None:
@@ -153,4 +197,4 @@ def test_an_error_without_usable_rows_names_the_counts(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text("{}\n{}\n")
     config = ExamplesConfig(conversations=str(tmp_path / "bad.jsonl"))
     with pytest.raises(ValueError, match="2 of 2 rows were rejected"):
-        write_examples(str(tmp_path / "examples"), str(tmp_path / "rejected"), config)
+        write_examples(*_outputs(tmp_path), config)

@@ -8,7 +8,7 @@ import pytest
 from teachers.dataset import read_rows, write_rows
 from teachers.engines.protocol import Generation
 from teachers.generation.config import ResponseFiltersConfig
-from teachers.generation.responses import write_responses
+from teachers.generation.responses import shortened, write_responses
 from teachers.records import EXAMPLES
 
 QUESTION = [{"role": "user", "content": "What did you do yesterday evening?"}]
@@ -162,3 +162,41 @@ def test_a_sample_that_nearly_copies_a_turn_of_its_context_is_rejected(tmp_path:
     samples: Samples = {"a": {"1": ["Yesterday evening? What did you do yesterday?", "I slept all evening"]}}
     outcome = select(tmp_path, {"1": "We cooked fish"}, samples)
     assert outcome.counts["a"] == {"kept": 1, "nearly echoed": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "remaining"),
+    [
+        ("I like it. Because it", "I like it."),
+        ("Really?! I thought that", "Really?!"),
+        ("It was… well… I", "It was… well…"),
+        ('She said "no." And then', 'She said "no."'),
+        ("I like it.", "I like it."),
+        ("我也很喜欢。你呢？我觉得", "我也很喜欢。你呢？"),
+        ("Version 3.5 of example.com is", None),
+        ("1. 2. And", None),
+        ("I like it because", None),
+        ("... and", None),
+    ],
+)
+def test_a_truncated_sample_ends_with_its_last_complete_sentence(text: str, remaining: str | None) -> None:
+    truncated, whole = Generation(text, truncated=True), Generation(text, truncated=False)
+    assert shortened(truncated) == (Generation(remaining, False) if remaining else truncated)
+    assert shortened(whole) == whole
+
+
+def test_shortened_samples_are_counted_apart_and_filtered_as_they_are_then(tmp_path: Path) -> None:
+    samples: Samples = {
+        "a": {
+            "1": [
+                Generation("I cooked fish. Then I", True),
+                Generation("I slept. And then", True),
+                Generation("So I", True),
+                "I sang",
+            ]
+        }
+    }
+    outcome = select(tmp_path, GOLD, samples)
+    assert outcome.responses["a"]["1"] == ["I cooked fish.", "I sang"]
+    # "I slept" is the context's gold response.
+    assert outcome.counts["a"] == {"kept": 1, "kept shortened": 1, "duplicate": 1, "truncated": 1}
