@@ -6,7 +6,7 @@ import pyarrow as pa
 from vectors import MAX_TOKENS, MODEL, TURNS, Conversation, embed, enlarge, real_responses
 
 from serve.config import IndexConfig
-from serve.index import write_version
+from serve.index import IndexContent, write_version
 from student.encoders.encoder import EncoderSource, student_hash
 from student.encoders.packaged import resolve_model
 from student.export.onnx_export import MIN_TEXTS, export_student
@@ -31,7 +31,7 @@ def write_run(folder: Path, size: int, real: int) -> list[Conversation]:
 
     source = EncoderSource(resolve_model(MODEL), "dense", MAX_TOKENS)
     responses = pa.Table.from_pylist(rows, schema=RESPONSE_SET)
-    write_version(responses, vectors, source, str(folder), IndexConfig(), TURNS)
+    write_version(IndexContent(responses, vectors), source, str(folder), IndexConfig(), TURNS)
     return conversations
 
 

@@ -1,6 +1,8 @@
 """The bodies of HTTP answers, from the responses that a responder retrieved."""
 
-from serve.responder import Answer
+import math
+
+from serve.responder import Answer, Responder
 from serve.schemas import FoundDocument, RespondAnswer, ResponseAnswer, SearchAnswer
 
 
@@ -11,11 +13,17 @@ def best_text(retrieved: Answer) -> str | None:
     return retrieved.responses[0].text
 
 
-def answer_above(retrieved: Answer, min_score: float | None, version: str) -> RespondAnswer:
-    """The responses of at least `min_score`, the best as the answer; the reason where there is none."""
+def answer_above(retrieved: Answer, min_score: float | None, responder: Responder) -> RespondAnswer:
+    """The responses of at least `min_score`, the best as the answer; the reason where there is none.
+
+    Near copies of a turn come last whatever their score: where the first is not good enough, none is.
+    """
+    least = -math.inf if min_score is None else min_score
+    best_score = retrieved.responses[0].score if retrieved.responses else -math.inf
+
     responses: list[ResponseAnswer] = []
-    for response in retrieved.responses:
-        if min_score is None or response.score >= min_score:
+    for response in retrieved.responses if best_score >= least else ():
+        if response.score >= least:
             responses.append(
                 ResponseAnswer(
                     id=response.response_id,
@@ -30,15 +38,19 @@ def answer_above(retrieved: Answer, min_score: float | None, version: str) -> Re
     if not retrieved.responses:
         reason = "there is no response of these sources"
     elif not responses:
-        best = max(response.score for response in retrieved.responses)
-        reason = f"the best score is {best:.4f}, below min_score {min_score}"
+        reason = f"the best score is {best_score:.4f}, below min_score {min_score:.4f}"
+
+    confidence = None
+    if retrieved.responses and responder.confidence is not None:
+        confidence = responder.confidence.probability(best_score)
 
     return RespondAnswer(
         answer=responses[0].text if responses else None,
+        confidence=confidence,
         reason=reason,
         source=responses[0].source if responses else None,
         responses=responses,
-        version=version,
+        version=responder.version,
     )
 
 

@@ -20,6 +20,8 @@ class IndexConfig(BaseModel):
     """Links of a node of the graph; not for `exact`."""
     hnsw_ef_search: int = Field(default=512, ge=1)
     """Nodes kept in view during a search: more is slower and misses fewer; not for `exact`."""
+    coverage: float = Field(default=0.8, gt=0, le=1)
+    """Share of the validation contexts that a responder answers: the score that they reach is its least."""
 
 
 class EndpointConfig(BaseModel):
@@ -59,7 +61,7 @@ class ServeConfig(BaseModel):
     encoder: Backend = "auto"
     """`onnx` and `onnx-int8` need `jobs/export.py` first; `auto` is `onnx` after it, else `torch`."""
     min_score: float | None = None
-    """The least score of an answer, unless a request sets its own."""
+    """The least score of an answer, unless a request sets its own; the index's, if not given."""
     fallback: EndpointConfig | None = None
     """Answers where no response reaches the least score."""
     generator: EndpointConfig | None = None

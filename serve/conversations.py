@@ -7,11 +7,12 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import torch
 
-from serve.answers import best_text
+from serve.answers import answer_above
 from serve.changes import Changes
 from serve.config import IndexConfig
 from serve.encoders import load_text_encoder
-from serve.index import load_index, write_index
+from serve.index import load_index
+from serve.indexing import write_index
 from serve.responder import Responder
 from serve.versions import check_version, local_version
 from student.encoders.encoder import EncoderSource, Tally
@@ -68,7 +69,8 @@ def answers_to(responder: Responder, user_turns: Sequence[str]) -> list[str | No
 
     for turn in user_turns:
         messages.append({"role": "user", "content": turn})
-        answer = best_text(responder.respond(messages, 1))
+        retrieved = responder.respond(messages, 1)
+        answer = answer_above(retrieved, responder.min_score, responder).answer
         answers.append(answer)
         if answer is not None:
             messages.append({"role": "assistant", "content": answer})

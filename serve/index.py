@@ -7,7 +7,7 @@ i), the vectors (see `serve.dense`, `serve.inverted`), and `index.json` with siz
 import hashlib
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from serve.config import IndexConfig
 from serve.dense import DenseIndex, choose_kind, read_dense, write_dense
 from serve.inverted import InvertedIndex, invert, read_postings, write_postings
 from serve.versions import METADATA_FILE, folder_of
-from student.encoders.encoder import EncoderSource, Tally, Vectors, student_hash, texts_to_vectors
+from student.encoders.encoder import EncoderSource, Vectors, student_hash
+from student.evaluation.abstention import Confidence
 from teachers.storage import copy_folder, file_digest, local_folder
 
 RESPONSES_FILE = "responses.arrow"
@@ -41,44 +42,35 @@ class Index:
         return self.folder.name
 
     @property
+    def confidence(self) -> Confidence | None:
+        """How sure an answer is; None where that was not fitted."""
+        fitted = self.metadata.get("confidence")
+        return None if fitted is None else Confidence(**fitted)
+
+    @property
     def student_folder(self) -> str:
         """The student whose vectors these are."""
         return str(self.folder / STUDENT_FOLDER)
 
 
-def write_index(
-    responses: pa.Table,
-    student: EncoderSource,
-    run: str,
-    config: IndexConfig,
-    context_turns: int,
-    tally: Tally,
-) -> dict[str, Any]:
-    """Embed the responses (RESPONSE_SET), write a version; return its name and the counts by source."""
-    vectors = texts_to_vectors({"response": responses["text"].to_pylist()}, student, tally)["response"]
-    version = write_version(responses, vectors, student, run, config, context_turns)
+@dataclass(frozen=True)
+class IndexContent:
+    """What a version of an index is made of, beside the student."""
 
-    sources = responses["source"].to_pylist()
-    return {
-        "version": version,
-        "num_responses": len(responses),
-        "num_gold": sources.count("gold"),
-        "num_generated": sources.count("generated"),
-    }
+    responses: pa.Table  # RESPONSE_SET
+    vectors: Vectors
+    """[N, D]"""
+    confidence: Confidence | None = None
 
 
 def write_version(
-    responses: pa.Table,
-    vectors: Vectors,
-    student: EncoderSource,
-    run: str,
-    config: IndexConfig,
-    context_turns: int,
+    content: IndexContent, student: EncoderSource, run: str, config: IndexConfig, context_turns: int
 ) -> str:
-    """Write a version of responses (RESPONSE_SET) and their vectors [N, D]; return its name.
+    """Write a version; return its name.
 
     `context_turns` is the student's; the responder reads it and how to encode from `index.json`.
     """
+    responses, vectors = content.responses, content.vectors
     with tempfile.TemporaryDirectory(prefix="rejoinder-index-") as scratch:
         folder = Path(scratch) / "built"
         folder.mkdir()
@@ -102,11 +94,15 @@ def write_version(
             "max_tokens": student.max_tokens,
             "files": {file.name: file_digest(file) for file in sorted(folder.iterdir())},
         }
-        content = json.dumps(metadata, indent=2) + "\n"
-        (folder / METADATA_FILE).write_text(content)
+        if content.confidence is not None:
+            metadata["confidence"] = asdict(content.confidence)
+        metadata_text = json.dumps(metadata, indent=2) + "\n"
+        (folder / METADATA_FILE).write_text(metadata_text)
 
         copy_folder(source, folder / STUDENT_FOLDER)
-        version = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+        version = (
+            f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{hashlib.sha256(metadata_text.encode()).hexdigest()[:8]}"
+        )
         copy_folder(folder, folder_of(run, version), last=METADATA_FILE)
     return version
 

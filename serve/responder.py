@@ -22,6 +22,7 @@ from serve.encoders import TextEncoder
 from serve.index import Index
 from serve.inverted import Rows, Scores
 from student.encoders.encoder import Side, Vectors, inner_products
+from student.evaluation.abstention import Confidence
 from student.text import context_text
 from teachers.texts import is_near_copy, said_keys, text_key
 
@@ -102,6 +103,16 @@ class Responder:
     def version(self) -> str:
         """The version of the index."""
         return self._index.version
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """How sure an answer is, by its score; None where that was not fitted."""
+        return self._index.confidence
+
+    @property
+    def min_score(self) -> float | None:
+        """The least score of an answer that the index was fitted to; None where it was not."""
+        return None if self.confidence is None else self.confidence.min_score
 
     @property
     def num_responses(self) -> int:

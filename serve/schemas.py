@@ -65,6 +65,8 @@ class RespondAnswer(BaseModel):
     """The answer and the best responses, best first; a reason where no response is good enough."""
 
     answer: str | None
+    confidence: float | None
+    """The probability that the best response fits, by its score; null where the index has no estimate."""
     reason: str | None
     source: Source | Literal["fallback"] | None
     responses: list[ResponseAnswer]

@@ -14,15 +14,15 @@ from jobs.conversational_search.stages import (
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of
 from student.encoders.encoder import EncoderSource, Tally, Vectors
-from student.evaluation import search_systems
-from student.evaluation.document_search import (
+from student.evaluation.search import systems as search_systems
+from student.evaluation.search.document_search import (
     Queries,
     Questions,
     SearchResult,
     held_out_questions,
     student_queries,
 )
-from student.evaluation.search_measures import search_counts
+from student.evaluation.search.measures import search_counts
 from student.retrieval.pools import EncodedDocuments
 from teachers.corpora.trec import Judgement, read_scores, write_qrels, write_run
 from teachers.generation.config import HUMAN

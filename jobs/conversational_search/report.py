@@ -8,7 +8,7 @@ from jobs.execution.job import Job
 from jobs.execution.run_directory import provenance
 from jobs.reports import comparison as report
 from jobs.stages.training import training_reports
-from student.evaluation.search_measures import system_rows
+from student.evaluation.search.measures import system_rows
 from teachers.generation.latency import TOKENS
 
 UNTRAINED = "student before training"

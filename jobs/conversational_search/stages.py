@@ -16,7 +16,7 @@ from jobs.stages.documents import DOCUMENTS
 from jobs.stages.latency import time_student, time_teachers, vllm_teachers
 from jobs.stages.teacher_inference import generate_samples
 from jobs.stages.training import train_stage
-from serve.index import write_version
+from serve.index import IndexContent, write_version
 from student.encoders.encoder import EncoderSource, Vectors
 from student.encoders.packaged import resolve_model
 from student.retrieval.document_vectors import DocumentVectors, read_vectors, write_vectors
@@ -166,7 +166,8 @@ def _write_index(job: SearchJob) -> Counts:
     responses = as_response_set(job.run.at("documents"))
     with document_vectors(job) as vectors:
         turns, student = config.student.context_turns, trained_student(job, config)
-        version = write_version(responses, vectors, student, job.run.uri, config.index, turns)
+        content = IndexContent(responses, vectors)
+        version = write_version(content, student, job.run.uri, config.index, turns)
     return {"version": version, "documents": len(responses)}
 
 

@@ -37,8 +37,8 @@ class EvaluateConfig(Section):
     """Seed of the 19 other candidates."""
     conversations: int = Field(50, ge=0)
     """Test conversations whose user's turns the responder answers, with its own answers between them."""
-    scripts: str | None = None
-    """JSON Lines with `turns`, a user's turns, of further conversations that it answers."""
+    scripts: dict[str, str] = Field({})
+    """Further conversations that it answers: JSON Lines with `turns`, a user's turns, by a name of yours."""
 
 
 class DistillationConfig(StudentSections, TaughtJobConfig):

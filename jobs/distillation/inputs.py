@@ -19,8 +19,8 @@ def check_inputs(config: DistillationConfig) -> None:
     check("examples.conversations", lambda: check_source(config.examples.conversations))
     filters(config.filters)
     check("candidates.retriever", lambda: resolve_model(config.candidates.retriever))
-    if config.evaluate.scripts is not None:
-        check("evaluate.scripts", partial(read_scripts, config.evaluate.scripts))
+    for name, uri in config.evaluate.scripts.items():
+        check(f"evaluate.scripts.{name}", partial(read_scripts, uri))
 
     if config.examples.max_test < RANKED_CANDIDATES:
         raise ConfigError(

@@ -15,7 +15,7 @@ from jobs.reports.terminal import report_metrics
 from jobs.stages.teacher_inference import generate_samples, score_pairs
 from jobs.stages.training import TRAIN, finetuned
 from serve.conversations import UserTurns, measure_conversations
-from serve.index import write_index
+from serve.indexing import ValidationContexts, write_confident_index
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.held_out import ContextSample
@@ -167,8 +167,11 @@ def _write_index(job: DistillationJob) -> Counts:
 
     config = job.config
     student = EncoderSource.from_config(config.student, job.run.at("student"))
-    index = (responses, student, job.run.uri, config.index, config.student.context_turns)
-    return embedding(lambda tally: write_index(*index, tally))
+    examples = config.examples
+    sample = ContextSample(config.student.context_turns, examples.max_validation, examples.seed)
+    validation = ValidationContexts(job.run.at("examples"), sample)
+    index = (responses, validation, student, job.run.uri, config.index)
+    return embedding(lambda tally: write_confident_index(*index, tally))
 
 
 def _evaluate(job: DistillationJob) -> Counts:
@@ -179,7 +182,7 @@ def _evaluate(job: DistillationJob) -> Counts:
         "untrained student": EncoderSource.from_config(student, resolve_model(student.model)),
         "student": EncoderSource.from_config(student, job.run.at("student")),
     }
-    systems = embedding(
+    systems, coverage = embedding(
         lambda tally: evaluate_student(
             job.run.at("examples"), job.run.at("response_set"), models, sample, tally
         )
@@ -193,6 +196,7 @@ def _evaluate(job: DistillationJob) -> Counts:
             job.tracker.log({f"eval/{name}/{metric}": value for metric, value in metrics.items()})
     return {
         "systems": systems,
+        "coverage": coverage["student"],
         "teachers": teachers,
         "conversations": conversations,
         "responses": job.run.read_json("stages", "generate.json")["counts"],
@@ -203,10 +207,8 @@ def _evaluate(job: DistillationJob) -> Counts:
 
 def driven_user_turns(config: DistillationConfig) -> UserTurns:
     """Return the user's turns that conversations with a student are driven by."""
-    user_turns = {
-        "held-out users": held_out_user_turns(config.examples, config.evaluate.conversations),
-        "scripts": read_scripts(config.evaluate.scripts) if config.evaluate.scripts is not None else [],
-    }
+    user_turns = {"held-out users": held_out_user_turns(config.examples, config.evaluate.conversations)}
+    user_turns |= {name: read_scripts(uri) for name, uri in config.evaluate.scripts.items()}
     return {name: conversations for name, conversations in user_turns.items() if conversations}
 
 

@@ -127,6 +127,11 @@ CONVERSATIONS = (
     Column("conversations", "conversations", ",.0f"),
     Column("turns", "turns", ",.0f"),
 )
+COVERAGE = (
+    Column("coverage", "contexts answered", ".0%"),
+    Column("min_score", "least score"),
+    Column("hits@1/20", "hits@1/20 of the answered"),
+)
 CROSS_ENTROPY = Column("cross_entropy", "cross-entropy, nats")
 ENTROPY = Column("entropy", "entropy, nats")
 _RANKS = metric_columns(("hits@1/20", "mrr", "own_turn>gold"))

@@ -29,6 +29,7 @@ def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
     systems, teachers = named_rows(SYSTEM, metrics["systems"]), named_rows(TEACHER, measures)
     print_table(table("held-out conversations", [SYSTEM, *columns.RANKING], systems))
     print_table(table("copies of the context", [SYSTEM, *columns.ECHOES], systems))
+    print_table(table("the student's quality against its coverage", columns.COVERAGE, metrics["coverage"]))
     if talks := named_rows(SPEAKER, metrics["conversations"]):
         print_table(table("conversations with the student", [SPEAKER, *columns.CONVERSATIONS], talks))
     title = "teachers on held-out contexts, entropies in nats"

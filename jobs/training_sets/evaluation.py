@@ -12,8 +12,8 @@ from jobs.training_sets.stages import TrainingSetsJob
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.answers import MAIN_MEASURE
-from student.evaluation.document_search import held_out_questions, response_questions, student_queries
-from student.evaluation.search_systems import SearchTask, measure_tasks
+from student.evaluation.search.document_search import held_out_questions, response_questions, student_queries
+from student.evaluation.search.systems import SearchTask, measure_tasks
 from teachers.corpora.conversations import cut_at_word
 from teachers.dataset import Rows
 

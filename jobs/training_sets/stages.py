@@ -9,7 +9,7 @@ from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of
 from jobs.stages.training import TRAIN
 from jobs.training_sets.config import TrainingSet, TrainingSetsConfig
-from serve.index import write_index
+from serve.indexing import write_index
 from student.encoders.encoder import EncoderSource
 from teachers.corpora.config import QuestionsConfig
 from teachers.corpora.conversations import source_identity

@@ -15,6 +15,7 @@ from student.encoders.encoder import (
     inner_products,
     texts_to_vectors_of_each,
 )
+from student.evaluation.abstention import quality_by_coverage
 from student.evaluation.bm25 import RESPONSE_BM25, bm25_scores
 from student.evaluation.held_out import ContextSample, HeldOut, held_out
 from student.evaluation.metrics import sparsity_metrics
@@ -40,6 +41,8 @@ class Measurement:
     """Metric -> [C]"""
     answers: list[list[str]]
     """[C, up to 3], the best of the response set as a responder answers; empty where there is none"""
+    best_scores: NDArray[np.float64]
+    """[C], of the first answers; NaN where there is none"""
     sparsity: dict[str, float]
     """A sparse system's `context_terms`, `response_terms` and `flops`, of these texts."""
 
@@ -74,6 +77,11 @@ def measure(
                     sparsity = sparsity_metrics(contexts, responses[: contexts_of_set.num_ranked])
             measurements[name][set_name] = _measure_scores(scores, contexts_of_set, sparsity)
     return measurements
+
+
+def measure_vectors(contexts: Vectors, responses: Vectors, held_out_set: HeldOut) -> Measurement:
+    """Return the measurement of the vectors [C, D] and [N, D] of a set's contexts and responses."""
+    return _measure_scores(_vector_blocks(contexts, responses), held_out_set, {})
 
 
 def _embed_sets(
@@ -136,17 +144,21 @@ def _measure_scores(
     """Return the measurement of scores [C, N], which come in blocks of contexts."""
     metrics: dict[str, list[NDArray[np.float64]]] = {}
     answers: list[list[str]] = []
+    best_scores: list[float] = []
     for block in blocks:
         rows = slice(len(answers), len(answers) + len(block))
         if contexts.num_servable:
             ranked = without_excluded(block[:, : contexts.num_ranked], contexts.excluded[rows])
             order = np.argsort(-ranked[:, : contexts.num_servable], axis=1, kind="stable")
-            for columns, turns in zip(order, contexts.own_turns[rows], strict=True):
-                answers.append(_best_answers(columns, turns, contexts.responses))
+            for row, columns, turns in zip(ranked, order, contexts.own_turns[rows], strict=True):
+                best = _best_columns(columns, turns, contexts.responses)
+                answers.append([contexts.responses[column] for column in best])
+                best_scores.append(float(row[best[0]]))
             block_metrics = ranking_metrics_by_context(ranked, contexts.gold[rows], contexts.sampled[rows])
             block_metrics |= _echo_metrics(block, ranked, contexts, rows, block_metrics["hits@1/20"])
         else:
             answers.extend([] for _ in block)
+            best_scores.extend(np.nan for _ in block)
             candidates = np.take_along_axis(block, np.array(contexts.sampled[rows]), axis=1)  # [C, 20]
             block_metrics = candidate_metrics_by_context(candidates, [0] * len(block))
 
@@ -154,14 +166,14 @@ def _measure_scores(
             metrics.setdefault(name, []).append(values)
 
     by_context = {name: np.concatenate(values) for name, values in metrics.items()}
-    return Measurement(by_context, answers, sparsity)
+    return Measurement(by_context, answers, np.array(best_scores), sparsity)
 
 
-def _best_answers(columns: NDArray[np.int64], turns: Sequence[int], responses: Sequence[str]) -> list[str]:
-    """Return the best responses of `columns`, best first, near copies of the context's `turns` last."""
-    ranked = [responses[column] for column in columns[: _NUM_ANSWERS + _SPARE_ANSWERS]]
+def _best_columns(columns: NDArray[np.int64], turns: Sequence[int], responses: Sequence[str]) -> list[int]:
+    """Return the best of `columns`, best first, near copies of the context's `turns` last."""
+    ranked: list[int] = columns[: _NUM_ANSWERS + _SPARE_ANSWERS].tolist()
     own_texts = [responses[turn] for turn in turns]
-    return sorted(ranked, key=lambda text: is_near_copy(text, own_texts))[:_NUM_ANSWERS]
+    return sorted(ranked, key=lambda column: is_near_copy(responses[column], own_texts))[:_NUM_ANSWERS]
 
 
 def _echo_metrics(
@@ -210,8 +222,10 @@ def evaluate_student(
     models: Mapping[str, EncoderSource],
     sample: ContextSample,
     tally: Tally,
-) -> dict[str, dict[str, float]]:
+) -> tuple[dict[str, dict[str, float]], dict[str, list[dict[str, float]]]]:
     """Return the means over test contexts of what `measure` returns, for BM25 and `models`, and counts.
+
+    The second result is each system's quality against its coverage, see `quality_by_coverage`.
 
     Raises:
         ValueError: see `held_out`.
@@ -221,8 +235,10 @@ def evaluate_student(
     measurements = measure({"test": contexts}, {"bm25": None, **models}, tally)
 
     means: dict[str, dict[str, float]] = {}
+    coverage: dict[str, list[dict[str, float]]] = {}
     for name, by_set in measurements.items():
         measurement = by_set["test"]
+        coverage[name] = quality_by_coverage(measurement.best_scores, measurement.metrics["hits@1/20"])
         means[name] = {}
         for metric, values in measurement.metrics.items():
             means[name][metric] = float(values.mean())
@@ -231,4 +247,4 @@ def evaluate_student(
             "contexts": float(len(contexts.contexts)),
             "responses": float(contexts.num_ranked),
         }
-    return means
+    return means, coverage

@@ -97,7 +97,10 @@ def test_a_wrong_option_is_named(arguments: list[str], line: str) -> None:
         ({"examples": {"conversations": "nowhere.jsonl"}}, "error: examples.conversations: 'nowhere.jsonl'"),
         ({"teachers": {"one": {"model": "nowhere"}}}, "error: teachers.one.model: 'nowhere' is neither"),
         ({"filters": {"blocklist": "nowhere.txt"}}, "error: filters.blocklist: "),
-        ({"evaluate": {"scripts": "nowhere.jsonl"}}, "error: evaluate.scripts: no file 'nowhere.jsonl'"),
+        (
+            {"evaluate": {"scripts": {"talk": "nowhere.jsonl"}}},
+            "error: evaluate.scripts.talk: no file 'nowhere.jsonl'",
+        ),
         ({"student": {"model": "./nowhere"}}, "error: student.model: expected a folder"),
         ({"student": {"num_workers": 99}}, "error: student.num_workers: needs 100 CPU, the cluster has"),
     ],

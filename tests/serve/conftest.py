@@ -12,7 +12,7 @@ from ray import serve as ray_serve
 
 from serve.config import EndpointConfig, IndexConfig, ServeConfig
 from serve.deployment import deploy
-from serve.index import write_index
+from serve.indexing import write_index
 from serve.ingress import free_port
 from serve.versions import check_version, folder_of
 from student.config import Kind

@@ -16,7 +16,8 @@ import ray
 from serve.chat_endpoint import ChatEndpoint, grounded_in
 from serve.config import EndpointConfig, IndexConfig, ServeConfig
 from serve.deployment import build
-from serve.index import load_index, write_index
+from serve.index import load_index
+from serve.indexing import write_index
 from student.encoders.encoder import EncoderSource
 from teachers.texts import response_id
 from tests.conftest import ADMIN_KEY

@@ -14,7 +14,8 @@ import yaml
 
 from serve.config import IndexConfig
 from serve.gate import ADMIN_KEY, KEY
-from serve.index import load_index, write_index
+from serve.index import load_index
+from serve.indexing import write_index
 from serve.ingress import free_port
 from student.encoders.encoder import EncoderSource
 from tests.ray_head import BIN, REPOSITORY, RayHead, ray_head, wait

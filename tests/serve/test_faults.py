@@ -18,7 +18,8 @@ import psutil
 import pytest
 
 from serve.config import IndexConfig
-from serve.index import load_index, write_index
+from serve.index import load_index
+from serve.indexing import write_index
 from serve.ingress import free_port
 from student.encoders.encoder import EncoderSource
 from tests.conftest import ADMIN_KEY

@@ -7,7 +7,8 @@ import pytest
 
 from serve.config import DenseKind, IndexConfig
 from serve.dense import choose_kind
-from serve.index import load_index, write_index
+from serve.index import load_index
+from serve.indexing import write_index
 from serve.inverted import InvertedIndex
 from serve.versions import check_version, versions
 from student.encoders.encoder import EncoderSource, embed_texts, load_encoder

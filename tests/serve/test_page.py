@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from serve.config import IndexConfig
-from serve.index import write_index
+from serve.indexing import write_index
 from serve.versions import folder_of
 from student.encoders.encoder import EncoderSource
 from teachers.records import RESPONSE_SET

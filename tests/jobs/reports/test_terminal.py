@@ -22,13 +22,14 @@ def test_terms_are_shown_where_a_system_has_them(
         "response_set": {"human": {"kept": 7, "duplicate": 1}},
         "scoring": {},
         "conversations": {"scripts": {"verbatim_repeats": 0.0, "turns": 50.0}},
+        "coverage": [{"coverage": 0.8, "min_score": 0.31, "hits@1/20": 0.5}],
     }
     caplog.set_level(logging.INFO, "jobs")
     report_metrics(RunDirectory(str(tmp_path)), metrics)
     table = capsys.readouterr().out
     for shown in ("context terms", "response terms", "FLOPs", "31.5", "38.2", "2.125"):
         assert (shown in table) == sparse
-    assert "untrained student" in table and "verbatim repeats" in table
+    assert "untrained student" in table and "verbatim repeats" in table and "80%" in table
     assert "…" not in table
     assert "chat wrote: kept 3, kept shortened 2" in caplog.messages
     assert "response set, human: kept 7, duplicate 1" in caplog.messages
@@ -39,8 +40,7 @@ def test_a_quiet_job_prints_no_table(
 ) -> None:
     caplog.set_level(logging.WARNING, "jobs")
     metrics = {"systems": {"bm25": {"mrr": 0.25}}, "teachers": {"kendall_tau": {}}, "conversations": {}}
-    report_metrics(
-        RunDirectory(str(tmp_path)), {**metrics, "responses": {}, "response_set": {}, "scoring": {}}
-    )
+    metrics |= {"coverage": [], "responses": {}, "response_set": {}, "scoring": {}}
+    report_metrics(RunDirectory(str(tmp_path)), metrics)
     assert capsys.readouterr().out == ""
     assert (tmp_path / "report" / "metrics.json").is_file()

@@ -26,7 +26,7 @@ def evaluated(
     write_rows(str(folder / "examples"), example_rows(30, "test"), EXAMPLES)
     served = [{"response_id": text, "text": text, "source": "gold", "teacher": None} for text in SERVED]
     write_rows(str(folder / "responses"), served, RESPONSE_SET)
-    return evaluate_student(
+    means, _ = evaluate_student(
         str(folder / "examples"),
         str(folder / "responses"),
         {
@@ -36,6 +36,7 @@ def evaluated(
         ContextSample(context_turns=2, num_contexts=25, seed=0),
         tally=lambda *_: None,
     )
+    return means
 
 
 def test_bm25_ranks_the_response_with_the_contexts_word_first(evaluated: dict[str, dict[str, float]]) -> None:
@@ -118,3 +119,4 @@ def test_near_copies_of_the_context_come_last_among_the_answers(tmp_path: Path) 
     bm25 = measure({"test": contexts}, {"bm25": None}, tally=lambda *_: None)["bm25"]["test"]
     assert bm25.metrics["echo@1"][1] == 1.0  # the shorter one scores higher
     assert bm25.answers[1] == [answer, copy]
+    assert bm25.best_scores[1] > bm25.best_scores[0] == 0  # no other context has a word of theirs

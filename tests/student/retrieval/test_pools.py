@@ -7,7 +7,7 @@ import pytest
 
 from student.config import Kind, PoolsConfig
 from student.encoders.encoder import EncoderSource, embed_texts, inner_products, load_encoder
-from student.evaluation.document_search import held_out_questions, mean_run
+from student.evaluation.search.document_search import held_out_questions, mean_run
 from student.retrieval.document_vectors import read_vectors, write_vectors
 from student.retrieval.pools import (
     EncodedDocuments,

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from student.evaluation.document_search import Questions, SearchResult
 from student.evaluation.measured_systems import Against, SystemRow
 from student.evaluation.metrics import search_metrics
+from student.evaluation.search.document_search import Questions, SearchResult
 from student.evaluation.statistics import Difference, Interval, interval, paired_difference
 
 _TESTED_METRIC = "mrr"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from student.encoders.encoder import EncoderSource, Side, Tally, Vectors, texts_to_vectors_of_each
-from student.evaluation.document_search import (
+from student.evaluation.search.document_search import (
     Queries,
     Questions,
     SearchResult,
@@ -17,7 +17,7 @@ from student.evaluation.document_search import (
     mean_run,
     search_by_vectors,
 )
-from student.evaluation.search_measures import search_counts
+from student.evaluation.search.measures import search_counts
 from student.retrieval.pools import EncodedDocuments
 from student.retrieval.trec import Run
 from teachers.dataset import Rows

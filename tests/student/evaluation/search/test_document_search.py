@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from student.evaluation.document_search import Questions, SearchResult, bm25_runs, response_questions
-from student.evaluation.search_measures import search_measures
+from student.evaluation.search.document_search import Questions, SearchResult, bm25_runs, response_questions
+from student.evaluation.search.measures import search_measures
 from teachers.corpora.conversations import cut_at_word
 from teachers.dataset import write_rows
 from teachers.records import DOCUMENTS

@@ -1,0 +1,66 @@
+"""Abstention: when a responder gives no answer, by the score of its best response.
+
+Selective prediction (El-Yaniv and Wiener 2010) measures a system that may abstain by its quality against its
+coverage, the share of contexts that it answers. An answer's quality is here whether the system ranks the
+human response first among 20 for the same context. C contexts.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit
+
+_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.3, 0.1)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """The least score of an answer, and the probability that one fits as a logistic function of its score."""
+
+    min_score: float
+    slope: float
+    intercept: float
+
+    def probability(self, score: float) -> float:
+        """Return the probability that a system ranks the human response first among 20, by its best score."""
+        return float(expit(self.slope * score + self.intercept))
+
+
+def fit_confidence(scores: Floats, hits: Floats, coverage: float) -> Confidence:
+    """Return the confidence that answers the share `coverage` of these contexts.
+
+    `scores` [C] are of the best response to each context, `hits` [C] its hits@1/20. The logistic function
+    has the greatest likelihood that does not fall with the score (Platt 1999).
+    """
+    mean, spread = float(scores.mean()), float(scores.std()) or 1.0
+    standardised = (scores - mean) / spread
+    # As Platt does: so the probabilities of a few contexts, all of them hits, are not 1.
+    targets = np.where(hits > 0, (hits.sum() + 1) / (hits.sum() + 2), 1 / ((1 - hits).sum() + 2))
+
+    def loss(parameters: Floats) -> float:
+        logits = parameters[0] * standardised + parameters[1]
+        return -float(np.mean(targets * log_expit(logits) + (1 - targets) * log_expit(-logits)))
+
+    slope, intercept = minimize(loss, np.zeros(2), bounds=[(0, None), (None, None)]).x
+    min_score = float(np.quantile(scores, 1 - coverage, method="higher"))
+    return Confidence(min_score, float(slope / spread), float(intercept - slope * mean / spread))
+
+
+def quality_by_coverage(scores: Floats, hits: Floats) -> list[dict[str, float]]:
+    """Return `coverage`, `min_score` and, of the answered contexts, `hits@1/20`, from all to the surest."""
+    rows = []
+    for coverage in _COVERAGES:
+        min_score = float(np.quantile(scores, 1 - coverage, method="higher"))
+        answered = scores >= min_score
+        rows.append(
+            {
+                "coverage": float(answered.mean()),
+                "min_score": min_score,
+                "hits@1/20": float(hits[answered].mean()),
+            }
+        )
+    return rows

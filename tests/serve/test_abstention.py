@@ -1,0 +1,94 @@
+"""A responder whose index says how sure an answer is."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from serve.answers import answer_above
+from serve.changes import Changes
+from serve.config import IndexConfig
+from serve.conversations import answers_to
+from serve.encoders import load_text_encoder
+from serve.index import load_index
+from serve.indexing import ValidationContexts, write_confident_index
+from serve.responder import Responder
+from student.encoders.encoder import EncoderSource
+from student.evaluation.held_out import ContextSample
+from teachers.dataset import write_rows
+from teachers.records import EXAMPLES, RESPONSE_SET
+from teachers.texts import response_id
+from tests.serve.conftest import WORDS, version_folder
+from tests.student.student_rows import example_rows
+from tests.tiny_models import make_student
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+HELLO = [{"role": "user", "content": "hello how are you"}]
+
+
+def validation_rows(count: int) -> list[dict[str, Any]]:
+    """EXAMPLES with contexts of words that the student knows."""
+    rows = example_rows(count, "validation")
+    for number, row in enumerate(rows):
+        words = WORDS[number % len(WORDS)], WORDS[5 * number % len(WORDS)], WORDS[number // len(WORDS)]
+        row["context"] = [{"role": "user", "content": " ".join(words)}]
+    return rows
+
+
+def responder_of(run: Path, num_examples: int, coverage: float) -> Responder:
+    """The responder of an index with a confidence from so many validation examples."""
+    texts = ["fine thanks", "good night", "never cook fish", "hello how are you hello"]
+    rows = [
+        {"response_id": response_id(text), "text": text, "source": "gold", "teacher": None} for text in texts
+    ]
+    write_rows(str(run / "examples"), validation_rows(num_examples), EXAMPLES)
+    make_student(run / "student", WORDS)
+    student = EncoderSource(str(run / "student"), "dense", 32, "fp32")
+
+    validation = ValidationContexts(str(run / "examples"), ContextSample(2, 100, seed=0))
+    responses, config = pa.Table.from_pylist(rows, RESPONSE_SET), IndexConfig(coverage=coverage)
+    write_confident_index(responses, validation, student, str(run), config, lambda *_: None)
+
+    index = load_index(version_folder(run))
+    return Responder(index, load_text_encoder(str(run), index, "torch", threads=1), Changes())
+
+
+def test_the_index_keeps_a_least_score_that_validation_contexts_reach(tmp_path: Path) -> None:
+    responder = responder_of(tmp_path, 30, coverage=0.5)
+    contexts = [row["context"] for row in validation_rows(30)]
+    answers = [
+        answer_above(responder.respond(context, 1), responder.min_score, responder) for context in contexts
+    ]
+
+    num_answers = sum(answer.answer is not None for answer in answers)
+    # float32 in batches and alone may differ by a context at the threshold.
+    assert num_answers == pytest.approx(15, abs=1)
+    for answer in answers:
+        assert answer.confidence is not None and 0 < answer.confidence < 1
+        assert (answer.reason is None) == (answer.answer is not None)
+
+
+def test_near_copies_do_not_answer_where_nothing_else_is_good_enough(tmp_path: Path) -> None:
+    responder = responder_of(tmp_path, 30, coverage=0.8)
+    retrieved = responder.respond(HELLO, 4)
+    copy = retrieved.responses[-1]
+    assert copy.text == "hello how are you hello"
+    assert copy.score > retrieved.responses[0].score
+
+    answer = answer_above(retrieved, (copy.score + retrieved.responses[0].score) / 2, responder)
+    assert answer.answer is None and not answer.responses
+    assert f"the best score is {retrieved.responses[0].score:.4f}" in str(answer.reason)
+
+
+def test_a_turn_without_an_answer_is_not_followed_by_one(tmp_path: Path) -> None:
+    responder = responder_of(tmp_path, 30, coverage=0.8)
+    responder.__class__ = type("Unsure", (Responder,), {"min_score": 2.0})
+    assert answers_to(responder, ["hello", "how are you"]) == [None, None]
+
+
+def test_with_too_few_validation_responses_every_turn_is_answered(tmp_path: Path) -> None:
+    responder = responder_of(tmp_path, 10, coverage=0.5)
+    assert responder.confidence is None and responder.min_score is None
+    answer = answer_above(responder.respond(HELLO, 1), responder.min_score, responder)
+    assert answer.answer is not None and answer.confidence is None
