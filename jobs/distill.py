@@ -17,14 +17,20 @@ def main(arguments: list[str]) -> None:
     config, options = parse(arguments)
 
     from jobs.distillation.inputs import check_inputs
+    from jobs.distillation.report import read_conversations
     from jobs.distillation.stages import STAGES
     from jobs.execution.tracking import trial_name
+    from serve.conversations import transcript
 
     check_inputs(config)
     location = options.run or trial_name() or options.config.stem
     with started(config, location) as job:
         job.do_all(STAGES, until=options.until)
         job.log_timings()
+        if options.until == STAGE_NAMES[-1]:
+            for conversation in read_conversations(job.run)[:1]:
+                for line in transcript(conversation["turns"], 10):
+                    logger.info("%s", line)
         if options.deploy is not None:
             serve_run(job.run.uri, options.deploy)
 

@@ -1,6 +1,8 @@
 """Conversations with a run's responder, along the turns of users that were written before."""
 
+import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import fmean
 from tempfile import TemporaryDirectory
 
@@ -17,13 +19,29 @@ from serve.responder import Responder
 from serve.versions import check_version, local_version
 from student.encoders.encoder import EncoderSource, Tally
 from student.evaluation.conversations import conversation_measures
+from teachers.storage import write_text
 
 UserTurns = Mapping[str, Sequence[Sequence[str]]]
 """The user's turns of each conversation, by the name of a set of conversations."""
 
 
-def measure_conversations(run: str, user_turns: UserTurns) -> dict[str, dict[str, float]]:
-    """The measures of conversations with the run's newest index, for each set of users' turns.
+@dataclass(frozen=True)
+class AnsweredTurn:
+    """A turn of the user, and the responder's answer to it."""
+
+    user: str
+    answer: str | None
+    """None where the responder is not sure of any."""
+    score: float | None
+    """Of the best response, answer or not; None where there is no response."""
+
+
+Conversations = Mapping[str, Sequence[Sequence[AnsweredTurn]]]
+"""Held conversations, by the name of their set."""
+
+
+def hold_conversations(run: str, user_turns: UserTurns) -> Conversations:
+    """Answer each set of users' turns with the run's newest index.
 
     Raises:
         ValueError: the run has no complete index.
@@ -32,11 +50,40 @@ def measure_conversations(run: str, user_turns: UserTurns) -> dict[str, dict[str
     encoder = load_text_encoder(run, index, "torch", torch.get_num_threads())
     responder = Responder(index, encoder, Changes())
 
+    conversations = {}
+    for name, turns_of_set in user_turns.items():
+        conversations[name] = [hold_conversation(responder, turns) for turns in turns_of_set]
+    return conversations
+
+
+def measure_conversations(conversations: Conversations) -> dict[str, dict[str, float]]:
+    """The measures of each set of conversations, see `conversation_measures`."""
     measures = {}
-    for name, conversations in user_turns.items():
-        answers = [answers_to(responder, turns) for turns in conversations]
-        measures[name] = conversation_measures(conversations, answers)
+    for name, conversations_of_set in conversations.items():
+        user_turns, answers = [], []
+        for turns in conversations_of_set:
+            user_turns.append([turn.user for turn in turns])
+            answers.append([turn.answer for turn in turns])
+        measures[name] = conversation_measures(user_turns, answers)
     return measures
+
+
+def write_conversations(uri: str, conversations: Conversations) -> None:
+    """Write a JSON object a conversation and line: `set` and `turns`, each `user`, `answer` and `score`."""
+    lines = []
+    for name, conversations_of_set in conversations.items():
+        for turns in conversations_of_set:
+            row = {"set": name, "turns": [asdict(turn) for turn in turns]}
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    write_text(uri, "".join(lines))
+
+
+def transcript(turns: Sequence[Mapping[str, str | None]], num_lines: int) -> list[str]:
+    """The first lines of a conversation as `write_conversations` writes its `turns`, a line a speaker."""
+    lines = []
+    for turn in turns:
+        lines += [f"you: {turn['user']}", f"it: {turn['answer'] or '(no answer)'}"]
+    return [" ".join(line.split()) for line in lines[:num_lines]]
 
 
 def mean_conversations(
@@ -54,7 +101,7 @@ def mean_conversations(
     for student in students:
         with TemporaryDirectory(prefix="rejoinder-conversations-") as run:
             write_index(responses, student, run, IndexConfig(), context_turns, tally)
-            measured.append(measure_conversations(run, user_turns))
+            measured.append(measure_conversations(hold_conversations(run, user_turns)))
 
     means: dict[str, dict[str, float]] = {}
     for name, measures in measured[0].items():
@@ -62,16 +109,17 @@ def mean_conversations(
     return means
 
 
-def answers_to(responder: Responder, user_turns: Sequence[str]) -> list[str | None]:
-    """The answer to each turn, with the earlier turns and answers as its context; None without an answer."""
+def hold_conversation(responder: Responder, user_turns: Sequence[str]) -> list[AnsweredTurn]:
+    """Answer each turn, with the earlier turns and answers as its context."""
     messages: list[dict[str, str]] = []
-    answers: list[str | None] = []
+    turns: list[AnsweredTurn] = []
 
-    for turn in user_turns:
-        messages.append({"role": "user", "content": turn})
+    for user_turn in user_turns:
+        messages.append({"role": "user", "content": user_turn})
         retrieved = responder.respond(messages, 1)
         answer = answer_above(retrieved, responder.min_score, responder).answer
-        answers.append(answer)
+        score = retrieved.responses[0].score if retrieved.responses else None
+        turns.append(AnsweredTurn(user_turn, answer, score))
         if answer is not None:
             messages.append({"role": "assistant", "content": answer})
-    return answers
+    return turns

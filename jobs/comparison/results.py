@@ -84,7 +84,12 @@ def comparison(measured: MeasuredRun, sets: Mapping[str, HeldOut], ratings: list
         sparsity=_sparsity(systems),
         learning_curves={name: _curves(systems[name], config, name) for name in config.compare.systems},
         teachers=_teachers(base, ratings),
-        filters=_filters(base),
+        filters=report.filter_outcomes(
+            *(
+                base.run.read_json("stages", f"{stage}.json")["counts"]
+                for stage in ("generate", "response_set")
+            )
+        ),
         latency=_latency(base),
         reading=_reading(measured, sources),
     )
@@ -100,14 +105,6 @@ def _notes(base: ComparisonJob) -> list[str]:
         f"{trainings} of every system but the baselines. {report.STATISTICS} Each student is the "
         "checkpoint with the best validation MRR."
     ]
-
-
-def _filters(base: ComparisonJob) -> dict[str, dict[str, int]]:
-    """Return the outcomes of each teacher's samples, and those of the response set by origin."""
-    outcomes = dict(base.run.read_json("stages", "generate.json")["counts"])
-    for origin, counts in base.run.read_json("stages", "response_set.json")["counts"].items():
-        outcomes[f"response set, {origin}"] = counts
-    return outcomes
 
 
 def _table(measured: MeasuredRun, name: str, held_out: HeldOut) -> report.HeldOutTable:

@@ -8,13 +8,19 @@ import pyarrow as pa
 
 from jobs.distillation.config import DistillationConfig
 from jobs.distillation.model_card import card_of, write_model_card
+from jobs.distillation.report import write_page
 from jobs.execution.job import Counts, Job, Stage, Step, warn
 from jobs.execution.progress import embedding
 from jobs.reports.licences import licences_of
 from jobs.reports.terminal import report_metrics
 from jobs.stages.teacher_inference import generate_samples, score_pairs
 from jobs.stages.training import TRAIN, finetuned
-from serve.conversations import UserTurns, measure_conversations
+from serve.conversations import (
+    UserTurns,
+    hold_conversations,
+    measure_conversations,
+    write_conversations,
+)
 from serve.indexing import ValidationContexts, write_confident_index
 from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
@@ -182,21 +188,24 @@ def _evaluate(job: DistillationJob) -> Counts:
         "untrained student": EncoderSource.from_config(student, resolve_model(student.model)),
         "student": EncoderSource.from_config(student, job.run.at("student")),
     }
-    systems, coverage = embedding(
+    evaluation = embedding(
         lambda tally: evaluate_student(
             job.run.at("examples"), job.run.at("response_set"), models, sample, tally
         )
     )
     teachers = calibrate(job.run.at("candidates"), scores_uris(job), job.config.targets, "test")
 
-    conversations = measure_conversations(job.run.uri, driven_user_turns(job.config))
+    held = hold_conversations(job.run.uri, driven_user_turns(job.config))
+    write_conversations(job.run.at("report", "conversations.jsonl"), held)
+    job.run.write_json(evaluation.reading, "report", "answers.json")
+    conversations = measure_conversations(held)
 
-    for rows in (systems, teachers, conversations):
+    for rows in (evaluation.means, teachers, conversations):
         for name, metrics in rows.items():
             job.tracker.log({f"eval/{name}/{metric}": value for metric, value in metrics.items()})
     return {
-        "systems": systems,
-        "coverage": coverage["student"],
+        "systems": evaluation.means,
+        "coverage": evaluation.coverage["student"],
         "teachers": teachers,
         "conversations": conversations,
         "responses": job.run.read_json("stages", "generate.json")["counts"],
@@ -207,8 +216,8 @@ def _evaluate(job: DistillationJob) -> Counts:
 
 def driven_user_turns(config: DistillationConfig) -> UserTurns:
     """Return the user's turns that conversations with a student are driven by."""
-    user_turns = {"held-out users": held_out_user_turns(config.examples, config.evaluate.conversations)}
-    user_turns |= {name: read_scripts(uri) for name, uri in config.evaluate.scripts.items()}
+    user_turns = {name: read_scripts(uri) for name, uri in config.evaluate.scripts.items()}
+    user_turns["held-out users"] = held_out_user_turns(config.examples, config.evaluate.conversations)
     return {name: conversations for name, conversations in user_turns.items() if conversations}
 
 
@@ -217,6 +226,7 @@ def _report(job: DistillationJob, metrics: Counts) -> None:
     resolved = job.config.model_dump(mode="json")
     counts = job.run.read_json("stages", "candidates.json")["counts"]
     write_model_card(job.run.at("student"), card_of(resolved, counts, metrics, licences_of(resolved)))
+    write_page(job, metrics)
 
 
 def writers(job: Job[Any]) -> dict[str, Writer]:
@@ -261,7 +271,7 @@ INDEX = Stage("index", ("train", "response_set"), lambda job: [job.config.index.
 EVALUATE = Stage(
     "evaluate",
     ("index", "targets"),
-    lambda job: [job.config.evaluate.model_dump()],
+    lambda job: [job.config.evaluate.model_dump(), "conversations"],
     _evaluate,
     then=_report,
 )

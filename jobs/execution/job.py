@@ -104,14 +104,15 @@ class Job(Generic[ConfigT]):
         _log_counts(name, seconds, counts)
         return counts
 
+    def seconds(self) -> dict[str, float]:
+        """How long each stage took when it was done."""
+        return {name: self.run.read_json("stages", f"{name}.json")["seconds"] for name in self.keys}
+
     def log_timings(self) -> None:
         """Log how long each stage took when it was done."""
-        parts, total = [], 0.0
-        for name in self.keys:
-            seconds = self.run.read_json("stages", f"{name}.json")["seconds"]
-            parts.append(f"{name} {seconds:.0f}")
-            total += seconds
-        logger.info("seconds by stage: %s; together %.0f", ", ".join(parts), total)
+        seconds = self.seconds()
+        parts = ", ".join(f"{name} {seconds[name]:.0f}" for name in seconds)
+        logger.info("seconds by stage: %s; together %.0f", parts, sum(seconds.values()))
 
 
 Step = Stage[ConfigT] | Callable[[Job[ConfigT]], None]

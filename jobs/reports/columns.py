@@ -103,6 +103,8 @@ TEACHER = Column("teacher", "teacher")
 SPEAKER = Column("speaker", "speaker")
 REASON = Column("reason", "because")
 TIMES = Column("times", "times", ",d")
+STAGE = Column("stage", "stage")
+SECONDS = Column("seconds", "seconds", ",.0f")
 AGAINST = Column("against", "against")
 SEEDS = Column("seeds", "seeds", "d")
 

@@ -163,6 +163,16 @@ class Comparison:
     reading: Sequence[ReadingExample] = ()
 
 
+def filter_outcomes(
+    samples: Mapping[str, Mapping[str, int]], response_set: Mapping[str, Mapping[str, int]]
+) -> dict[str, Mapping[str, int]]:
+    """The outcomes of each teacher's samples, and those of the response set by origin."""
+    outcomes = dict(samples)
+    for origin, counts in response_set.items():
+        outcomes[f"response set, {origin}"] = counts
+    return outcomes
+
+
 _CURVE_KEYS = ("step", "loss", "validation_mrr", "validation_hits@1/20", "validation_loss")
 
 

@@ -14,7 +14,7 @@ from student.evaluation.statistics import Interval
 _KIND_COLOURS = {"baseline": "#6b7280", "dense": "#1d6fb8", "sparse": "#c2410c", "teacher": "#15803d"}
 _ENTROPY_COLOURS = {columns.CROSS_ENTROPY: "#1d6fb8", columns.ENTROPY: "#b7720b"}
 _WIN_RATE_COLOURS = {columns.WINS_OVER_HUMAN: "#1d6fb8", columns.WINS_OVER_UNTRAINED: "#c2410c"}
-# Okabe and Ito's colours, told apart by the colour-blind too, and two for what comes after them.
+# Okabe and Ito's colours, told apart by the colour-blind too, and five for what comes after them.
 _COLOURS = (
     "#0072b2",
     "#d55e00",
@@ -25,8 +25,11 @@ _COLOURS = (
     "#8c6d1f",
     "var(--text)",
     "#999",
+    "#7a5cc0",
+    "#b03a5b",
+    "#6b8e23",
 )
-_KEPT_COLOUR = "#a7c4bc"
+_KEPT_COLOURS = {"kept": "#4f8a7b", "kept shortened": "#a7c4bc"}
 _DRAWN_METRICS = ("hits@1/20", "mrr")
 _MAX_NAMED_POINTS = 3
 
@@ -186,20 +189,35 @@ def _curves_figure(comparison: Comparison) -> Figure:
 
 def _filters_figure(comparison: Comparison) -> Figure:
     """A bar of what was kept and dropped of each teacher's samples, in percent."""
-    kept, *reasons = outcome_names(comparison)
-    colours = {kept: _KEPT_COLOUR, **_coloured(reasons)}
+    outcomes = outcome_names(comparison)
+    kept = [outcome for outcome in outcomes if outcome in _KEPT_COLOURS]
+    colours = {outcome: _KEPT_COLOURS[outcome] for outcome in kept}
+    colours |= _coloured(outcome for outcome in outcomes if outcome not in kept)
+
     rows = []
     for teacher, counts in comparison.filters.items():
-        marks, start = [], 0.0
+        marks: list[Mark] = []
+        start = 0.0
+        total = max(sum(counts.values()), 1)
+        share_kept = 100 * sum(counts.get(outcome, 0) for outcome in kept) / total
         for outcome, colour in colours.items():
             count = counts.get(outcome, 0)
-            share = 100 * count / max(sum(counts.values()), 1)
-            text = f"kept {share:.0f} %" if outcome == kept else ""
+            share = 100 * count / total
+            text = "" if marks else f"kept {share_kept:.0f} %"
             title = f"{outcome}: {count:,} ({share:.1f} %)"
             marks.append(Mark(_point_interval(start + share), colour, title, text, start))
             start += share
         rows.append((teacher, marks))
     return _figure({"": Rows(rows, Scale(0, 100), unit="%", is_stacked=True)}, colours)
+
+
+def coverage_figure(rows: Sequence[Mapping[str, float]]) -> Figure:
+    """A line of the quality of answers, from the surest to all, by `quality_by_coverage`."""
+    [coverage, _, quality] = columns.COVERAGE
+    points = [(row[coverage.key], row[quality.key]) for row in rows]
+    line = Line(points, _KIND_COLOURS["dense"], quality.title, 0)
+    y = Scale.over(value for _, value in points)
+    return _figure({quality.title: Plane(Scale(0, 1), y, f"share of {coverage.title}", lines=[line])}, {})
 
 
 def agreement_matrix(teachers: Teachers) -> dict[str, list[float | None]]:

@@ -1,5 +1,7 @@
 """The report page of a comparison of systems."""
 
+from typing import Any
+
 from jobs.reports import tables
 from jobs.reports.columns import Table
 from jobs.reports.comparison import Comparison, HeldOutTable
@@ -8,18 +10,24 @@ from jobs.reports.pages import environment
 from student.evaluation.measured_systems import LOWER_IS_BETTER
 
 
-def comparison_page(comparison: Comparison) -> str:
-    """The whole page, with an outline of its sections; a part without content is left out."""
-    template = environment().get_template("comparison.html.j2")
-    return template.render(
-        **vars(comparison),
-        figures=comparison_figures(comparison),
-        agreement=agreement_matrix(comparison.teachers),
-        sections=tables.sections(comparison),
-        systems_tables=[_systems_table(table) for table in comparison.tables],
-        differences_tables=[tables.differences_table(table) for table in comparison.tables],
-        best=[_best_means(table) for table in comparison.tables],
-        numbers=system_numbers(comparison),
+def comparison_page(comparison: Comparison, template: str = "comparison.html.j2", **parts: Any) -> str:
+    """The whole page, with an outline of its sections; a part without content is left out.
+
+    `parts` are what another `template` shows besides.
+    """
+    values = vars(comparison) | {"numbers": system_numbers(comparison)} | parts
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            **values,
+            figures=comparison_figures(comparison),
+            agreement=agreement_matrix(comparison.teachers),
+            sections=tables.sections(comparison),
+            systems_tables=[_systems_table(table) for table in comparison.tables],
+            differences_tables=[tables.differences_table(table) for table in comparison.tables],
+            best=[_best_means(table) for table in comparison.tables],
+        )
     )
 
 

@@ -1,9 +1,20 @@
 """The tables of a comparison, by the section of the page that shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jobs.reports import columns
-from jobs.reports.columns import SYSTEM, TEACHER, Column, Row, Table, metric_columns, named_rows, table
+from jobs.reports.columns import (
+    SPEAKER,
+    SYSTEM,
+    TEACHER,
+    Column,
+    Row,
+    Table,
+    metric_columns,
+    named_rows,
+    table,
+)
 from jobs.reports.comparison import AnswerRow, Comparison, HeldOutTable, Latency
 
 _SCORER = Column("scorer", "scorer")
@@ -38,6 +49,28 @@ def sections(comparison: Comparison) -> dict[str, list[Table]]:
         "conversations": _conversation_tables(comparison),
         "judgements": [_judgement_table(comparison.answers, judge) for judge in judges(comparison)],
         "sparsity": [table("Sparsity", [SYSTEM, *columns.SPARSITY], named_rows(SYSTEM, comparison.sparsity))],
+    }
+
+
+def metric_tables(metrics: Mapping[str, Any]) -> dict[str, Table]:
+    """The tables of a distillation's `report/metrics.json`; some may have no rows."""
+    systems = named_rows(SYSTEM, metrics["systems"])
+    conversations = named_rows(SPEAKER, metrics["conversations"])
+    measures = {name: row for name, row in metrics["teachers"].items() if name != "kendall_tau"}
+    teachers = [TEACHER, *columns.TEACHER_MEASURES]
+
+    return {
+        "systems": table("held-out conversations", [SYSTEM, *columns.RANKING], systems),
+        "echoes": table("copies of the context", [SYSTEM, *columns.ECHOES], systems),
+        "coverage": table(
+            "the student's quality against its coverage", columns.COVERAGE, metrics["coverage"]
+        ),
+        "conversations": table(
+            "conversations with the student", [SPEAKER, *columns.CONVERSATIONS], conversations
+        ),
+        "teachers": table(
+            "teachers on held-out contexts, entropies in nats", teachers, named_rows(TEACHER, measures)
+        ),
     }
 
 

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from jobs.execution.run_directory import RunDirectory
 from jobs.reports import columns
-from jobs.reports.columns import SPEAKER, SYSTEM, TEACHER, Table, named_rows, table
+from jobs.reports.columns import Table, table
 from jobs.reports.comparison import HeldOutTable
-from jobs.reports.tables import systems_table
+from jobs.reports.tables import metric_tables, systems_table
 
 logger = logging.getLogger(__name__)
 
@@ -23,19 +23,11 @@ _WIDTH = 144  # of a log: the widest table fits
 def report_metrics(run: RunDirectory, metrics: dict[str, Any]) -> None:
     """Write and print the measures of every system and teacher."""
     run.write_json(metrics, "report", "metrics.json")
-    measures = dict(metrics["teachers"])
-    agreement = measures.pop("kendall_tau")
+    for shown in metric_tables(metrics).values():
+        if shown.rows:
+            print_table(shown)
 
-    systems, teachers = named_rows(SYSTEM, metrics["systems"]), named_rows(TEACHER, measures)
-    print_table(table("held-out conversations", [SYSTEM, *columns.RANKING], systems))
-    print_table(table("copies of the context", [SYSTEM, *columns.ECHOES], systems))
-    print_table(table("the student's quality against its coverage", columns.COVERAGE, metrics["coverage"]))
-    if talks := named_rows(SPEAKER, metrics["conversations"]):
-        print_table(table("conversations with the student", [SPEAKER, *columns.CONVERSATIONS], talks))
-    title = "teachers on held-out contexts, entropies in nats"
-    print_table(table(title, [TEACHER, *columns.TEACHER_MEASURES], teachers))
-
-    if agreement:
+    if agreement := metrics["teachers"]["kendall_tau"]:
         taus = ", ".join(f"{pair} {tau:.2f}" for pair, tau in agreement.items())
         logger.info("agreement of teachers (Kendall's tau): %s", taus)
     for teacher, counts in metrics["responses"].items():

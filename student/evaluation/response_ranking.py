@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from teachers.records import MEASURED
 from teachers.texts import is_near_copy
 
 _NUM_ANSWERS = 3
+_NUM_READ = 20  # contexts whose answers are kept to be read
 _SPARE_ANSWERS = 16  # ranked beside them, in the place of near copies
 _CONTEXTS_PER_BLOCK = 64  # bounds memory: a block has the scores of all responses
 
@@ -45,6 +47,18 @@ class Measurement:
     """[C], of the first answers; NaN where there is none"""
     sparsity: dict[str, float]
     """A sparse system's `context_terms`, `response_terms` and `flops`, of these texts."""
+
+
+@dataclass(frozen=True)
+class StudentEvaluation:
+    """BM25 and several encoders on the test contexts."""
+
+    means: dict[str, dict[str, float]]
+    """System -> mean over contexts of each metric of `measure`, and counts"""
+    coverage: dict[str, list[dict[str, float]]]
+    """System -> its quality against its coverage, see `quality_by_coverage`"""
+    reading: list[dict[str, Any]]
+    """The first contexts: `context`, `gold_response` and `answers`, encoder -> row of RESPONSE_SET"""
 
 
 def measure(
@@ -222,16 +236,14 @@ def evaluate_student(
     models: Mapping[str, EncoderSource],
     sample: ContextSample,
     tally: Tally,
-) -> tuple[dict[str, dict[str, float]], dict[str, list[dict[str, float]]]]:
-    """Return the means over test contexts of what `measure` returns, for BM25 and `models`, and counts.
-
-    The second result is each system's quality against its coverage, see `quality_by_coverage`.
+) -> StudentEvaluation:
+    """Measure BM25 and `models` on the test contexts of `sample`.
 
     Raises:
         ValueError: see `held_out`.
     """
-    response_set = [row["text"] for row in read_rows(response_set_uri)]
-    contexts = held_out(examples_uri, response_set, "test", sample)
+    response_set = {row["text"]: row for row in read_rows(response_set_uri)}
+    contexts = held_out(examples_uri, list(response_set), "test", sample)
     measurements = measure({"test": contexts}, {"bm25": None, **models}, tally)
 
     means: dict[str, dict[str, float]] = {}
@@ -247,4 +259,9 @@ def evaluate_student(
             "contexts": float(len(contexts.contexts)),
             "responses": float(contexts.num_ranked),
         }
-    return means, coverage
+
+    reading = []
+    for number, row in enumerate(read_rows(examples_uri, "test")[: min(_NUM_READ, sample.num_contexts)]):
+        answers = {name: response_set[measurements[name]["test"].answers[number][0]] for name in models}
+        reading.append({"context": row["context"], "gold_response": row["gold_response"], "answers": answers})
+    return StudentEvaluation(means, coverage, reading)

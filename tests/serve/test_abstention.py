@@ -9,7 +9,7 @@ import pytest
 from serve.answers import answer_above
 from serve.changes import Changes
 from serve.config import IndexConfig
-from serve.conversations import answers_to
+from serve.conversations import hold_conversation
 from serve.encoders import load_text_encoder
 from serve.index import load_index
 from serve.indexing import ValidationContexts, write_confident_index
@@ -84,7 +84,9 @@ def test_near_copies_do_not_answer_where_nothing_else_is_good_enough(tmp_path: P
 def test_a_turn_without_an_answer_is_not_followed_by_one(tmp_path: Path) -> None:
     responder = responder_of(tmp_path, 30, coverage=0.8)
     responder.__class__ = type("Unsure", (Responder,), {"min_score": 2.0})
-    assert answers_to(responder, ["hello", "how are you"]) == [None, None]
+    turns = hold_conversation(responder, ["hello", "how are you"])
+    assert [(turn.user, turn.answer) for turn in turns] == [("hello", None), ("how are you", None)]
+    assert all(turn.score is not None and turn.score < 2 for turn in turns)
 
 
 def test_with_too_few_validation_responses_every_turn_is_answered(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from serve.changes import Changes
-from serve.conversations import answers_to
+from serve.conversations import hold_conversation
 from serve.encoders import load_text_encoder
 from serve.index import load_index
 from serve.inverted import invert
@@ -174,7 +174,7 @@ def test_a_response_that_was_said_is_not_retrieved_and_near_copies_come_last(res
 
 
 def test_ten_turns_have_no_repeated_answer_and_none_where_all_was_said(responder: Responder) -> None:
-    answers = answers_to(responder, ["are you here"] * 10)
+    answers = [turn.answer for turn in hold_conversation(responder, ["are you here"] * 10)]
     # "fine thanks" and "Fine thanks" are one answer.
     assert len(set(answers[:3])) == 3 and answers[3:] == [None] * 7
 

@@ -35,6 +35,11 @@ def test_every_stage_wrote_its_dataset(run: Path) -> None:
         assert 0 <= values["hits@1/20"] <= 1
         assert values["recall@1"] <= values["recall@10"] <= values["recall@100"]
     assert metrics["conversations"]["held-out users"]["verbatim_repeats"] == 0
+    conversations = (run / "report" / "conversations.jsonl").read_text().splitlines()
+    assert len(conversations) == metrics["conversations"]["held-out users"]["conversations"]
+    answers = json.loads((run / "report" / "answers.json").read_text())
+    assert all(row["answers"].keys() == {"untrained student", "student"} for row in answers)
+    assert 'id="conversations"' in (run / "report" / "index.html").read_text()
     assert [row["reason"] for row in read_rows(str(run / "rejected" / "examples"))][
         1
     ] == "unknown role 'robot'"

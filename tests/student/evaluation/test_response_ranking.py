@@ -26,7 +26,7 @@ def evaluated(
     write_rows(str(folder / "examples"), example_rows(30, "test"), EXAMPLES)
     served = [{"response_id": text, "text": text, "source": "gold", "teacher": None} for text in SERVED]
     write_rows(str(folder / "responses"), served, RESPONSE_SET)
-    means, _ = evaluate_student(
+    evaluation = evaluate_student(
         str(folder / "examples"),
         str(folder / "responses"),
         {
@@ -36,7 +36,14 @@ def evaluated(
         ContextSample(context_turns=2, num_contexts=25, seed=0),
         tally=lambda *_: None,
     )
-    return means
+    assert len(evaluation.reading) == 20
+    for row in evaluation.reading:
+        assert row["gold_response"] and row["context"][-1]["role"] == "user"
+        assert {name: answer["text"] in SERVED for name, answer in row["answers"].items()} == {
+            "dense": True,
+            "sparse": True,
+        }
+    return evaluation.means
 
 
 def test_bm25_ranks_the_response_with_the_contexts_word_first(evaluated: dict[str, dict[str, float]]) -> None:
