@@ -20,7 +20,7 @@ class IndexConfig(BaseModel):
     """Links of a node of the graph; not for `exact`."""
     hnsw_ef_search: int = Field(default=512, ge=1)
     """Nodes kept in view during a search: more is slower and misses fewer; not for `exact`."""
-    coverage: float = Field(default=0.8, gt=0, le=1)
+    coverage: float = Field(default=0.9, gt=0, le=1)
     """Share of the validation contexts that a responder answers: the score that they reach is its least."""
 
 

@@ -35,6 +35,8 @@ def base_job(folder: Path) -> DistillationJob:
     """Its students take four steps, with a validation after each; made where it is not there yet."""
     settings = {
         "model": str(folder / "encoder"),
+        "encoders": "shared",
+        "own_turn_negatives": 0,
         "global_batch_size": 16,
         "checkpoint_every_steps": 1,
         "num_workers": 1,
