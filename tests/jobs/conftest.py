@@ -69,8 +69,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
             },
         },
         "finetune": {"epochs": 1, "sequences_per_step": 16, "precision": "fp32", "max_tokens": 256},
-        # A random model seldom ends its turn: with one token a sample may end by luck, truncation is kept.
-        "generate": {"contexts": 12, "max_tokens": 12, "batch_size": 4},
+        # So short that a random model ends neither its turn nor a sentence: every sample is dropped.
+        "generate": {"contexts": 12, "max_tokens": 2, "batch_size": 4},
         "candidates": {"evaluation_contexts": 4},
         "student": {
             "model": str(make_student(folder / "encoder", words)),

@@ -14,6 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come w
 # By the clock or the machine, by an optimiser's tolerance, and what a test of the run changes in it.
 NOT_RECORDED = {"contexts_per_s", "data_share", "noise_nats_per_token", "version", "temperatures"}
 NOT_RECORDED |= {"slope", "intercept"}
+# Why a sample of two tokens is dropped hangs on the tokens.
+NOT_RECORDED |= {"empty", "truncated"}
 
 
 def lines_of(counts: dict[str, Any], *names: str) -> Iterator[str]:
@@ -29,7 +31,7 @@ def lines_of(counts: dict[str, Any], *names: str) -> Iterator[str]:
 
 
 def test_the_tiny_job_has_the_recorded_counts_and_metrics(run: Path) -> None:
-    # None hangs on sampled text: the tiny teacher never ends its turn, so the filters drop all that it wrote.
+    # None hangs on sampled text: the filters drop all that the tiny teacher wrote.
     counts: dict[str, Any] = {}
     for file in (run / "stages").glob("*.json"):
         counts[file.stem] = json.loads(file.read_text())["counts"]
