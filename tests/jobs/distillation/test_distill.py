@@ -133,7 +133,9 @@ def test_the_run_answers_over_http(run: Path, config: Path, command: list[str]) 
                 assert server.poll() is None and time.monotonic() < deadline
                 time.sleep(1)
         assert health["status"] == "ok"
-        answer = _ask(port, "/respond", {"messages": [{"role": "user", "content": "how are you?"}], "k": 3})
+        # The turn may be out of scope: a tiny student is not sure of anything.
+        request = {"messages": [{"role": "user", "content": "how are you?"}], "k": 3, "min_score": -1}
+        answer = _ask(port, "/respond", request)
         assert len(answer["responses"]) == 3
         assert {"id", "text", "score", "source"} <= set(answer["responses"][0])
     finally:
