@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from teachers.engines.protocol import Generation
 from teachers.inference.store import Row
+from teachers.scoring.win_rates import ECHO
 from teachers.texts import said_keys, text_key
 
 
@@ -54,7 +55,8 @@ def _judged_row(
     texts: list[tuple[str, str, str | None]] = [(example["gold_response"], "gold", None)]
     if random_response is not None:
         texts.append((random_response, "random", None))
-    texts.append((example["context"][-1]["content"], "context", None))
+    # A source of its own would hide its scores: own turns take no part where teachers are compared.
+    texts.append((example["context"][-1]["content"], "retrieved", ECHO))
     texts += [(text, "generated", teacher) for teacher, text in written.items()]
     texts += [(text, "retrieved", None) for text in answers.values()]
 

@@ -11,6 +11,9 @@ import numpy as np
 
 from teachers.scoring.ensemble import Array
 
+ECHO = "echo"
+"""In the place of a teacher: who said the context's last turn once more."""
+
 
 @dataclass(frozen=True)
 class JudgedResponse:
@@ -55,8 +58,8 @@ def reference_responses(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, s
 
     They are the human response, a random one, an echo of the context's last turn, and each teacher's.
     """
-    names = {"gold": "human response", "random": "random response", "context": "echo"}
-    references: dict[str, dict[str, str]] = {name: {} for name in names.values()}
+    names = {"gold": "human response", "random": "random response"}
+    references: dict[str, dict[str, str]] = {name: {} for name in (*names.values(), ECHO)}
     for row in rows:
         for candidate in row["candidates"]:
             name = candidate["teacher"] or names.get(candidate["source"])

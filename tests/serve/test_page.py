@@ -112,12 +112,12 @@ def test_a_refusal_is_shown_and_the_text_is_kept(page: Page) -> None:
     expect(page.locator(".turn.user")).to_have_count(0)
 
 
-# The user says the first of them, so that ten are left to answer with.
+# The user says the first of them, so that ten are left to answer with; none is one that other tests withdraw.
 ELEVEN_RESPONSES = [
     "good night",
     "fine thanks",
     "hello hello",
-    "never cook fish",
+    "here you never",
     "how are you",
     "hi here",
     "cook fish here",

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from teachers.scoring.win_rates import JudgedResponse, judge_responses, reference_responses
+from teachers.scoring.win_rates import ECHO, JudgedResponse, judge_responses, reference_responses
 
 
 def _row(example_id: str, candidates: list[tuple[str, str]]) -> dict[str, Any]:
@@ -41,7 +41,8 @@ def test_contexts_without_all_scores_or_without_a_generated_response_are_left_ou
 
 
 def test_references_are_responses_that_no_system_retrieved() -> None:
-    row = _row("one", [("true", "gold"), ("drawn", "random"), ("hello", "context"), ("fine", "retrieved")])
+    row = _row("one", [("true", "gold"), ("drawn", "random"), ("fine", "retrieved")])
+    row["candidates"].append({"text": "hello", "source": "retrieved", "teacher": ECHO})
     row["candidates"].append({"text": "well", "source": "generated", "teacher": "smollm2"})
     assert reference_responses([row]) == {
         "human response": {"one": "true"},
