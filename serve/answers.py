@@ -36,7 +36,7 @@ def answer_above(retrieved: Answer, min_score: float | None, responder: Responde
 
     reason = None
     if not retrieved.responses:
-        reason = "there is no response of these sources"
+        reason = "there is no response of these sources that the conversation has not said"
     elif not responses:
         reason = f"the best score is {best_score:.4f}, below min_score {min_score:.4f}"
 

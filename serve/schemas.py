@@ -66,7 +66,7 @@ class RespondAnswer(BaseModel):
 
     answer: str | None
     confidence: float | None
-    """The probability that the best response fits, by its score; null where the index has no estimate."""
+    """The probability that the best response fits, by its score; null where the score says nothing of it."""
     reason: str | None
     source: Source | Literal["fallback"] | None
     responses: list[ResponseAnswer]

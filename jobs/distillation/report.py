@@ -73,7 +73,8 @@ def distillation_page(
 def read_conversations(run: RunDirectory) -> list[dict[str, Any]]:
     """Return the conversations with the run's responder, `set` and `turns` each."""
     lines = run.read_text("report", "conversations.jsonl") or ""
-    return [json.loads(line) for line in lines.splitlines()]
+    # str.splitlines would split at a line separator within a text, too.
+    return [json.loads(line) for line in lines.split("\n") if line]
 
 
 def _reading(rows: Sequence[Mapping[str, Any]]) -> list[report.ReadingExample]:

@@ -25,8 +25,13 @@ class Confidence:
     slope: float
     intercept: float
 
-    def probability(self, score: float) -> float:
-        """Return the probability that a system ranks the human response first among 20, by its best score."""
+    def probability(self, score: float) -> float | None:
+        """Return the probability that a system ranks the human response first among 20, by its best score.
+
+        None where the score says nothing about it: one number for every answer only looks like a measure.
+        """
+        if self.slope == 0:
+            return None
         return float(expit(self.slope * score + self.intercept))
 
 

@@ -134,7 +134,7 @@ def read_scripts(uri: str) -> list[list[str]]:
         raise ValueError(f"no file {uri!r}")
 
     conversations: list[list[str]] = []
-    for number, line in enumerate(content.decode().splitlines(), start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         try:
             turns = json.loads(line)["turns"]
             assert isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from scipy.special import expit
 
 from serve.answers import answer_above
 from serve.changes import Changes
@@ -65,7 +66,6 @@ def test_the_index_keeps_a_least_score_that_validation_contexts_reach(tmp_path: 
     # float32 in batches and alone may differ by a context at the threshold.
     assert num_answers == pytest.approx(15, abs=1)
     for answer in answers:
-        assert answer.confidence is not None and 0 < answer.confidence < 1
         assert (answer.reason is None) == (answer.answer is not None)
 
 
@@ -82,11 +82,26 @@ def test_near_copies_do_not_answer_where_nothing_else_is_good_enough(tmp_path: P
 
 
 def test_a_turn_without_an_answer_is_not_followed_by_one(tmp_path: Path) -> None:
-    responder = responder_of(tmp_path, 30, coverage=0.8)
-    responder.__class__ = type("Unsure", (Responder,), {"min_score": 2.0})
+    responder_of(tmp_path, 30, coverage=0.8)
+    index = load_index(version_folder(tmp_path))
+    index.metadata["confidence"]["min_score"] = 2.0
+    responder = Responder(index, load_text_encoder(str(tmp_path), index, "torch", threads=1), Changes())
     turns = hold_conversation(responder, ["hello", "how are you"])
     assert [(turn.user, turn.answer) for turn in turns] == [("hello", None), ("how are you", None)]
     assert all(turn.score is not None and turn.score < 2 for turn in turns)
+
+
+def test_an_answer_has_a_confidence_where_scores_say_something_of_it(tmp_path: Path) -> None:
+    responder_of(tmp_path, 30, coverage=1.0)
+    for slope, is_given in ((3.0, True), (0.0, False)):
+        index = load_index(version_folder(tmp_path))
+        index.metadata["confidence"] = {"min_score": -1.0, "slope": slope, "intercept": -1.0}
+        responder = Responder(index, load_text_encoder(str(tmp_path), index, "torch", threads=1), Changes())
+        retrieved = responder.respond(HELLO, 1)
+
+        confidence = answer_above(retrieved, responder.min_score, responder).confidence
+        expected = expit(slope * retrieved.responses[0].score - 1) if is_given else None
+        assert confidence == pytest.approx(expected)
 
 
 def test_with_too_few_validation_responses_every_turn_is_answered(tmp_path: Path) -> None:

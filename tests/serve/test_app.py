@@ -88,7 +88,8 @@ def test_no_answer_comes_with_its_reason(client: httpx.Client) -> None:
     assert (answer["answer"], answer["responses"]) == (None, [])
     assert "below min_score 2" in answer["reason"]
     answer = respond(client, sources=["added"])
-    assert (answer["answer"], answer["reason"]) == (None, "there is no response of these sources")
+    reason = "there is no response of these sources that the conversation has not said"
+    assert (answer["answer"], answer["reason"]) == (None, reason)
 
 
 def test_candidates_are_scored_like_responses(client: httpx.Client) -> None:

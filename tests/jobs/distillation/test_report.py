@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, expect
 
-from jobs.distillation.report import distillation_page
+from jobs.distillation.report import distillation_page, read_conversations
+from jobs.execution.run_directory import RunDirectory
 from jobs.reports.comparison import Comparison, filter_outcomes
+from serve.conversations import AnsweredTurn, write_conversations
 from tests.jobs.reports.comparison_example import comparison_example
 
 MARKUP = "<script>alert('π & \"ρ\"')</script>"
@@ -87,6 +89,12 @@ def test_a_row_of_each_table_is_on_the_page(cells: list[str]) -> None:
     html = page_of([conversation("small talk", "Great!")])
     rows = [row for row in html.split("<tr>") if f">{cells[0]}<" in row]
     assert any(all(cell in row for cell in cells) for row in rows)
+
+
+def test_a_line_separator_in_a_turn_splits_no_conversation(tmp_path: Path) -> None:
+    turn = AnsweredTurn("hi\u2028there", "hello\u0085you", 0.5)
+    write_conversations(str(tmp_path / "report" / "conversations.jsonl"), {"small talk": [[turn]]})
+    assert read_conversations(RunDirectory(str(tmp_path))) == [{"set": "small talk", "turns": [vars(turn)]}]
 
 
 def test_markup_of_a_response_stays_text() -> None:

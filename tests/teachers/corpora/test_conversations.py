@@ -189,8 +189,9 @@ def test_the_user_turns_of_test_conversations_are_driven_and_scripts_are_checked
     script.write_text('{"turns": ["hi", "bye"]}\n{"turns": "hi"}\n')
     with pytest.raises(ValueError, match=r"scripts\.jsonl:2: expected an object with `turns`"):
         read_scripts(str(script))
-    script.write_text('{"turns": ["hi", "bye"]}\n')
-    assert read_scripts(str(script)) == [["hi", "bye"]]
+    # A line separator within a turn ends no line of the file.
+    script.write_text('{"turns": ["hi\u2028there", "bye"]}\n')
+    assert read_scripts(str(script)) == [["hi\u2028there", "bye"]]
 
 
 def test_an_error_without_usable_rows_names_the_counts(tmp_path: Path) -> None:
