@@ -77,7 +77,7 @@ def test_a_config_of_another_version_is_one_line(
 
 def test_a_run_without_a_student_is_one_line_and_nothing_is_made(tmp_path: Path) -> None:
     command = [sys.executable, "jobs/export.py", "--run", str(tmp_path / "nothing")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert result.returncode == 2
     assert result.stderr.splitlines() == [f"error: {tmp_path}/nothing has no student"]
     assert not (tmp_path / "nothing").exists()

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt install chromium")
 WIDTHS = {"laptop": (1280, 800), "phone": (390, 844)}
 # Chromium logs the statuses of refusals and failures; the tests intend these.
 _INTENDED = ("401", "422", "502")
+
+# An answer comes in milliseconds, and beside another test's trainings in seconds.
+expect.set_options(timeout=60_000)
 
 
 @contextmanager

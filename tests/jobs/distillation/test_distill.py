@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from sentence_transformers import SentenceTransformer
 from serve.ingress import free_port
 from teachers.dataset import read_rows
 from teachers.texts import text_key
-from tests.jobs.running import run_job
+from tests.ray_head import wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
 
@@ -92,19 +91,6 @@ def test_teachers_learn_the_conversations_before_they_are_asked(run: Path) -> No
     assert list((run.parent / "store" / "pairs").glob(f"{stage['key']}-*"))
 
 
-def test_a_second_run_does_nothing_again(run: Path, config: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
-    output = run_job("distill", config, "--run", str(run))
-    assert "…" not in output
-    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
-
-
-def test_another_temperature_runs_no_teacher(run: Path, config: Path) -> None:
-    output = run_job("distill", config, "--run", str(run), "--targets.temperature", "2", "--until", "targets")
-    started = [line.split()[0] for line in output.splitlines() if line.endswith("…")]
-    assert started == ["targets"]
-
-
 def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}{path}",
@@ -116,23 +102,24 @@ def _ask(port: int, path: str, body: dict[str, Any] | None = None) -> dict[str, 
         return answer
 
 
-@pytest.mark.parametrize(
-    "command", [["jobs/deploy.py", "--port"], ["jobs/distill.py", "--config", "CONFIG", "--deploy"]]
-)
-def test_the_run_answers_over_http(run: Path, config: Path, command: list[str]) -> None:
+def test_the_run_answers_over_http(run: Path) -> None:
+    _assert_answers("jobs/deploy.py", "--run", str(run), "--port")
+
+
+def test_a_second_run_does_nothing_again_and_answers(run: Path, config: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")}
+    output = _assert_answers("jobs/distill.py", "--config", str(config), "--run", str(run), "--deploy")
+    assert "evaluate: done before" in output and "…" not in output
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
+
+
+def _assert_answers(*command: str) -> str:
+    """Have a job serve at the port that ends its command, and ask it; return what it printed."""
     port = free_port()
-    arguments = [str(config) if argument == "CONFIG" else argument for argument in command]
-    server = subprocess.Popen([sys.executable, *arguments, str(port), "--run", str(run)])
+    server = subprocess.Popen([sys.executable, *command, str(port)], stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                health = _ask(port, "/health")
-                break
-            except OSError:
-                assert server.poll() is None and time.monotonic() < deadline
-                time.sleep(1)
-        assert health["status"] == "ok"
+        assert wait(lambda: server.poll() is not None or _health(port)) is not True, "it ended"
         # The turn may be out of scope: a tiny student is not sure of anything.
         request = {"messages": [{"role": "user", "content": "how are you?"}], "k": 3, "min_score": -1}
         answer = _ask(port, "/respond", request)
@@ -144,3 +131,12 @@ def test_the_run_answers_over_http(run: Path, config: Path, command: list[str]) 
             server.wait(60)
         finally:
             server.kill()
+    return server.stdout.read()
+
+
+def _health(port: int) -> dict[str, Any] | None:
+    """What /health says; None while nothing answers there."""
+    try:
+        return _ask(port, "/health")
+    except OSError:
+        return None
