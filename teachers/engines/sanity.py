@@ -10,18 +10,33 @@ KNOWN_SENTENCE = (
     "The sun rises in the east and sets in the west, and at night we can see the moon and the stars."
 )
 KNOWN_QUESTION: list[Message] = [{"role": "user", "content": "Hi! What did you do at the weekend?"}]
-# Responses that begin alike and contexts of several lengths: where scoring from a prefix cache goes wrong.
-KNOWN_PAIRS = [
-    Group(KNOWN_QUESTION, ["Not much.", "Not much, I slept a lot!", "I went to the sea with my sister."]),
-    Group(
-        [
-            *KNOWN_QUESTION,
-            {"role": "assistant", "content": "I was at home, it rained all the time. And you?"},
-            {"role": "user", "content": "We had sun here, so we took the bikes and rode along the river."},
-        ],
-        ["That sounds nice!", "That sounds nice, how far did you get?", "What is your name?"],
-    ),
+_KNOWN_CONVERSATION: list[Message] = [
+    *KNOWN_QUESTION,
+    {"role": "assistant", "content": "I was at home, it rained all the time. And you?"},
+    {"role": "user", "content": "We had sun here, so we took the bikes and rode along the river."},
+    {"role": "assistant", "content": "How far did you get?"},
+    {"role": "user", "content": "To the old mill, and there we had cake."},
+    {"role": "assistant", "content": "I know that mill! My uncle worked there."},
+    {"role": "user", "content": "Really? What did he do?"},
+    {"role": "assistant", "content": "He repaired the wheel, and later he sold the bread."},
+    {"role": "user", "content": "I have to ask my grandmother, she knows everybody in the village."},
 ]
+_KNOWN_RESPONSES = [
+    "Not much.",
+    "Not much, I slept a lot!",
+    "Not much, I slept a lot! How about you?",
+    "That sounds nice!",
+    "That sounds nice, how far did you get?",
+    "That sounds nice, how far did you get? I was there once.",
+    "I went to the sea with my sister.",
+    "I went to the sea with my brother.",
+    "I went",
+    "What is your name?",
+    "No.",
+    "No. The parcel arrives on Tuesday.",
+]
+# Responses that begin alike and contexts of five lengths: where scoring from a prefix cache goes wrong.
+KNOWN_PAIRS = [Group(_KNOWN_CONVERSATION[:length], _KNOWN_RESPONSES) for length in range(1, 10, 2)]
 
 
 def known_sentence_loss(
