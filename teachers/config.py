@@ -49,6 +49,18 @@ class _Teacher(Section):
 
 RESOURCES = frozenset(_Teacher.model_fields)
 
+# Of vLLM's engine. Scores need the prefix cache, and the whole vocabulary's raw log-probabilities.
+_SET_FROM_OTHER_KEYS = frozenset(
+    {
+        "model",
+        "dtype",
+        "max_model_len",
+        "seed",
+        "tensor_parallel_size",
+        "enable_prefix_caching",
+        "logprobs_mode",
+    }
+)
 _SYSTEM_PROMPT = "You are chatting with a friend. Answer in one short, casual sentence."
 
 
@@ -71,6 +83,18 @@ class VllmTeacher(_Teacher):
     """Nats per token on a known English sentence above which the teacher is refused."""
     kv_cache_gib: float = Field(1, gt=0)
     """Cache of one engine on a CPU; a GPU's is sized by vLLM."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables of the model's chat template, such as `{enable_thinking: false}` for Qwen3."""
+    engine: dict[str, Any] = {}
+    """Further arguments of vLLM's engine, such as `{quantization: fp8, max_num_seqs: 512}`."""
+
+    @field_validator("engine")
+    @classmethod
+    def _no_argument_twice(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        for name in engine:
+            if name in _SET_FROM_OTHER_KEYS:
+                raise ValueError(f"{name} is set from other keys of the teacher")
+        return engine
 
 
 class SimilarityTeacher(_Teacher):

@@ -15,7 +15,14 @@ from teachers.config import EndpointTeacher, GenerateConfig
 from teachers.corpora.conversations import Message
 from teachers.engines.likelihood import Pair
 from teachers.engines.prompts import PromptFormat
-from teachers.engines.protocol import Generation, Group, PairScore, Prompt, TeacherError
+from teachers.engines.protocol import (
+    Generation,
+    Group,
+    PairScore,
+    Prompt,
+    TeacherError,
+    without_reasoning,
+)
 from teachers.engines.sanity import KNOWN_QUESTION, known_sentence_loss, refuse_above
 
 # Wrong key, nothing paid, no right, no such path or model: every row would fail alike.
@@ -156,7 +163,8 @@ class Endpoint:
                 max_tokens=config.max_tokens,
             )
         )
-        return Generation(choice.message.content or "", truncated=choice.finish_reason == "length")
+        text = without_reasoning(choice.message.content or "")
+        return Generation(text, truncated=choice.finish_reason == "length")
 
     def _log_likelihoods(self, pairs: Sequence[Pair]) -> list[float]:
         return [self._log_likelihood(*pair) for pair in pairs]

@@ -1,6 +1,6 @@
 """How a conversation becomes a teacher's prompt, as token ids. L prompt tokens, R response tokens."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -29,6 +29,8 @@ class PromptFormat:
     tokenizer: Any
     max_tokens: int
     """Most tokens of a prefix; the oldest turns go first."""
+    template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Variables of the chat template."""
 
     @property
     def uses_chat_template(self) -> bool:
@@ -42,7 +44,8 @@ class PromptFormat:
 
         answer = "So it is."
         turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": answer}]
-        after = self.tokenizer.apply_chat_template(turns, tokenize=False).rpartition(answer)[2]
+        text = self.tokenizer.apply_chat_template(turns, tokenize=False, **self.template_kwargs)
+        after = text.rpartition(answer)[2]
         marker = self._encode(after)[:1]
         # Not every template marks the end: then the model was trained to end the text.
         return marker if marker and marker[0] in self.tokenizer.all_special_ids else [self._end_of_text]
@@ -102,7 +105,7 @@ class PromptFormat:
         for turns in (system + messages, messages, _NOTHING_SAID + messages):
             try:
                 text: str = self.tokenizer.apply_chat_template(
-                    turns, add_generation_prompt=True, tokenize=False
+                    turns, add_generation_prompt=True, tokenize=False, **self.template_kwargs
                 )
             except (jinja2.TemplateError, IndexError, ValueError) as error:
                 problem = error

@@ -1,11 +1,15 @@
 """What every kind of teacher takes and gives: the contract between workers and engines."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from teachers.config import GenerateConfig
 from teachers.corpora.conversations import Message
+
+# Some templates write the opening tag themselves, and a token limit may end the span.
+_REASONING = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*</think>", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,11 @@ class Generation:
     truncated: bool
     """The token limit ended it, not the teacher."""
     error: str | None = None
+
+
+def without_reasoning(text: str) -> str:
+    """Return what a model wrote without its `<think>` spans; empty where it did not get beyond one."""
+    return _REASONING.sub("", text)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 from teachers.config import GenerateConfig, VllmTeacher
 from teachers.engines.likelihood import LikelihoodScorer, Pair
 from teachers.engines.prompts import PromptFormat
-from teachers.engines.protocol import Generation, Group, PairScore, Prompt
+from teachers.engines.protocol import Generation, Group, PairScore, Prompt, without_reasoning
 from teachers.engines.sanity import KNOWN_PAIRS, KNOWN_QUESTION, known_sentence_loss, refuse_above
 from teachers.engines.weights import model_folder
 from teachers.hardware import cpu_computes_bfloat16
@@ -46,10 +46,12 @@ class Engine:
             enable_prefix_caching=True,
             disable_log_stats=True,
             seed=0,
-            **(_cpu_settings(config) if current_platform.is_cpu() else _gpu_settings(config)),
+            **(_cpu_settings(config) if current_platform.is_cpu() else _gpu_settings(config)) | config.engine,
         )
         _tell_of_death(self._llm.llm_engine.engine_core)
-        self.format = PromptFormat(name, self._llm.get_tokenizer(), config.max_model_tokens * 3 // 4)
+        self.format = PromptFormat(
+            name, self._llm.get_tokenizer(), config.max_model_tokens * 3 // 4, config.chat_template_kwargs
+        )
         self.likelihood = LikelihoodScorer(self._llm)
 
     def generate(self, prompts: Sequence[Prompt], config: GenerateConfig) -> list[Generation]:
@@ -190,7 +192,7 @@ def _tell_of_death(client: Any) -> None:
 
 def _generation(output: Any) -> Generation:
     [sample] = output.outputs
-    return Generation(sample.text, truncated=sample.finish_reason == "length")
+    return Generation(without_reasoning(sample.text), truncated=sample.finish_reason == "length")
 
 
 def _dtype(config: VllmTeacher, on_cpu: bool) -> str:
@@ -214,7 +216,9 @@ def _cpu_settings(config: VllmTeacher) -> dict[str, Any]:
 def _gpu_settings(config: VllmTeacher) -> dict[str, Any]:
     """Several GPUs share the model; a share of one GPU is a share of its memory."""
     return {
-        "tensor_parallel_size": max(1, int(config.num_gpus)),
+        "tensor_parallel_size": max(
+            1, int(config.num_gpus) // config.engine.get("pipeline_parallel_size", 1)
+        ),
         "gpu_memory_utilization": 0.9 * min(1, config.num_gpus or 1),
     }
 

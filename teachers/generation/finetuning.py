@@ -54,7 +54,7 @@ def write_sequences(
     from transformers import AutoTokenizer  # takes seconds, which no other stage should wait for
 
     tokenizer = AutoTokenizer.from_pretrained(model_folder(teacher.model))
-    format = PromptFormat(name, tokenizer, max_tokens)
+    format = PromptFormat(name, tokenizer, max_tokens, teacher.chat_template_kwargs)
 
     counts: Counter[str] = Counter()
     common = _common_prefix(tokens for _, tokens in _sequences(examples, teacher, format, counts))

@@ -59,7 +59,9 @@ def samples_uri(store: str, teacher: TeacherConfig, config: GenerateConfig) -> s
 
 def model_uri(store: str, teacher: VllmTeacher, *learned: Any) -> str:
     """Where the teacher lies after it `learned` that."""
-    return f"{store}/models/{_name(teacher)}-{content_key(weights_identity(teacher.model), *learned)[:16]}"
+    template = [teacher.chat_template_kwargs] if teacher.chat_template_kwargs else []
+    key = content_key(weights_identity(teacher.model), *learned, *template)
+    return f"{store}/models/{_name(teacher)}-{key[:16]}"
 
 
 def pairs_uri(store: str, teacher: TeacherConfig) -> str:
@@ -67,7 +69,11 @@ def pairs_uri(store: str, teacher: TeacherConfig) -> str:
     return _folder(store, "pairs", teacher, teacher.model_dump(exclude=_NOT_SAID))
 
 
-def _folder(store: str, kind: str, teacher: TeacherConfig, *settings: dict[str, Any]) -> str:
+def _folder(
+    store: str, kind: str, teacher: TeacherConfig, teacher_settings: dict[str, Any], *others: dict[str, Any]
+) -> str:
+    # A section that is empty is left out: what was made before there was such a section is still found.
+    settings = [{key: value for key, value in teacher_settings.items() if value != {}}, *others]
     if not isinstance(teacher, EndpointTeacher):
         # Under another name or in another folder the same weights are the same teacher.
         settings[0]["model"] = weights_identity(teacher.model)

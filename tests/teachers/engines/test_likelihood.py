@@ -33,7 +33,7 @@ class StandIn:
 
     def generate(self, requests: list[dict[str, Any]], params: list[Any], use_tqdm: bool) -> list[Any]:
         prompts = [request["prompt_token_ids"] for request in requests]
-        return [self._answer(prompt, wanted) for prompt, wanted in zip(prompts, params, strict=True)]
+        return [self._answer(*request) for request in zip(prompts, params, strict=True)]
 
     def _answer(self, prompt: list[int], params: Any) -> Any:
         cached = 0 if params.skip_reading_prefix_cache else self._num_cached(prompt)

@@ -9,7 +9,7 @@ import pytest
 from teachers.config import EndpointTeacher, GenerateConfig, VllmTeacher
 from teachers.dataset import read_rows, write_rows
 from teachers.generation.sampling import sample_requests
-from teachers.inference.store import pairs_uri, samples_uri
+from teachers.inference.store import model_uri, pairs_uri, samples_uri
 from teachers.records import CANDIDATES, PAIR_SCORES
 from teachers.scoring.pair_scores import plan_scores
 
@@ -50,6 +50,13 @@ def test_the_precision_and_the_prompt_change_keys(weights: Path) -> None:
     samples, pairs = _uris(weights)
     assert _uris(weights, dtype="float32")[0] != samples
     assert _uris(weights, dtype="float32")[1] != pairs
+    for section in (
+        {"engine": {"quantization": "fp8"}},
+        {"chat_template_kwargs": {"enable_thinking": False}},
+    ):
+        assert _uris(weights, **section)[0] != samples and _uris(weights, **section)[1] != pairs
+    learned = model_uri("store", VllmTeacher(model=str(weights), chat_template_kwargs={"a": 1}), "these")
+    assert learned != model_uri("store", VllmTeacher(model=str(weights)), "these")
     # A sample's own key has its system prompt, a pair's has not.
     brief = _uris(weights, system_prompt="Be brief.")
     assert brief[0] == samples
