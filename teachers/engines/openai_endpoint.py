@@ -23,7 +23,12 @@ from teachers.engines.protocol import (
     TeacherError,
     without_reasoning,
 )
-from teachers.engines.sanity import KNOWN_QUESTION, known_sentence_loss, refuse_above
+from teachers.engines.sanity import (
+    KNOWN_QUESTION,
+    echoes_preferred,
+    known_sentence_loss,
+    refuse_above,
+)
 
 # Wrong key, nothing paid, no right, no such path or model: every row would fail alike.
 _REFUSALS = frozenset({401, 402, 403, 404})
@@ -64,7 +69,10 @@ class Endpoint:
             loss = known_sentence_loss(self.format, self.config.system_prompt, self._log_likelihoods)
             refuse_above(self.config.max_sane_loss, loss, self.name)
             ends_with = self.format.tokenizer.decode(self.format.end_of_turn)
-            shown = f"{loss:.2f} nats/token on a known sentence, ends a turn with {ends_with!r}"
+            shown = (
+                f"{loss:.2f} nats/token on a known sentence, ends a turn with {ends_with!r}, "
+                f"{echoes_preferred(self.score)}"
+            )
         [sample] = self.generate(
             [Prompt(KNOWN_QUESTION, self.config.system_prompt, seed=0)], GenerateConfig()
         )

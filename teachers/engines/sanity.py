@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from teachers.corpora.conversations import Message
 from teachers.engines.prompts import PromptFormat
-from teachers.engines.protocol import Group
+from teachers.engines.protocol import Group, PairScore
 
 KNOWN_SENTENCE = (
     "The sun rises in the east and sets in the west, and at night we can see the moon and the stars."
@@ -51,6 +51,37 @@ def known_sentence_loss(
     start = prefix.ids if prompt_format.uses_chat_template else prefix.ids[:1]
     [total] = log_likelihoods([(start, sentence)])
     return -total / len(sentence)
+
+
+def echoes_preferred(score: Callable[[Sequence[Group]], list[list[PairScore]]]) -> str:
+    """Say in how many known contexts a teacher scores the last turn, said again, above the reply to it.
+
+    By mutual information where there are likelihoods. A pair that was not scored does not count.
+    """
+    places = range(1, len(_KNOWN_CONVERSATION), 2)
+    contexts = [_KNOWN_CONVERSATION[:place] for place in places]
+    responses = [
+        [_KNOWN_CONVERSATION[place]["content"], context[-1]["content"]]
+        for place, context in zip(places, contexts, strict=True)
+    ]
+
+    in_context = score([Group(*pair) for pair in zip(contexts, responses, strict=True)])
+    alone = score([Group([], texts) for texts in responses])
+
+    margins: list[float] = []
+    for fits, priors in zip(in_context, alone, strict=True):
+        if any(pair.error for pair in (*fits, *priors)):
+            continue
+        reply, echo = map(_mutual_information, fits, priors)
+        margins.append(echo - reply)
+    return f"prefers an echo in {sum(margin > 0 for margin in margins)} of {len(margins)} known contexts"
+
+
+def _mutual_information(pair: PairScore, prior: PairScore) -> float:
+    if pair.log_likelihood is None or prior.log_likelihood is None:
+        assert pair.similarity is not None
+        return pair.similarity
+    return pair.log_likelihood - prior.log_likelihood
 
 
 def refuse_above(max_sane_loss: float, loss: float, teacher: str) -> None:

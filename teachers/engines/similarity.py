@@ -8,6 +8,7 @@ from typing import Any
 from teachers.config import GenerateConfig, SimilarityTeacher
 from teachers.corpora.conversations import Message
 from teachers.engines.protocol import Generation, Group, PairScore, Prompt
+from teachers.engines.sanity import echoes_preferred
 from teachers.engines.weights import model_folder
 
 
@@ -30,7 +31,7 @@ class Similarity:
         self._model.max_seq_length = config.max_tokens
 
     def check(self) -> str:
-        """One line: a fitting reply's similarity and an unfitting one's.
+        """One line: the similarities of a fitting reply, an unfitting one, and whether of echoes more.
 
         Raises:
             ValueError: a similarity is no number.
@@ -42,7 +43,10 @@ class Similarity:
         if fitting is None or other is None or fitting != fitting or other != other:
             raise ValueError(f"teachers.{self.name}: expected numbers as similarities, got NaN")
         kind = "cross-encoder" if self._is_cross_encoder else "retriever"
-        return f"{self.name}: {kind}, similarity {fitting:.2f} of a fitting reply, {other:.2f} of another"
+        return (
+            f"{self.name}: {kind}, similarity {fitting:.2f} of a fitting reply, {other:.2f} of another, "
+            f"{echoes_preferred(self.score)}"
+        )
 
     def generate(self, prompts: Sequence[Prompt], config: GenerateConfig) -> list[Generation]:
         raise AssertionError("a retriever writes nothing")

@@ -15,7 +15,13 @@ from teachers.config import GenerateConfig, VllmTeacher
 from teachers.engines.likelihood import LikelihoodScorer, Pair
 from teachers.engines.prompts import PromptFormat
 from teachers.engines.protocol import Generation, Group, PairScore, Prompt, without_reasoning
-from teachers.engines.sanity import KNOWN_PAIRS, KNOWN_QUESTION, known_sentence_loss, refuse_above
+from teachers.engines.sanity import (
+    KNOWN_PAIRS,
+    KNOWN_QUESTION,
+    echoes_preferred,
+    known_sentence_loss,
+    refuse_above,
+)
 from teachers.engines.weights import model_folder
 from teachers.hardware import cpu_computes_bfloat16
 
@@ -103,7 +109,7 @@ class Engine:
         ]
 
     def check(self) -> str:
-        """One line: the loss on plain English, how a turn ends, a sample, how it scores.
+        """One line: the loss on plain English, how a turn ends, a sample, how it scores, and echoes, too.
 
         Where scores from the prefix cache differ from scores without it, the cache is given up for good.
 
@@ -118,7 +124,7 @@ class Engine:
         return (
             f"{self.name}: {loss:.2f} nats/token on a known sentence, ends a turn with {ends_with!r}, "
             f"{'chat template' if self.format.uses_chat_template else 'transcript'}, "
-            f"writes {sample.text.strip()!r}, {self._check_cache()}"
+            f"writes {sample.text.strip()!r}, {self._check_cache()}, {echoes_preferred(self.score)}"
         )
 
     def _check_cache(self) -> str:

@@ -138,6 +138,7 @@ def test_log_likelihoods_equal_those_of_transformers(vllm_url: str, folder: Path
 def test_a_teacher_is_used_only_below_its_sane_loss(vllm_url: str, folder: Path) -> None:
     line = endpoint(vllm_url, tokenizer=str(folder), max_sane_loss=20).check()
     assert "nats/token on a known sentence" in line and "'<|im_end|>'" in line
+    assert "of 4 known contexts" in line
     # Random weights do worse than guessing among 340 tokens: ln 340 = 5.8.
     with pytest.raises(ValueError, match=r"teachers\.friend: .* more than max_sane_loss = 4"):
         endpoint(vllm_url, tokenizer=str(folder)).check()
