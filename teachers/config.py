@@ -70,7 +70,9 @@ class VllmTeacher(_Teacher):
     kind: Literal["vllm"] = "vllm"
     """A generative model that vLLM runs."""
     model: str
-    """`smollm2-135m-instruct`, `gemma-3-270m`, a local folder, or a cached Hugging Face id."""
+    """`smollm2-135m-instruct`, `gemma-3-270m`, a folder (also `s3://…`), or a Hugging Face id."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hugging Face id; the commit in the cache, or the newest, where not given."""
     system_prompt: str = _SYSTEM_PROMPT
     """For writing and scoring, where the model has a chat template and the template a system role."""
     prompt_variants: list[str] = []
@@ -103,7 +105,9 @@ class SimilarityTeacher(_Teacher):
     kind: Literal["similarity"]
     """A sentence-transformers model."""
     model: str
-    """`all-minilm-l6-v2`, a local folder, or a cached Hugging Face id; a cross-encoder is recognised."""
+    """`all-minilm-l6-v2`, a folder (also `s3://…`), or a Hugging Face id; a cross-encoder is recognised."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hugging Face id; the commit in the cache, or the newest, where not given."""
     context_turns: int = Field(2, ge=1)
     """Newest turns that it reads, newest first."""
     max_tokens: int = Field(128, ge=8)

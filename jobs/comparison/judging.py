@@ -5,6 +5,7 @@ from typing import Any
 
 from jobs.comparison.systems import ComparisonJob
 from jobs.distillation.stages import INDEX, DistillationJob, scorers, writers
+from jobs.execution.inputs import pinned
 from jobs.execution.job import Counts, Job
 from jobs.execution.run_directory import key_of
 from jobs.stages.latency import time_student, time_teachers, vllm_teachers
@@ -69,7 +70,7 @@ def _score(base: ComparisonJob) -> Counts:
 
 def judging_scorers(base: ComparisonJob) -> dict[str, TeacherConfig]:
     """Return the teachers that score, and the judges that taught nobody."""
-    return scorers(base) | base.config.compare.judges
+    return scorers(base) | pinned(base.config.compare.judges)
 
 
 def judges(base: ComparisonJob) -> list[str]:

@@ -8,7 +8,7 @@ from teachers.config import EndpointTeacher, TeacherConfig
 from teachers.corpora.config import DocumentsConfig, QuestionsConfig
 from teachers.corpora.conversations import check_source
 from teachers.corpora.documents import check_corpus
-from teachers.engines.weights import check_model
+from teachers.engines.weights import check_model, check_tokenizer, pinned_commit
 
 
 def check(key: str, check_value: Callable[[], object]) -> None:
@@ -23,9 +23,21 @@ def check_teachers(teachers: Mapping[str, TeacherConfig], key: str = "teachers")
     """Raises ConfigError where the weights or the tokenizer of a teacher in the section `key` are missing."""
     for name, teacher in teachers.items():
         if not isinstance(teacher, EndpointTeacher):
-            check(f"{key}.{name}.model", partial(check_model, teacher.model))
+            check(f"{key}.{name}.model", partial(check_model, teacher.model, teacher.revision))
         elif teacher.tokenizer is not None:
-            check(f"{key}.{name}.tokenizer", partial(check_model, teacher.tokenizer))
+            check(f"{key}.{name}.tokenizer", partial(check_tokenizer, teacher.tokenizer))
+
+
+def pinned(teachers: Mapping[str, TeacherConfig]) -> dict[str, TeacherConfig]:
+    """Return the teachers, a Hugging Face id's at the commit on this machine, which all are to use."""
+    at_commits: dict[str, TeacherConfig] = {}
+    for name, teacher in teachers.items():
+        if isinstance(teacher, EndpointTeacher):
+            at_commits[name] = teacher
+        else:
+            commit = pinned_commit(teacher.model, teacher.revision)
+            at_commits[name] = teacher.model_copy(update={"revision": commit})
+    return at_commits
 
 
 def check_documents(config: DocumentsConfig) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from ray.train import UserCallback
 
 from jobs.config import JobConfig
+from jobs.execution.inputs import pinned
 from jobs.execution.run_directory import RunDirectory, key_of
 from jobs.execution.tracking import Tracker
 
@@ -43,7 +44,7 @@ class Job(Generic[ConfigT]):
         self.config = config
         self.run = run
         self.tracker = tracker
-        self.teachers = config.teachers_by_name()
+        self.teachers = pinned(config.teachers_by_name())
         """After fine-tuning, those with new weights."""
         self.store = config.store or f"{run.uri.rsplit('/', 1)[0]}/store"
         self.keys: dict[str, str] = {}

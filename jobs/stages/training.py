@@ -85,7 +85,7 @@ def finetuned(
         with _progress(f"{name} learns", reports):
             measures = train_language_model(
                 sequences,
-                model_folder(teacher.model),
+                model_folder(teacher.model, teacher.revision),
                 TrainingLocation(uri, job.run.at("finetune"), key),
                 config,
                 [History(reports.uri)],

@@ -22,7 +22,7 @@ class Similarity:
         torch.set_num_threads(config.num_cpus)
         self.name = name
         self.config = config
-        folder = model_folder(config.model)
+        folder = model_folder(config.model, config.revision)
         device = "cuda" if config.num_gpus else "cpu"
         self._is_cross_encoder = is_cross_encoder(folder)
         self._model: Any = (CrossEncoder if self._is_cross_encoder else SentenceTransformer)(
@@ -78,13 +78,5 @@ class Similarity:
 
 def is_cross_encoder(folder: str) -> bool:
     """Whether a model classifies pairs of texts instead of embedding single ones."""
-    config = Path(folder) / "config.json"
-    if not config.is_file():
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(folder, "config.json")
-        if not isinstance(cached, str):
-            return False
-        config = Path(cached)
-    architectures = json.loads(config.read_text()).get("architectures") or [""]
+    architectures = json.loads((Path(folder) / "config.json").read_text()).get("architectures") or [""]
     return str(architectures[0]).endswith("ForSequenceClassification")

@@ -46,7 +46,7 @@ class Engine:
 
         self._dtype = _dtype(config, current_platform.is_cpu())
         self._llm = LLM(
-            model=model_folder(config.model),
+            model=model_folder(config.model, config.revision),
             dtype=self._dtype,
             max_model_len=config.max_model_tokens,
             enable_prefix_caching=True,

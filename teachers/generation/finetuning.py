@@ -53,7 +53,7 @@ def write_sequences(
     """
     from transformers import AutoTokenizer  # takes seconds, which no other stage should wait for
 
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(teacher.model))
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(teacher.model, teacher.revision))
     format = PromptFormat(name, tokenizer, max_tokens, teacher.chat_template_kwargs)
 
     counts: Counter[str] = Counter()

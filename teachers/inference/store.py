@@ -27,6 +27,7 @@ _NOT_SAMPLING = {"contexts", "samples", "batch_size"}
 # makes an engine or a connection fast changes nothing that it says.
 _NOT_SAID = {
     "prompt_variants",
+    "revision",  # the identity of the weights has the commit
     "max_sane_loss",
     "kv_cache_gib",
     "concurrency",
@@ -60,7 +61,7 @@ def samples_uri(store: str, teacher: TeacherConfig, config: GenerateConfig) -> s
 def model_uri(store: str, teacher: VllmTeacher, *learned: Any) -> str:
     """Where the teacher lies after it `learned` that."""
     template = [teacher.chat_template_kwargs] if teacher.chat_template_kwargs else []
-    key = content_key(weights_identity(teacher.model), *learned, *template)
+    key = content_key(weights_identity(teacher.model, teacher.revision), *learned, *template)
     return f"{store}/models/{_name(teacher)}-{key[:16]}"
 
 
@@ -76,7 +77,7 @@ def _folder(
     settings = [{key: value for key, value in teacher_settings.items() if value != {}}, *others]
     if not isinstance(teacher, EndpointTeacher):
         # Under another name or in another folder the same weights are the same teacher.
-        settings[0]["model"] = weights_identity(teacher.model)
+        settings[0]["model"] = weights_identity(teacher.model, teacher.revision)
     if isinstance(teacher, EndpointTeacher) and settings[0].get("tokenizer"):
         settings[0]["tokenizer"] = weights_identity(settings[0]["tokenizer"])
     if isinstance(teacher, VllmTeacher) and teacher.num_gpus > 1:
