@@ -17,7 +17,7 @@ class ChatEndpoint:
     """One such endpoint; errors call it `name`."""
 
     def __init__(self, name: str, config: EndpointConfig) -> None:
-        key = os.environ.get(config.key_variable or f"REJOINDER_{name.upper()}_KEY")
+        key = os.environ.get(config.key_variable or f"REJOINDER_{name.upper()}_KEY", "").strip()
         self._name, self._config = name, config
         self.headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._client = httpx.AsyncClient(

@@ -114,7 +114,8 @@ def _too_large(request: Request) -> JSONResponse | None:
 def _without_key(request: Request) -> JSONResponse | None:
     path = route_of(request)
     name = ADMIN_KEY if path.startswith("/admin") else KEY
-    expected = os.environ.get(name)
+    # A blank key, as of a secret that is not filled in, would let everybody in who sends none.
+    expected = os.environ.get(name, "").strip() or None
     if expected is None and name == ADMIN_KEY:
         return JSONResponse({"detail": f"{ADMIN_KEY} is not set: the index cannot be changed"}, 403)
     if expected is None or path in _OPEN:

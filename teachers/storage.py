@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs
+
+# USER:PASSWORD@ of a URL, and the parameters in which pyarrow takes keys.
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"]+@|(?<=[?&])(?:access_key|secret_key|session_token)=[^&\s\"]*&?")
+
+
+def without_credentials(text: str) -> str:
+    """Return a text, such as JSON or a command, with its URIs as they may be shown and kept."""
+    return _CREDENTIALS.sub("", text)
 
 
 def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:

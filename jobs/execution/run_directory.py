@@ -83,7 +83,7 @@ def circumstances() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
         "machine": platform.platform(),
-        "command": sys.argv,
+        "command": list(map(storage.without_credentials, sys.argv)),
     }
 
 

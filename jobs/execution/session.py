@@ -1,5 +1,6 @@
 """What every job does before its first stage and after its last."""
 
+import json
 import logging
 import os
 import sys
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from jobs.config import ConfigError, JobConfig
+from teachers.storage import without_credentials
 
 if TYPE_CHECKING:
     from jobs.execution.job import Job
@@ -25,7 +27,7 @@ def run_main(main: Callable[[list[str]], None]) -> int:
     try:
         main(sys.argv[1:])
     except (ConfigError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return 2
     return 0
 
@@ -50,10 +52,10 @@ def started(config: ConfigT, location: str, stops_trainings: bool = False) -> "I
     connect(stops_trainings)
     try:
         check_resources(config)
-        resolved = config.model_dump(mode="json")
+        resolved = json.loads(without_credentials(config.model_dump_json()))
         run.write_json({"config": resolved, **circumstances()}, "run.json")
         tracker = Tracker(config.tracking.project, run.uri if "://" not in run.uri else ".", resolved)
-        logger.info("run directory: %s", run.uri)
+        logger.info("run directory: %s", without_credentials(run.uri))
 
         yield Job(config, run, tracker)
         tracker.finish()

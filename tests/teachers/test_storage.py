@@ -19,10 +19,24 @@ from teachers.storage import (
     path_exists,
     read_json,
     read_text,
+    without_credentials,
     write_atomically,
     write_json,
     write_text,
 )
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://KEY:SECRET@bucket/runs/first", "s3://bucket/runs/first"),
+        ('{"a": "https://me:pw@host/v1", "b": 1}', '{"a": "https://host/v1", "b": 1}'),
+        ("s3://bucket/run?access_key=KEY&secret_key=S/+=&region=eu", "s3://bucket/run?region=eu"),
+        ("write to me@example.org, s3://bucket/me@home", "write to me@example.org, s3://bucket/me@home"),
+    ],
+)
+def test_credentials_are_taken_out_of_uris(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
 
 
 def test_a_local_folder_is_used_in_place(tmp_path: Path) -> None:
