@@ -44,6 +44,8 @@ class Engine:
         from vllm import LLM
         from vllm.platforms import current_platform
 
+        if not (config.num_gpus or current_platform.is_cpu()):
+            raise ValueError(f"teachers.{name}.num_gpus: 0, and this build of vLLM computes on GPUs only")
         self._dtype = _dtype(config, current_platform.is_cpu())
         self._llm = LLM(
             model=model_folder(config.model, config.revision),
@@ -231,6 +233,8 @@ def _gpu_settings(config: VllmTeacher) -> dict[str, Any]:
 
 def _set_environment(config: VllmTeacher) -> None:
     """vLLM reads these when it is imported."""
+    if not config.num_gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what was not reserved may be another's
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "1" if config.num_gpus else "0")
     os.environ.update(
         VLLM_LOGGING_LEVEL="WARNING",
