@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ray.autoscaler._private.kuberay.autoscaling_config import (
+    _HEAD_GROUP_NAME,
+    _generate_available_node_types_from_ray_cr_spec,
+)
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
@@ -51,17 +55,11 @@ def of_cluster_launcher(file: Path) -> list[NodeType]:
 
 
 def of_kuberay(cluster: dict[str, Any]) -> list[NodeType]:
-    groups = [{**cluster["headGroupSpec"], "maxReplicas": 1}, *cluster["workerGroupSpecs"]]
-    types = []
-    for group in groups:
-        [container] = group["template"]["spec"]["containers"]
-        limits, parameters = container["resources"]["limits"], group["rayStartParams"]
-        pairs = [label.split("=") for label in parameters.get("labels", "").split(",") if label]
-        resources = {
-            "CPU": float(parameters.get("num-cpus", limits["cpu"])),
-            "GPU": float(limits.get("nvidia.com/gpu", 0)),
-        }
-        types.append(NodeType(resources, dict(pairs), group["maxReplicas"]))
+    """As Ray's autoscaler reads them, which passes over what KubeRay would not pass on."""
+    types: list[NodeType] = []
+    for name, kind in _generate_available_node_types_from_ray_cr_spec(cluster).items():
+        most = 1 if name == _HEAD_GROUP_NAME else kind["max_workers"]
+        types.append(NodeType(kind["resources"], kind["labels"], most))
     return types
 
 
@@ -151,7 +149,7 @@ def test_the_service_on_kubernetes_deploys_a_valid_application() -> None:
 
 
 def check_cluster(cluster: dict[str, Any]) -> None:
-    """By structure: no package carries KubeRay's schemas. Keys are those of RayClusterSpec, 1.4."""
+    """By structure: no package carries KubeRay's schemas. Keys are those of RayClusterSpec, 1.5."""
     assert set(cluster) <= {
         "rayVersion",
         "enableInTreeAutoscaling",
@@ -161,10 +159,11 @@ def check_cluster(cluster: dict[str, Any]) -> None:
     }
     pinned = next(line for line in Path("pyproject.toml").read_text().splitlines() if '"ray[' in line)
     assert pinned.strip() == f'"ray[default,data,train,serve]=={cluster["rayVersion"]}",'
-    assert set(cluster["headGroupSpec"]) == {"rayStartParams", "template"}
+    assert set(cluster["headGroupSpec"]) <= {"labels", "rayStartParams", "template"}
     for group in cluster["workerGroupSpecs"]:
         assert set(group) == {
             "groupName",
+            "labels",
             "replicas",
             "minReplicas",
             "maxReplicas",
@@ -174,5 +173,7 @@ def check_cluster(cluster: dict[str, Any]) -> None:
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+        # KubeRay refuses the whole cluster for them, and Ray's autoscaler does not see them.
+        assert "labels" not in group["rayStartParams"]
         [container] = group["template"]["spec"]["containers"]
         assert container["resources"]["requests"] == container["resources"]["limits"]
