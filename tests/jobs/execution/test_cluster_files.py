@@ -148,6 +148,19 @@ def test_the_service_on_kubernetes_deploys_a_valid_application() -> None:
     assert sum(kind.room_for(demand) for kind in of_kuberay(cluster)) >= replica.num_replicas
 
 
+def test_a_clusters_responder_answers_other_machines_from_nodes_that_there_are() -> None:
+    settings = yaml.safe_load(Path("configs/serve_cluster.yaml").read_text())
+    schema = ServeDeploySchema.model_validate(settings)
+    assert schema.http_options.host == "0.0.0.0"
+    [application] = schema.applications
+    ServeConfig.model_validate(application.args)
+
+    [replica] = application.deployments
+    options = replica.ray_actor_options
+    demand = Demand("replicas", replica.num_replicas, {"CPU": options.num_cpus}, options.label_selector)
+    assert sum(kind.room_for(demand) for kind in of_cluster_launcher(CLUSTER)) >= replica.num_replicas
+
+
 def check_cluster(cluster: dict[str, Any]) -> None:
     """By structure: no package carries KubeRay's schemas. Keys are those of RayClusterSpec, 1.5."""
     assert set(cluster) <= {
