@@ -2,7 +2,7 @@
 
 A cross-encoder learns to tell people's replies from others, in contexts of training conversations: from two random
 replies and one that shares words with the context. It is measured on validation conversations and on USR's
-ratings. For `compare.judges` of configs/answers.yaml; about ten minutes on two cores:
+ratings. For `compare.judges` of configs/answers.yaml; about six minutes on two cores:
 
 python benchmarks/judge.py --output runs/judge
 """
@@ -35,7 +35,7 @@ from teachers.scoring.ratings import rank_correlations, read_ratings
 
 RATINGS = "../shared/data/usr_topical_chat/turn.jsonl.gz"
 MODEL, MAX_TOKENS, TURNS = "all-minilm-l6-v2", 128, 2
-CONTEXTS, VALIDATION_CONTEXTS, CONTEXTS_PER_STEP, LEARNING_RATE = 6000, 400, 16, 5e-5
+CONTEXTS, VALIDATION_CONTEXTS, CONTEXTS_PER_STEP, LEARNING_RATE = 3000, 400, 16, 5e-5
 # Ranks by BM25 from which a negative is drawn: those before may be right, too.
 HARD_RANKS = (10, 60)
 

@@ -7,6 +7,8 @@ from jobs.reports.comparison import Judgement
 from student.evaluation.measured_systems import mean_intervals
 from teachers.config import writes
 from teachers.dataset import read_rows
+from teachers.inference.store import Row
+from teachers.scoring.ensemble import Array
 from teachers.scoring.scored_rows import read_scores
 from teachers.scoring.win_rates import judge_responses, reference_responses
 
@@ -23,11 +25,15 @@ class WinRates:
         for row in held_out_rows(base, num_contexts):
             self._conversations[row["example_id"]] = row["conversation_id"]
 
+        self._rows: list[Row] = []
+        self._scores: dict[str, dict[str, Array]] = {}
+        if not self._conversations:
+            return
+
         candidates_uri = base.run.at("judged", "candidates")
         rows = read_rows(candidates_uri)
         self._rows = [row for row in rows if row["example_id"] in self._conversations]
 
-        self._scores = {}
         for judge in judges(base):
             scores_uris = {judge: base.run.at("judged", "scores", judge)}
             scores = read_scores(candidates_uri, scores_uris, "pointwise_mutual_information", "test")
