@@ -1,8 +1,8 @@
 """A judge that taught nobody, and how far it agrees with people.
 
-A cross-encoder learns to tell people's replies from others, in contexts of training conversations: from two random
-replies and one that shares words with the context. It is measured on validation conversations and on USR's
-ratings. For `compare.judges` of configs/answers.yaml; about six minutes on two cores:
+A cross-encoder learns to tell people's replies from others, in contexts of training conversations: from two
+random replies and one that shares words with the context. It is measured on validation conversations and on
+USR's ratings. For `compare.judges` of configs/answers.yaml; about six minutes on two cores:
 
 python benchmarks/judge.py --output runs/judge
 """
