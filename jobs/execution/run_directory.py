@@ -70,7 +70,12 @@ def locate(location: str) -> str:
 
 def key_of(*parts: Any) -> str:
     """A short hash of what a stage's output depends on."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=_plain).encode()).hexdigest()[:12]
+
+
+def _plain(value: Any) -> Any:
+    """What JSON takes: of a set, whose order is another in each process, its sorted elements."""
+    return sorted(value) if isinstance(value, set | frozenset) else str(value)
 
 
 def circumstances() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from jobs.config import JobConfig
 from jobs.distillation.config import STAGE_NAMES
 from jobs.distillation.stages import STAGES
 from jobs.execution.job import Counts, Job, Stage, name_of
-from jobs.execution.run_directory import RunDirectory
+from jobs.execution.run_directory import RunDirectory, key_of
 from jobs.execution.tracking import Tracker
 
 
@@ -27,6 +27,12 @@ class Recorder:
     def _run(self, name: str) -> Counts:
         self.runs.append(name)
         return {"rows": len(self.runs)}
+
+
+def test_a_key_does_not_depend_on_the_order_of_a_set() -> None:
+    # 8 falls on the place of 0 in a small table: the order is that in which they came.
+    assert str({0, 8}) != str({8, 0})
+    assert key_of([{0, 8}]) == key_of([{8, 0}]) != key_of([{0, 7}])
 
 
 def new_job(folder: Path) -> Job[JobConfig]:
