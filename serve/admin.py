@@ -54,7 +54,8 @@ async def review_page() -> FileResponse:
 @router.get("/admin/versions")
 async def list_versions(replica: CurrentReplica) -> dict[str, Any]:
     """List the versions that can be served."""
-    return {"served": replica.responder.version, "versions": versions(replica.config.run)}
+    names = await asyncio.to_thread(versions, replica.config.run)
+    return {"served": replica.responder.version, "versions": names}
 
 
 @router.post("/admin/reload")
@@ -65,12 +66,12 @@ async def reload(replica: CurrentReplica, request: ReloadRequest) -> dict[str, A
 
     run = replica.config.run
     try:
-        version = check_version(run, request.version)
+        version = await asyncio.to_thread(check_version, run, request.version)
         await replica.load(version)
     except ValueError as error:
         raise HTTPException(409, str(error)) from error
 
-    make_current(run, version)
+    await asyncio.to_thread(make_current, run, version)
     return {"version": version, "replicas": await replica.everywhere("load", version)}
 
 
@@ -98,6 +99,6 @@ async def change_responses(replica: CurrentReplica, request: ChangeRequest) -> C
             if replica.responder.text_of(response_id) is None:
                 raise HTTPException(404, f"{field}: unknown response {response_id!r}")
 
-    write_change(replica.config.run, request.add, **request.ids())
+    await asyncio.to_thread(write_change, replica.config.run, request.add, **request.ids())
     replicas = await replica.everywhere("take_changes")
     return ChangeAnswer(responses=replica.responder.num_responses, replicas=replicas)

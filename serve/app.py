@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from serve.admin import router as admin_routes
 from serve.answers import answer_above, best_text, search_answer
-from serve.changes import read_changes
+from serve.changes import newest_change, read_changes
 from serve.chat_completions import ChatRequest, chunks, completion, server_sent
 from serve.chat_endpoint import ChatEndpoint, EndpointError
 from serve.config import ServeConfig
@@ -36,7 +36,7 @@ from serve.schemas import (
     SearchAnswer,
     SearchRequest,
 )
-from serve.versions import check_version, current_version, local_version
+from serve.versions import check_version, current_name, current_version, local_version
 
 logger = logging.getLogger("ray.serve")
 
@@ -63,6 +63,7 @@ class ResponderReplica:
         self.review = Review()
         self._loading = asyncio.Lock()
         self.pinned: str | None = None
+        self._taken: tuple[str | None, str | None] | None = None
         self._take(self._load(config.version or current_version(config.run)))
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
@@ -71,22 +72,30 @@ class ResponderReplica:
         A version that cannot be loaded is logged, and the old one stays.
         """
         try:
-            self.pinned = user_config.get("version")
+            self.pinned, self._taken = user_config.get("version"), None
             if self.pinned is not None:
                 await self.load(check_version(self.config.run, self.pinned))
         except ValueError as error:
             logger.error(f"{error}; {self.responder.version} stays")
 
     async def check_health(self) -> None:
-        """Take the changes written while this replica was starting; Ray Serve calls it every few seconds."""
+        """Take what was written while this replica was starting; Ray Serve calls it every few seconds.
+
+        Most calls read two small files: the names of the current version and of the newest change.
+        """
         # At every check: a gauge set once, at the start, could not be scraped on a slow machine.
         self._metrics.serves(self.responder.version, self.responder.num_responses)
 
         try:
+            written = await asyncio.to_thread(self._written)
+            if written == self._taken:
+                return
+
+            version, _ = written
             if self.pinned is None:
-                await self.load(await asyncio.to_thread(current_version, self.config.run))
-            if await asyncio.to_thread(read_changes, self.config.run) != self.responder.changes:
-                await self.take_changes()
+                await self.load(await asyncio.to_thread(check_version, self.config.run, version))
+            await self.take_changes()
+            self._taken = written
         except (OSError, ValueError) as error:
             # An answer from an older version is better than none.
             logger.error(f"{error}; {self.responder.version} stays")
@@ -208,8 +217,13 @@ class ResponderReplica:
             ValueError: a change is damaged.
         """
         async with self._loading:
-            changes = read_changes(self.config.run)
-            self._take(await asyncio.to_thread(self.responder.changed, changes))
+            changes = await asyncio.to_thread(read_changes, self.config.run)
+            if changes != self.responder.changes:
+                self._take(await asyncio.to_thread(self.responder.changed, changes))
+
+    def _written(self) -> tuple[str | None, str | None]:
+        """The names of the current version and of the newest change, as they are written in the run."""
+        return current_name(self.config.run), newest_change(self.config.run)
 
     def _load(self, version: str) -> Responder:
         config = self.config

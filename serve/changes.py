@@ -1,6 +1,7 @@
 """Single responses added, withdrawn, restored and approved, whatever version of a run's index is served.
 
-Each change is a file of its own under `changes/`, so that they outlast restarts and come from anywhere.
+Each change is a file of its own under `changes/`, so that they outlast restarts and come from anywhere. The
+file `changes/newest` names the one that was written last: whoever has seen it has seen them all.
 """
 
 import json
@@ -11,8 +12,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
 
-from teachers.storage import list_names, read_json, write_text
+from teachers.storage import list_names, read_json, read_text, write_text
 from teachers.texts import response_id
+
+_NEWEST = "newest"
 
 State = Literal["unreviewed", "approved", "withdrawn"]
 
@@ -62,6 +65,11 @@ def read_changes(run: str) -> Changes:
     return Changes(added, withdrawn, approved)
 
 
+def newest_change(run: str) -> str | None:
+    """The name of the change that was written last; None where there is none."""
+    return read_text(f"{run}/changes/{_NEWEST}")
+
+
 @cache  # a file never changes once it is written, and a review writes thousands
 def _read_change(file: str) -> dict[str, Any]:
     try:
@@ -91,3 +99,5 @@ def write_change(
     }
     name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.json"
     write_text(f"{run}/changes/{name}", json.dumps(change, ensure_ascii=False))
+    # After the file that it names: of two writers at once each is seen with what it has named.
+    write_text(f"{run}/changes/{_NEWEST}", name)

@@ -49,8 +49,13 @@ def current_version(run: str) -> str:
     Raises:
         ValueError: see `check_version`.
     """
-    version = read_text(f"{folder_of(run)}/{_CURRENT}")
-    return check_version(run, None if version is None else version.strip())
+    return check_version(run, current_name(run))
+
+
+def current_name(run: str) -> str | None:
+    """The name that `index/current` has, whether there is such a version or not; None without that file."""
+    name = read_text(f"{folder_of(run)}/{_CURRENT}")
+    return None if name is None else name.strip()
 
 
 def make_current(run: str, version: str) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.changes import Changes, read_changes, write_change
+from serve.changes import Changes, newest_change, read_changes, write_change
 from teachers.texts import response_id
 
 HELLO = response_id("hello")
@@ -62,3 +62,16 @@ def test_an_unfinished_file_is_ignored(tmp_path: Path) -> None:
     write_change(str(tmp_path), ["hello"])
     (tmp_path / "changes" / "9.json.new").write_text('{"add": ["never')
     assert list(read_changes(str(tmp_path)).added.values()) == ["hello"]
+
+
+def test_the_newest_change_is_named_after_it_is_there(tmp_path: Path) -> None:
+    run = str(tmp_path)
+    assert newest_change(run) is None
+
+    newest: list[str | None] = []
+    for text in ("hello", "bye"):
+        write_change(run, [text])
+        newest.append(newest_change(run))
+        assert (tmp_path / "changes" / str(newest[-1])).is_file()
+    assert newest[0] != newest[1]
+    assert [*read_changes(run).added.values()] == ["hello", "bye"]  # the name itself is no change
