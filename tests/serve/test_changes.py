@@ -52,7 +52,7 @@ def test_changes_from_before_there_were_reviews_are_read(tmp_path: Path) -> None
 
 def test_a_damaged_change_is_named(tmp_path: Path) -> None:
     write_change(str(tmp_path), ["hello"])
-    [file] = (tmp_path / "changes").iterdir()
+    [file] = (tmp_path / "changes").glob("*.json")
     file.write_text(file.read_text()[:5])
     with pytest.raises(ValueError, match=f"{file.name}: expected a change"):
         read_changes(str(tmp_path))
