@@ -54,7 +54,7 @@ def main() -> None:
             max_train=CONTEXTS // 10 if options.quick else CONTEXTS, max_validation=VALIDATION_CONTEXTS
         )
         write_examples(f"{scratch}/examples", f"{scratch}/replies", f"{scratch}/rejected", config)
-        replies = [row["text"] for row in read_rows(f"{scratch}/replies")]
+        replies = [row["response"] for row in read_rows(f"{scratch}/replies")]
         train, validation = (read_rows(f"{scratch}/examples", split) for split in ("train", "validation"))
 
         output = Path(scratch) / "judge" if options.quick else options.output
@@ -69,7 +69,8 @@ def fit(rows: Rows, replies: list[str], output: Path, scratch: str) -> None:
     for row, hard in zip(rows, hard_negatives(rows, replies, draw), strict=True):
         data["context"].append(text_of(row["context"]))
         data["responses"].append([row["gold_response"], hard, *draw.sample(replies, 2)])
-        data["labels"].append([1.0, 0.0, 0.0, 0.0])
+        # ListNet takes the softmax of the labels for a target.
+        data["labels"].append([20.0, 0.0, 0.0, 0.0])
 
     model = CrossEncoder(resolve_model(MODEL), num_labels=1, max_length=MAX_TOKENS, device="cpu")
     arguments = Arguments(
@@ -77,7 +78,7 @@ def fit(rows: Rows, replies: list[str], output: Path, scratch: str) -> None:
         num_train_epochs=1,
         per_device_train_batch_size=CONTEXTS_PER_STEP,
         learning_rate=LEARNING_RATE,
-        warmup_ratio=0.1,
+        warmup_steps=0.1,
         bf16=True,
         use_cpu=True,
         save_strategy="no",
