@@ -2,7 +2,7 @@
 
 A cross-encoder learns to tell people's replies from others, in contexts of training conversations: from two
 random replies and one that shares words with the context. It is measured on validation conversations and on
-USR's ratings. For `compare.judges` of configs/answers.yaml; about six minutes on two cores:
+USR's ratings. For `compare.judges` of configs/answers.yaml; about eight minutes on two cores:
 
 python benchmarks/judge.py --output runs/judge
 """
@@ -25,12 +25,14 @@ from sentence_transformers.cross_encoder.losses import ListNetLoss
 
 from student.encoders.packaged import resolve_model
 from student.evaluation.bm25 import RESPONSE_BM25, bm25_scores
+from student.text import context_text
 from teachers.config import SimilarityTeacher
 from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.examples import write_examples
 from teachers.dataset import read_rows
 from teachers.engines.protocol import Group
 from teachers.engines.similarity import Similarity
+from teachers.hardware import cpu_computes_bfloat16
 from teachers.scoring.ratings import rank_correlations, read_ratings
 
 RATINGS = "../shared/data/usr_topical_chat/turn.jsonl.gz"
@@ -67,7 +69,7 @@ def fit(rows: Rows, replies: list[str], output: Path, scratch: str) -> None:
     draw = random.Random(0)
     data: dict[str, list[Any]] = {"context": [], "responses": [], "labels": []}
     for row, hard in zip(rows, hard_negatives(rows, replies, draw), strict=True):
-        data["context"].append(text_of(row["context"]))
+        data["context"].append(context_text(row["context"], TURNS))
         data["responses"].append([row["gold_response"], hard, *draw.sample(replies, 2)])
         # ListNet takes the softmax of the labels for a target.
         data["labels"].append([20.0, 0.0, 0.0, 0.0])
@@ -79,7 +81,7 @@ def fit(rows: Rows, replies: list[str], output: Path, scratch: str) -> None:
         per_device_train_batch_size=CONTEXTS_PER_STEP,
         learning_rate=LEARNING_RATE,
         warmup_steps=0.1,
-        bf16=True,
+        bf16=cpu_computes_bfloat16(),
         use_cpu=True,
         save_strategy="no",
         report_to="none",
@@ -91,19 +93,14 @@ def fit(rows: Rows, replies: list[str], output: Path, scratch: str) -> None:
 
 
 def hard_negatives(rows: Rows, replies: list[str], draw: random.Random) -> list[str]:
-    """A reply from another conversation for each context, with words of its two newest turns."""
-    queries = [text_of(row["context"]) for row in rows]
+    """Another reply for each context, with words of its two newest turns."""
+    queries = [context_text(row["context"], TURNS) for row in rows]
     negatives: list[str] = []
     for row, scores in zip(rows, bm25_scores(replies, queries, RESPONSE_BM25), strict=True):
         ranked = np.argsort(-scores, kind="stable")[HARD_RANKS[0] : HARD_RANKS[1]]
         others = [replies[place] for place in ranked if replies[place] != row["gold_response"]]
         negatives.append(draw.choice(others))
     return negatives
-
-
-def text_of(context: list[dict[str, str]]) -> str:
-    """As `Similarity` reads a context."""
-    return "\n".join(message["content"] for message in reversed(context[-TURNS:]))
 
 
 def judge_config(folder: Path) -> SimilarityTeacher:

@@ -1,6 +1,7 @@
 """The whole job with tiny real teachers on a handful of real conversations, then served and asked."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 from serve.ingress import free_port
 from teachers.dataset import read_rows
 from teachers.texts import text_key
+from tests.jobs.running import run_job
 from tests.ray_head import wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
@@ -113,13 +115,23 @@ def test_a_second_run_does_nothing_again_and_answers(run: Path, config: Path) ->
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*.parquet")} == before
 
 
+def test_another_temperature_runs_no_teacher(run: Path, config: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")  # others read the run with its own targets
+    options = ["--run", str(copy), "--store", str(run.parent / "store")]
+    output = run_job("distill", config, *options, "--targets.temperature", "2", "--until", "targets")
+    started = [line.split()[0] for line in output.splitlines() if line.endswith("…")]
+    assert started == ["targets"]
+
+
 def _assert_answers(*command: str) -> str:
     """Have a job serve at the port that ends its command, and ask it; return what it printed."""
     port = free_port()
     server = subprocess.Popen([sys.executable, *command, str(port)], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
-        assert wait(lambda: server.poll() is not None or _health(port)) is not True, "it ended"
+        health = wait(lambda: server.poll() is not None or _health(port))
+        assert health is not True, "it ended"
+        assert health["status"] == "ok"
         # The turn may be out of scope: a tiny student is not sure of anything.
         request = {"messages": [{"role": "user", "content": "how are you?"}], "k": 3, "min_score": -1}
         answer = _ask(port, "/respond", request)
