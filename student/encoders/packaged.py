@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from teachers.packaged_models import packaged_model
+from teachers.packaged_models import encoder_folder, packaged_model
 
 _MARKERS = ("modules.json", "config.json")
 
@@ -15,7 +15,7 @@ def resolve_model(name: str) -> str:
     """
     packaged = packaged_model(name)
     if packaged is not None and packaged.is_encoder:
-        return str(packaged.location())
+        return encoder_folder(packaged)
     if any((Path(name) / marker).is_file() for marker in _MARKERS):
         return str(Path(name).resolve())
 

