@@ -4,9 +4,11 @@ A version has the student, the vectors, the responses, and `index.json`, which i
 `index/current` names the version that replicas load.
 """
 
+import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.fs
@@ -15,6 +17,9 @@ from teachers.storage import file_exists, list_names, local_folder, open_uri, re
 
 METADATA_FILE = "index.json"
 _CURRENT = "current"
+_UNFINISHED = "."
+# The version that is served, and the one before, to which a rollback returns.
+_KEPT_COPIES = 2
 
 
 def folder_of(run: str, version: str = "") -> str:
@@ -73,14 +78,28 @@ def local_version(run: str, version: str) -> Path:
     if isinstance(open_uri(uri)[0], pyarrow.fs.LocalFileSystem):
         return Path(open_uri(uri)[1])
 
-    shared = Path(tempfile.gettempdir()) / f"rejoinder-{os.getuid()}" / version
+    run_hash = hashlib.sha256(run.encode()).hexdigest()[:12]
+    copies = Path(tempfile.gettempdir()) / f"rejoinder-{os.getuid()}" / run_hash
+    shared = copies / version
     if not shared.is_dir():
-        shared.parent.mkdir(mode=0o700, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=shared.parent) as scratch:
+        copies.parent.mkdir(mode=0o700, exist_ok=True)
+        copies.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=copies, prefix=_UNFINISHED) as scratch:
             copy = local_folder(uri, Path(scratch))
 
             try:
                 copy.rename(shared)
             except OSError:  # another replica was first
                 shutil.rmtree(copy)
+    os.utime(shared)
+    _remove_copies(copies)
     return shared
+
+
+def _remove_copies(copies: Path) -> None:
+    """Leave the copies that were used last; a replica that serves another one keeps its open files."""
+    complete = [copy for copy in copies.iterdir() if not copy.name.startswith(_UNFINISHED)]
+    with suppress(FileNotFoundError):  # another replica removes the same
+        complete.sort(key=lambda copy: copy.stat().st_mtime_ns)
+        for copy in complete[:-_KEPT_COPIES]:
+            shutil.rmtree(copy, ignore_errors=True)

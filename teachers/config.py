@@ -25,7 +25,7 @@ class _Teacher(Section):
     replicas: int | tuple[int, int] = 1
     """Replicas that work side by side; of a range such as [0, 8] as many as there is work for."""
     batch_timeout_s: float = Field(600, gt=0)
-    """A batch that takes longer counts as hung: the replica is replaced and the batch tried row by row."""
+    """A batch that takes longer counts as hung: the replica is replaced and the batch tried in halves."""
 
     @field_validator("num_gpus")
     @classmethod
@@ -45,6 +45,10 @@ class _Teacher(Section):
     def at_least(self) -> int:
         """Replicas without which no work is done."""
         return max(1, self.replicas if isinstance(self.replicas, int) else self.replicas[0])
+
+    def at_most(self) -> int:
+        """Replicas that there may be."""
+        return self.replicas if isinstance(self.replicas, int) else self.replicas[1]
 
 
 RESOURCES = frozenset(_Teacher.model_fields)
@@ -70,7 +74,8 @@ class VllmTeacher(_Teacher):
     kind: Literal["vllm"] = "vllm"
     """A generative model that vLLM runs."""
     model: str
-    """`smollm2-135m-instruct`, `gemma-3-270m`, a folder (also `s3://…`), or a Hugging Face id."""
+    """`smollm2-135m-instruct`, `gemma-3-270m`, `qwen2.5-coder-1.5b-instruct` or `-0.5b-` (extra `teachers`),
+    a folder (also `s3://…`), or a Hugging Face id."""
     revision: str | None = None
     """Commit, tag or branch of a Hugging Face id; the commit in the cache, or the newest, where not given."""
     system_prompt: str = _SYSTEM_PROMPT
@@ -105,7 +110,8 @@ class SimilarityTeacher(_Teacher):
     kind: Literal["similarity"]
     """A sentence-transformers model."""
     model: str
-    """`all-minilm-l6-v2`, a folder (also `s3://…`), or a Hugging Face id; a cross-encoder is recognised."""
+    """`all-minilm-l6-v2`, `all-mpnet-base-v2` (extra `teachers`), a folder (also `s3://…`), or a Hugging
+    Face id; a cross-encoder is recognised."""
     revision: str | None = None
     """Commit, tag or branch of a Hugging Face id; the commit in the cache, or the newest, where not given."""
     context_turns: int = Field(2, ge=1)

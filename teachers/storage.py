@@ -3,10 +3,15 @@
 import hashlib
 import json
 import re
+import shutil
+import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs
@@ -20,10 +25,29 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS.sub("", text)
 
 
+# With pauses of up to 20 s between them: a request of S3 fails after some two minutes.
+_S3_ATTEMPTS = 14
+
+
 def open_uri(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
     """Return the filesystem of a URI or local path, and the path in it."""
+    parts = urlsplit(uri)
+    if parts.scheme == "s3":
+        bucket = parts.netloc.rpartition("@")[2]
+        return _s3(f"s3://{parts.netloc}?{parts.query}"), unquote(bucket + parts.path.rstrip("/"))
     filesystem, path = pyarrow.fs.FileSystem.from_uri(uri if "://" in uri else Path(uri).resolve().as_uri())
     return filesystem, path
+
+
+@cache
+def _s3(bucket_uri: str) -> pyarrow.fs.S3FileSystem:
+    """Return the bucket's filesystem, which repeats failed requests for longer than pyarrow's default."""
+    filesystem, _ = pyarrow.fs.FileSystem.from_uri(bucket_uri)
+    # A URI has no parameters for these; the arguments of the copy are those that pickle gets.
+    _, [arguments] = filesystem.__reduce__()
+    arguments["retry_strategy"] = pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
+    arguments["allow_delayed_open"] = True  # one request for a small file, in place of three
+    return pyarrow.fs.S3FileSystem(**arguments)
 
 
 def absolute(uri: str) -> str:
@@ -77,16 +101,35 @@ def read_json(uri: str) -> Any:
 def write_atomically(uri: str) -> Iterator[pa.NativeFile]:
     """Yield a stream whose bytes replace the file at `uri` once the body ends without an error.
 
-    Until then they lie beside it under a hidden name, which is not read as part of a dataset.
+    Until then they lie beside it under a hidden name of their own, which is not read as part of a dataset. In
+    a bucket, where a file appears as a whole, they lie on this machine until then.
     """
     filesystem, path = open_uri(uri)
-    folder, _, name = path.rpartition("/")
-    unfinished = f"{folder}/.{name}.unfinished"
-    filesystem.create_dir(folder, recursive=True)
+    if isinstance(filesystem, pyarrow.fs.S3FileSystem):
+        with _uploaded(filesystem, path) as stream:
+            yield stream
+        return
 
-    with filesystem.open_output_stream(unfinished, compression=None) as stream:
-        yield stream
-    filesystem.move(unfinished, path)
+    folder, _, name = path.rpartition("/")
+    unfinished = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}.unfinished"
+    filesystem.create_dir(folder, recursive=True)
+    try:
+        with filesystem.open_output_stream(unfinished, compression=None) as stream:
+            yield stream
+        filesystem.move(unfinished, path)
+    except BaseException:
+        filesystem.delete_file(unfinished)
+        raise
+
+
+@contextmanager
+def _uploaded(filesystem: pyarrow.fs.FileSystem, path: str) -> Iterator[pa.NativeFile]:
+    """Yield a stream into a local file, which is uploaded once the body ends without an error."""
+    with tempfile.NamedTemporaryFile(prefix="rejoinder-upload-") as file:
+        with pa.OSFile(file.name, "wb") as stream:
+            yield stream
+        with filesystem.open_output_stream(path, compression=None) as upload:
+            shutil.copyfileobj(file, upload, 1 << 20)
 
 
 def write_text(uri: str, content: str) -> None:

@@ -46,6 +46,8 @@ def connect(stops_trainings: bool = False) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    # A bucket that fails for longer than its client tries costs a task, not the job.
+    context.retried_map_errors, context.max_map_retries = ["AWS Error"], 3
     # It warns that an engine is larger than the memory that was declared, which is not scheduled by.
     context.issue_detectors_config.detectors = []
 

@@ -57,8 +57,8 @@ class Endpoint:
         )
         self.format = _prompt_format(name, config)
 
-    def check(self) -> str:
-        """One line: the loss on plain English where it scores, and a sample.
+    def check(self, scores: bool = True) -> str:
+        """One line: the loss on plain English where it can score, and a sample.
 
         Raises:
             ValueError: the server refuses a known text, or its loss says that the tokenizer is not its own.
@@ -69,10 +69,9 @@ class Endpoint:
             loss = known_sentence_loss(self.format, self.config.system_prompt, self._log_likelihoods)
             refuse_above(self.config.max_sane_loss, loss, self.name)
             ends_with = self.format.tokenizer.decode(self.format.end_of_turn)
-            shown = (
-                f"{loss:.2f} nats/token on a known sentence, ends a turn with {ends_with!r}, "
-                f"{echoes_preferred(self.score)}"
-            )
+            shown = f"{loss:.2f} nats/token on a known sentence, ends a turn with {ends_with!r}"
+            if scores:
+                shown += f", {echoes_preferred(self.score)}"
         [sample] = self.generate(
             [Prompt(KNOWN_QUESTION, self.config.system_prompt, seed=0)], GenerateConfig()
         )

@@ -66,8 +66,8 @@ class TeacherError(ValueError):
 class Teacher(Protocol):
     """A running teacher."""
 
-    def check(self) -> str:
-        """One line on what it showed before its output is used.
+    def check(self, scores: bool = True) -> str:
+        """One line on what it showed before its output is used; less is tried where it is not to score.
 
         Raises:
             ValueError: the teacher is not to be trusted, and why.

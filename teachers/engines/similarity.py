@@ -30,7 +30,7 @@ class Similarity:
         )
         self._model.max_seq_length = config.max_tokens
 
-    def check(self) -> str:
+    def check(self, scores: bool = True) -> str:
         """One line: the similarities of a fitting reply, an unfitting one, and whether of echoes more.
 
         Raises:
@@ -38,8 +38,8 @@ class Similarity:
         """
         question: list[Message] = [{"role": "user", "content": "Do you like music?"}]
         replies = ["Yes, I play the guitar.", "The parcel arrives on Tuesday."]
-        [scores] = self.score([Group(question, replies)])
-        fitting, other = (score.similarity for score in scores)
+        [pair] = self.score([Group(question, replies)])
+        fitting, other = (score.similarity for score in pair)
         if fitting is None or other is None or fitting != fitting or other != other:
             raise ValueError(f"teachers.{self.name}: expected numbers as similarities, got NaN")
         kind = "cross-encoder" if self._is_cross_encoder else "retriever"

@@ -4,10 +4,14 @@ On a CPU it runs inside the calling process: it starts in half the time, and no 
 traffic between two processes.
 """
 
+import fcntl
 import os
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing import connection
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -47,15 +51,19 @@ class Engine:
         if not (config.num_gpus or current_platform.is_cpu()):
             raise ValueError(f"teachers.{name}.num_gpus: 0, and this build of vLLM computes on GPUs only")
         self._dtype = _dtype(config, current_platform.is_cpu())
-        self._llm = LLM(
-            model=model_folder(config.model, config.revision),
-            dtype=self._dtype,
-            max_model_len=config.max_model_tokens,
-            enable_prefix_caching=True,
-            disable_log_stats=True,
-            seed=0,
-            **(_cpu_settings(config) if current_platform.is_cpu() else _gpu_settings(config)) | config.engine,
-        )
+        folder = model_folder(config.model, config.revision)
+        settings = _cpu_settings(config) if current_platform.is_cpu() else _gpu_settings(config)
+        settings |= {"tokenizer_mode": tokenizer_mode(name, Path(folder)), **config.engine}
+        with alone_on_shared_gpu(config):
+            self._llm = LLM(
+                model=folder,
+                dtype=self._dtype,
+                max_model_len=config.max_model_tokens,
+                enable_prefix_caching=True,
+                disable_log_stats=True,
+                seed=0,
+                **settings,
+            )
         _tell_of_death(self._llm.llm_engine.engine_core)
         self.format = PromptFormat(
             name, self._llm.get_tokenizer(), config.max_model_tokens * 3 // 4, config.chat_template_kwargs
@@ -110,8 +118,8 @@ class Engine:
             for problems in errors
         ]
 
-    def check(self) -> str:
-        """One line: the loss on plain English, how a turn ends, a sample, how it scores, and echoes, too.
+    def check(self, scores: bool = True) -> str:
+        """One line: the loss on plain English, how a turn ends, a sample; and of scores, how, and of echoes.
 
         Where scores from the prefix cache differ from scores without it, the cache is given up for good.
 
@@ -123,11 +131,12 @@ class Engine:
         prompt = Prompt(KNOWN_QUESTION, self.config.system_prompt, seed=0)
         [sample] = self.generate([prompt], GenerateConfig())
         ends_with = self.format.tokenizer.decode(self.format.end_of_turn)
-        return (
+        line = (
             f"{self.name}: {loss:.2f} nats/token on a known sentence, ends a turn with {ends_with!r}, "
             f"{'chat template' if self.format.uses_chat_template else 'transcript'}, "
-            f"writes {sample.text.strip()!r}, {self._check_cache()}, {echoes_preferred(self.score)}"
+            f"writes {sample.text.strip()!r}"
         )
+        return f"{line}, {self._check_cache()}, {echoes_preferred(self.score)}" if scores else line
 
     def _check_cache(self) -> str:
         """What the mean difference is between scores from the cache and without, in another order."""
@@ -229,6 +238,43 @@ def _gpu_settings(config: VllmTeacher) -> dict[str, Any]:
         ),
         "gpu_memory_utilization": 0.9 * min(1, config.num_gpus or 1),
     }
+
+
+def tokenizer_mode(name: str, folder: Path) -> str:
+    """Return vLLM's `tokenizer_mode` for the weights: Hugging Face's where Mistral's lies beside it.
+
+    vLLM prefers Mistral's own, which has neither a chat template nor Hugging Face's methods.
+
+    Raises:
+        ValueError: there is Mistral's alone.
+    """
+    if not (folder / "tekken.json").is_file():
+        return "auto"
+    if not (folder / "tokenizer.json").is_file():
+        raise ValueError(
+            f"teachers.{name}.model: expected Hugging Face's tokenizer.json beside Mistral's tekken.json"
+        )
+    return "hf"
+
+
+@contextmanager
+def alone_on_shared_gpu(config: VllmTeacher) -> Iterator[None]:
+    """Wait until no other engine starts on the same GPU, of which this one has a share.
+
+    vLLM measures the free memory twice as it starts, and gives up where another process has changed it.
+    """
+    if not 0 < config.num_gpus < 1:
+        yield
+        return
+
+    name = f"rejoinder-gpu-{os.environ.get('CUDA_VISIBLE_DEVICES', '0')}.lock"
+    with (Path(tempfile.gettempdir()) / name).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # Closing the file would not do: a forked engine process holds it, too.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _set_environment(config: VllmTeacher) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from teachers.engines.protocol import TeacherError
+from teachers.inference.attempts import start_ledger
 from teachers.inference.store import Row
 from teachers.inference.worker import Notes, TeacherWork, Worker, stored_batch
 from teachers.storage import make_folder
@@ -104,14 +105,14 @@ class _Replicas:
 class _ResidentTeacher:
     """A worker that starts its engine when it is first asked."""
 
-    def __init__(self, work: TeacherWork) -> None:
-        self._work = work
+    def __init__(self, work: TeacherWork, ledger: Any) -> None:
+        self._work, self._ledger = work, ledger
         self._worker: Worker | None = None
 
     def make(self, rows: list[Row]) -> list[Row]:
         """Rows for the store of rows of work."""
         if self._worker is None:
-            self._worker = Worker(self._work)
+            self._worker = Worker(self._work, self._ledger)
         return self._worker.make(rows)
 
 
@@ -132,7 +133,7 @@ def start_replicas(work: TeacherWork, num_callers: int) -> TeacherReplicas:
         max_restarts=-1,
     )
 
-    most = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
-    count = min(most, max(config.at_least(), num_callers))
-    replicas = [actor.remote(work) for _ in range(count)]
+    count = min(config.at_most(), max(config.at_least(), num_callers))
+    ledger = start_ledger()
+    replicas = [actor.remote(work, ledger) for _ in range(count)]
     return TeacherReplicas(work.store_uri, work.notes_uri, replicas)

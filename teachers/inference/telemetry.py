@@ -11,7 +11,9 @@ class TeacherMetrics:
     def __init__(self, teacher: str, task: str) -> None:
         self._rows = _counter("rows", "Rows made, and those rejected with an error.", "outcome")
         self._tokens = _counter("tokens", "Response tokens scored.")
-        self._retries = _counter("retries", "Batches that ended badly and were tried row by row.")
+        self._retries = _counter(
+            "retries", "Batches, and parts of them, that ended badly and were tried in halves."
+        )
         starts = _counter("starts", "Processes started; more than there are replicas are restarts.")
         for counter in (self._rows, self._tokens, self._retries, starts):
             counter.set_default_tags({"teacher": teacher, "task": task})
@@ -27,7 +29,7 @@ class TeacherMetrics:
             self._tokens.inc(tokens)
 
     def tries_again(self) -> None:
-        """A batch row by row."""
+        """A batch, or a part, in halves."""
         self._retries.inc()
 
 

@@ -2,8 +2,9 @@
 
 Faults, and what comes of them:
 - an actor, its node or the whole job dies: Ray Data, or the next job, does the batches that are not stored;
-- an engine breaks or hangs: its process ends itself, Ray starts another, and the batch is tried row by row;
+- an engine breaks or hangs: its process ends itself, Ray starts another, and the batch is tried in halves;
 - a row that takes its process down also when tried alone is stored with an error;
+- storage fails: its requests are sent again, for minutes (`teachers.storage`);
 - the teacher itself is at fault (no weights, a wrong key, an engine that never works): the job ends.
 """
 
@@ -11,6 +12,7 @@ import faulthandler
 import os
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,12 +23,12 @@ import ray.data
 
 from teachers.config import EndpointTeacher, SimilarityTeacher, TeacherConfig
 from teachers.engines.protocol import Teacher, TeacherError
+from teachers.inference.attempts import Attempts, start_ledger
 from teachers.inference.store import Row, content_key
 from teachers.inference.telemetry import TeacherMetrics
 from teachers.inference.work_files import work_files
 from teachers.storage import (
     absolute,
-    delete_file,
     list_names,
     make_empty_folder,
     make_folder,
@@ -36,8 +38,9 @@ from teachers.storage import (
     write_json,
 )
 
-# After so many rows in a row that took the process down, the engine is at fault and not the rows.
-_DEATHS_IN_A_ROW = 3
+_TRANSFERS_AT_ONCE = 4
+# Files of work that a worker gets at once in a long job: it waits for storage once, at their end.
+_FILES_AT_ONCE = 8
 _STDERR = 2  # the file descriptor; a worker's sys.stderr may be another object
 
 
@@ -56,6 +59,8 @@ class Task:
     run: Callable[[Teacher, list[Row]], list[Row]]
     reject: Callable[[Row, str], list[Row]]
     """Rows for the store in place of a row that the teacher can't do, with the error."""
+    scores: bool = False
+    """Whether it asks for scores, which the teacher then shows to be right."""
 
 
 @dataclass(frozen=True)
@@ -77,62 +82,94 @@ class TeacherWork:
 class Worker:
     """Ray Data actor: names of files of work in; their batches go to the store, and their counts out."""
 
-    def __init__(self, work: TeacherWork) -> None:
+    def __init__(self, work: TeacherWork, ledger: Any) -> None:
         self._config = work.config
         self._task = work.task
         self._batch_size = work.batch_size
         self._store_uri = work.store_uri
         self._notes = Notes(work.notes_uri)
+        self._attempts = Attempts(ledger)
         self._metrics = TeacherMetrics(work.name, work.task.name)
+        # Storage is read and written while the engine computes.
+        self._transfers = ThreadPoolExecutor(_TRANSFERS_AT_ONCE)
 
         with self._notes.of_failure():
             self._teacher = start_teacher(work.name, work.config)
-            self._notes.write("check", self._teacher.check())
+            self._notes.write("check", self._teacher.check(self._task.scores))
 
     def __call__(self, files: pa.Table) -> pa.Table:
-        batches = (batch for file in files["file"].to_pylist() for batch in self._batches(file))
-        return pa.table({"made": [self._make(batch.to_pylist()) for batch in batches]})
+        counts = []
+        uploads: list[Future[None]] = []
+        names = files["file"].to_pylist()
+        for file, batches in zip(names, self._transfers.map(self._batches, names), strict=True):
+            # Where a node was lost after some batches of the file, these are stored.
+            was_begun = self._attempts.begin_file(file)
+            for batch in batches:
+                rows = batch.to_pylist()
+                stored = _num_rows(_batch_uri(self._store_uri, rows)) if was_begun else None
+                if stored is not None:
+                    counts.append(stored)
+                    continue
+
+                made = self._make(rows)
+                counts.append(len(made))
+                uploads.append(self._transfers.submit(self._store, rows, made))
+
+        for upload in uploads:
+            upload.result()
+        return pa.table({"made": counts})
 
     def _batches(self, file: str) -> list[pa.Table]:
         filesystem, path = open_uri(file)
         work = pq.read_table(path, filesystem=filesystem)
         return [work.slice(start, self._batch_size) for start in range(0, len(work), self._batch_size)]
 
-    def _make(self, rows: list[Row]) -> int:
-        """How many rows for the store were made of `rows`; each batch is a file of its own there."""
-        stored = _num_rows(_batch_uri(self._store_uri, rows))
-        # Where a node was lost after this batch and before the last one of its file of work.
-        return stored if stored is not None else len(self.make(rows))
-
     def make(self, rows: list[Row]) -> list[Row]:
         """Rows for the store, where they are then, that are made of `rows`."""
+        made = self._make(rows)
+        self._store(rows, made)
+        return made
+
+    def _make(self, rows: list[Row]) -> list[Row]:
         with self._notes.of_failure():
-            made = self._attempt(rows, "batch")
-        with write_atomically(_batch_uri(self._store_uri, rows)) as stream:
-            pq.write_table(pa.Table.from_pylist(made, schema=self._task.made), stream)
+            made = self._attempt(rows, is_part=False)
         self._metrics.made(made)
         return made
 
-    def _attempt(self, rows: list[Row], how: str) -> list[Row]:
-        """Rows made of `rows`: together, or one by one where an attempt at them ended badly."""
-        attempt = f"{how}-{content_key([row['key'] for row in rows])}"
-        error = death = self._notes.read(attempt)
-        if error is None:
-            made = self._try(rows, attempt)
-            if not isinstance(made, str):
-                return made
-            error = made
-        if how == "batch":
-            self._metrics.tries_again()
-            return [made for row in rows for made in self._attempt([row], "alone")]
-        if death is not None:
-            self._notes.count_death(death)
-        return self._task.reject(rows[0], error)
+    def _store(self, rows: list[Row], made: list[Row]) -> None:
+        """Write what was made of a batch; it is a file of its own."""
+        with write_atomically(_batch_uri(self._store_uri, rows)) as stream:
+            pq.write_table(pa.Table.from_pylist(made, schema=self._task.made), stream)
 
-    def _try(self, rows: list[Row], attempt: str) -> list[Row] | str:
+    def _attempt(self, rows: list[Row], is_part: bool) -> list[Row]:
+        """Rows made of `rows`: together, or by halves where an attempt at them ended badly.
+
+        A row is rejected where it was tried twice: alone, and before that with others or alone.
+        """
+        key = _attempt_key(rows, is_part)
+        made, error = self._attempts.state(key)
+        if made is not None:
+            return made
+
+        outcome: list[Row] | str = self._try(rows, key) if error is None else error
+        if not isinstance(outcome, str):
+            made = outcome
+        elif len(rows) == 1 and is_part:
+            if error is not None:
+                self._attempts.count_death(error)
+            made = self._task.reject(rows[0], outcome)
+        else:
+            self._metrics.tries_again()
+            made = [row for half in _halves(rows) for row in self._attempt(half, is_part=True)]
+
+        if is_part:
+            self._attempts.keep(key, made)
+        return made
+
+    def _try(self, rows: list[Row], key: str) -> list[Row] | str:
         """Rows made of `rows`, or what is wrong with them; a broken engine ends the process."""
         seconds = self._config.batch_timeout_s
-        self._notes.write(attempt, f"the process died, or did not answer within {seconds:g} s")
+        self._attempts.start(key, f"the process died, or did not answer within {seconds:g} s")
         # From a thread of C: it ends a process that hangs with the interpreter locked, too.
         faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
         try:
@@ -140,18 +177,26 @@ class Worker:
         except TeacherError:
             raise
         except ValueError as problem:  # vLLM refuses a request so before anything is computed
-            self._notes.delete(attempt)
+            self._attempts.forget(key)
             return str(problem)
         except Exception as problem:
             # What the engine still holds of this batch is unknown.
-            self._notes.write(attempt, f"{type(problem).__name__}: {problem}")
+            self._attempts.fail(key, f"{type(problem).__name__}: {problem}")
             traceback.print_exc()
             os._exit(1)
         finally:
             faulthandler.cancel_dump_traceback_later()
-        self._notes.delete(attempt)
-        self._notes.forget_deaths()
+        self._attempts.succeed(key)
         return made
+
+
+def _halves(rows: list[Row]) -> list[list[Row]]:
+    middle = len(rows) // 2
+    return [half for half in (rows[:middle], rows[middle:]) if half]
+
+
+def _attempt_key(rows: list[Row], is_part: bool) -> str:
+    return f"{'part' if is_part else 'batch'}-{content_key([row['key'] for row in rows])}"
 
 
 def _batch_uri(store_uri: str, rows: list[Row]) -> str:
@@ -179,16 +224,14 @@ def stored_batch(store_uri: str, rows: list[Row]) -> list[Row] | None:
 
 
 class Notes:
-    """Small files by which a worker tells the next one, and the job, how it ended."""
+    """Small files by which a worker tells the job what its check showed, and why it can't work."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
         make_folder(uri)
-        self._deaths = self.read("deaths") or []
 
     def clear(self) -> None:
         make_empty_folder(self._uri)
-        self._deaths = []
 
     def read(self, name: str) -> Any:
         """What a note says; None where there is none."""
@@ -203,23 +246,6 @@ class Notes:
     def write(self, name: str, content: Any) -> None:
         # Atomically: the job reads while a worker writes.
         write_json(f"{self._uri}/{name}.json", content)
-
-    def delete(self, name: str) -> None:
-        delete_file(f"{self._uri}/{name}.json")
-
-    def count_death(self, error: str) -> None:
-        """Raises TeacherError where one row after the other took the process down."""
-        self._deaths.append(error)
-        self.write("deaths", self._deaths)
-        if len(self._deaths) >= _DEATHS_IN_A_ROW:
-            raise TeacherError(
-                f"its engine failed at {len(self._deaths)} rows in a row, the last time: {error}"
-            )
-
-    def forget_deaths(self) -> None:
-        if self._deaths:
-            self._deaths = []
-            self.write("deaths", [])
 
     @contextmanager
     def of_failure(self) -> Iterator[None]:
@@ -259,13 +285,12 @@ def run_teacher(work: TeacherWork, work_uri: str) -> Iterator[int]:
     notes.clear()
     make_folder(work.store_uri)
 
-    # A block for each file.
-    files = [pa.table({"file": [file]}) for file in work_files(absolute(work_uri))]
+    files = blocks_of_files(work_files(absolute(work_uri)), config.at_most())
 
     try:
         made = ray.data.from_arrow(files).map_batches(
             Worker,
-            fn_constructor_args=(work.with_absolute_uris(),),
+            fn_constructor_args=(work.with_absolute_uris(), start_ledger()),
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=config.num_cpus,
@@ -285,6 +310,12 @@ def run_teacher(work: TeacherWork, work_uri: str) -> Iterator[int]:
     notes.clear()
 
 
+def blocks_of_files(files: list[str], num_workers: int) -> list[pa.Table]:
+    """Several files each where there are enough for all workers to get blocks again and again, else one."""
+    size = max(1, min(_FILES_AT_ONCE, len(files) // (4 * num_workers)))
+    return [pa.table({"file": files[start : start + size]}) for start in range(0, len(files), size)]
+
+
 def sanity_line(notes_uri: str) -> str | None:
     """What the teacher showed before its first row; None until it has."""
     line: str | None = Notes(notes_uri).read("check")
@@ -294,5 +325,4 @@ def sanity_line(notes_uri: str) -> str | None:
 def _pool(config: TeacherConfig, num_files: int) -> ray.data.ActorPoolStrategy:
     """All replicas that there is work for are asked for at once, with their labels: so an autoscaler brings
     nodes for them. A pool that may shrink could give up those that wait: its share is of what is there."""
-    most = config.replicas if isinstance(config.replicas, int) else config.replicas[1]
-    return ray.data.ActorPoolStrategy(size=min(most, max(config.at_least(), num_files)))
+    return ray.data.ActorPoolStrategy(size=min(config.at_most(), max(config.at_least(), num_files)))

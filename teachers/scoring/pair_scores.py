@@ -101,7 +101,8 @@ def _work(context: list[dict[str, str]], texts: list[str]) -> Row:
 
 def scoring(config: ScoreConfig) -> Task:
     """Return the task of scoring pairs."""
-    return Task("scores", "pairs", _WORK, PAIR_SCORES, partial(_score, config=config), _rejected_rows)
+    run = partial(_score, config=config)
+    return Task("scores", "pairs", _WORK, PAIR_SCORES, run, _rejected_rows, scores=True)
 
 
 def _score(teacher: Teacher, rows: list[Row], config: ScoreConfig) -> list[Row]:

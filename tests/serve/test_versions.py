@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from serve.versions import check_version, current_version, local_version, make_current, versions
+from teachers.storage import open_uri, write_text
+from tests.s3_server import faulty_bucket
 
 
 @pytest.fixture
@@ -38,3 +40,22 @@ def test_replicas_load_the_newest_until_another_is_made_current(run: str) -> Non
 
 def test_a_local_version_is_used_in_place(run: str) -> None:
     assert local_version(run, "1") == Path(run) / "index" / "1"
+
+
+def test_copies_of_a_bucket_are_those_of_the_run_and_the_two_used_last_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with faulty_bucket() as bucket:
+        filesystem, _ = open_uri(bucket.at(""))
+        monkeypatch.setattr("teachers.storage._s3", lambda _: filesystem)
+        for run in ("one", "other"):
+            for version in ("1", "2", "3"):
+                write_text(f"s3://runs/{run}/index/{version}/index.json", f"{run} {version}")
+
+        copies = [local_version("s3://runs/one", version) for version in ("1", "2", "1", "3")]
+        assert [copy.is_dir() for copy in copies] == [True, False, True, True]
+        assert (copies[3] / "index.json").read_text() == "one 3"
+        other = local_version("s3://runs/other", "3")
+        assert (other / "index.json").read_text() == "other 3"
+        assert copies[3].is_dir()

@@ -24,6 +24,7 @@ from teachers.storage import (
     write_json,
     write_text,
 )
+from tests.s3_server import faulty_bucket
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_an_unfinished_dataset_is_not_read(tmp_path: Path) -> None:
         write_rows(str(tmp_path), [{"number": 2}, {"number": "three"}], schema)
 
     assert read_rows(str(tmp_path)) == [{"number": 1}]
-    assert len(list_names(str(tmp_path))) == 2
+    assert len(list_names(str(tmp_path))) == 1
 
 
 def test_an_empty_folder_replaces_what_was_there(tmp_path: Path) -> None:
@@ -122,3 +123,33 @@ def test_a_files_digest_is_the_hash_of_its_content(tmp_path: Path) -> None:
     assert file_digest(file) == hashlib.sha256(b"content").hexdigest()
     blake = partial(hashlib.blake2b, digest_size=16)
     assert file_digest(file, blake) == hashlib.blake2b(b"content", digest_size=16).hexdigest()
+
+
+def test_a_file_of_a_bucket_is_written_by_one_request_or_not_at_all() -> None:
+    with faulty_bucket() as bucket:
+        write_text(bucket.at("folder/file"), "earlier")
+        assert bucket.requests == ["PUT"]
+
+        with pytest.raises(ZeroDivisionError), write_atomically(bucket.at("folder/file")) as stream:
+            stream.write(b"half of the ")
+            raise ZeroDivisionError
+        assert read_text(bucket.at("folder/file")) == "earlier"
+        assert list_names(bucket.at("folder")) == ["file"]
+        assert read_text(bucket.at("folder/absent")) is None
+
+
+@pytest.mark.faults
+def test_a_bucket_that_fails_for_a_while_is_asked_again() -> None:
+    with faulty_bucket() as bucket:
+        bucket.failures = 4  # pyarrow itself gives up after three
+        write_text(bucket.at("file"), "text")
+        assert (len(bucket.requests), bucket.failures) == (5, 0)
+        assert read_text(bucket.at("file")) == "text"
+
+
+def test_writers_of_one_file_do_not_mix(tmp_path: Path) -> None:
+    with write_atomically(f"{tmp_path}/file") as one, write_atomically(f"{tmp_path}/file") as other:
+        one.write(b"of one")
+        other.write(b"of the other")
+    assert read_text(f"{tmp_path}/file") == "of one"
+    assert list_names(str(tmp_path)) == ["file"]

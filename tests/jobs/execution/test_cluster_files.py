@@ -1,5 +1,6 @@
 """The cluster files are valid, and their nodes can hold what the shipped configs ask for."""
 
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +83,22 @@ def test_the_cluster_launchers_file_is_valid_for_ray() -> None:
     assert sum(kind["max_workers"] for kind in types.values()) <= config["max_workers"]
 
 
+def test_only_the_head_may_start_machines() -> None:
+    types = yaml.safe_load(CLUSTER.read_text())["available_node_types"]
+    profiles = {name: kind["node_config"]["IamInstanceProfile"]["Name"] for name, kind in types.items()}
+    assert profiles.pop("head") == "rejoinder-head"
+    assert set(profiles.values()) == {"rejoinder-worker"}
+
+    allowed = {}
+    for name in ("bucket", "autoscaler"):
+        statements = json.loads(Path(f"configs/aws/{name}.json").read_text())["Statement"]
+        assert all(statement["Effect"] == "Allow" for statement in statements)
+        allowed[name] = json.dumps([statement["Action"] for statement in statements])
+    assert "s3:PutObject" in allowed["bucket"] and "ec2" not in allowed["bucket"]
+    assert "ec2:RunInstances" in allowed["autoscaler"] and '"ec2:*"' not in allowed["autoscaler"]
+    assert "FullAccess" not in Path("docs/cluster.md").read_text()
+
+
 def test_a_wrong_key_of_the_cluster_launchers_file_would_be_found() -> None:
     config = yaml.safe_load(CLUSTER.read_text())
     config["available_node_types"]["teacher"]["min_wokers"] = 1
@@ -111,7 +128,7 @@ def test_every_replica_of_the_cloud_config_finds_a_node() -> None:
     types = of_cluster_launcher(CLUSTER)
     config = job_config(CLOUD)
     for teacher in config.teachers.values():
-        most = teacher.replicas if isinstance(teacher.replicas, int) else teacher.replicas[1]
+        most = teacher.at_most()
         each = {"CPU": float(teacher.num_cpus), "GPU": teacher.num_gpus}
         demand = Demand("all replicas", most, each, {**teacher.node_labels, "role": "teacher"})
         assert sum(kind.room_for(demand) for kind in types) >= most
@@ -134,7 +151,7 @@ def test_the_job_on_kubernetes_is_one_that_the_command_line_takes() -> None:
 
 
 def test_the_service_on_kubernetes_deploys_a_valid_application() -> None:
-    manifest = yaml.safe_load(Path("configs/kubernetes/respond.yaml").read_text())
+    manifest, budget = yaml.safe_load_all(Path("configs/kubernetes/respond.yaml").read_text())
     assert (manifest["apiVersion"], manifest["kind"]) == ("ray.io/v1", "RayService")
     [application] = ServeDeploySchema.model_validate(
         yaml.safe_load(manifest["spec"]["serveConfigV2"])
@@ -146,6 +163,15 @@ def test_the_service_on_kubernetes_deploys_a_valid_application() -> None:
     options = replica.ray_actor_options
     demand = Demand("replicas", replica.num_replicas, {"CPU": options.num_cpus}, options.label_selector)
     assert sum(kind.room_for(demand) for kind in of_kuberay(cluster)) >= replica.num_replicas
+
+    assert (budget["apiVersion"], budget["kind"]) == ("policy/v1", "PodDisruptionBudget")
+    [servers] = cluster["workerGroupSpecs"]
+    assert budget["spec"]["selector"]["matchLabels"] == servers["template"]["metadata"]["labels"]
+    assert budget["spec"]["minAvailable"] < servers["minReplicas"], "else no node could be drained"
+    [container] = servers["template"]["spec"]["containers"]
+    probe = container["readinessProbe"]["httpGet"]
+    assert (probe["path"], probe["port"]) == ("/ready", ServeConfig.model_validate(application.args).port)
+    assert cluster["authOptions"] == {"mode": "token"} and cluster["gcsFaultToleranceOptions"]["redisAddress"]
 
 
 def test_a_clusters_responder_answers_other_machines_from_nodes_that_there_are() -> None:
@@ -167,6 +193,8 @@ def check_cluster(cluster: dict[str, Any]) -> None:
         "rayVersion",
         "enableInTreeAutoscaling",
         "autoscalerOptions",
+        "authOptions",
+        "gcsFaultToleranceOptions",
         "headGroupSpec",
         "workerGroupSpecs",
     }

@@ -1,6 +1,8 @@
 """A real vLLM engine against transformers on the same tiny model, and against itself."""
 
+import os
 import random
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from teachers.config import GenerateConfig, VllmTeacher
 from teachers.engines.likelihood import Pair
 from teachers.engines.prompts import PromptFormat
 from teachers.engines.protocol import Generation, Group, PairScore, Prompt
-from teachers.engines.vllm_engine import Engine
+from teachers.engines.vllm_engine import Engine, alone_on_shared_gpu, tokenizer_mode
 from tests.tiny_models import make_teacher
 
 TOLERANCE_NATS_PER_TOKEN = 1e-3
@@ -179,3 +181,42 @@ def test_a_context_that_does_not_fit_is_an_error_beside_samples(engine: ray.acto
     bad, good = ray.get(engine.generate.remote([long, *_prompts(range(1))]))
     assert "the last turn is" in str(bad.error)
     assert good.error is None
+
+
+@pytest.mark.parametrize(("share", "waits"), [(0.5, True), (1.0, False), (0.0, False)])
+def test_engines_that_share_a_gpu_start_one_after_the_other(
+    share: float, waits: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    config = VllmTeacher(model="tiny", num_gpus=share)
+    starts = threading.Event()
+
+    def start() -> None:
+        with alone_on_shared_gpu(config):
+            starts.set()
+
+    other = threading.Thread(target=start)
+    with alone_on_shared_gpu(config):
+        # vLLM may fork its engine's process, which then has the lock's file open, and lives on.
+        child = os.fork()
+        if child == 0:
+            threading.Event().wait(60)
+            os._exit(0)
+        other.start()
+        assert starts.wait(0.5) is not waits
+
+    try:
+        other.join(10)
+        assert starts.is_set()
+    finally:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+
+
+def test_mistrals_own_tokenizer_is_passed_over_or_refused(tmp_path: Path) -> None:
+    assert tokenizer_mode("tiny", tmp_path) == "auto"
+    (tmp_path / "tekken.json").touch()
+    with pytest.raises(ValueError, match=r"^teachers\.tiny\.model: expected Hugging Face's tokenizer.json"):
+        tokenizer_mode("tiny", tmp_path)
+    (tmp_path / "tokenizer.json").touch()
+    assert tokenizer_mode("tiny", tmp_path) == "hf"
