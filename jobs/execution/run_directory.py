@@ -6,6 +6,9 @@ import json
 import platform
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,6 +48,19 @@ class RunDirectory:
         storage.make_folder("/".join((self.uri, *parts)))
         return self.at(*parts)
 
+    @contextmanager
+    def tracking_folder(self) -> Iterator[str]:
+        """Yield a local folder for W&B's files, which are in the run directory after the body."""
+        if "://" not in self.uri:
+            yield self.uri
+            return
+
+        with tempfile.TemporaryDirectory(prefix="rejoinder-wandb-") as scratch:
+            try:
+                yield scratch
+            finally:
+                storage.copy_folder(Path(scratch), self.uri)
+
     def read_text(self, *parts: str) -> str | None:
         """Content of a file; None where there is none."""
         return storage.read_text("/".join((self.uri, *parts)))
@@ -61,6 +77,9 @@ class RunDirectory:
 
     def delete(self, *parts: str) -> None:
         storage.delete_folder("/".join((self.uri, *parts)))
+
+    def delete_file(self, *parts: str) -> None:
+        storage.delete_file("/".join((self.uri, *parts)))
 
 
 def locate(location: str) -> str:

@@ -39,28 +39,30 @@ def started(config: ConfigT, location: str, stops_trainings: bool = False) -> "I
     `location` is a URI, a path or a name under runs/; for `stops_trainings` see `connect`.
 
     Raises:
-        ConfigError: the cluster is too small.
+        ConfigError: another job works in the run directory, or the cluster is too small.
     """
     import ray
 
     from jobs.execution.cluster import check_resources, connect
     from jobs.execution.job import Job
+    from jobs.execution.lease import lease
     from jobs.execution.run_directory import RunDirectory, circumstances, locate
     from jobs.execution.tracking import Tracker
 
     run = RunDirectory(locate(location))
-    connect(stops_trainings)
-    try:
-        check_resources(config)
-        resolved = json.loads(without_credentials(config.model_dump_json()))
-        run.write_json({"config": resolved, **circumstances()}, "run.json")
-        tracker = Tracker(config.tracking.project, run.uri if "://" not in run.uri else ".", resolved)
-        logger.info("run directory: %s", without_credentials(run.uri))
-
-        yield Job(config, run, tracker)
-        tracker.finish()
-    finally:
-        ray.shutdown()
+    with lease(run):
+        connect(stops_trainings)
+        try:
+            check_resources(config)
+            resolved = json.loads(without_credentials(config.model_dump_json()))
+            run.write_json({"config": resolved, **circumstances()}, "run.json")
+            logger.info("run directory: %s", without_credentials(run.uri))
+            with run.tracking_folder() as folder:
+                tracker = Tracker(config.tracking.project, folder, resolved)
+                yield Job(config, run, tracker)
+                tracker.finish()
+        finally:
+            ray.shutdown()
 
 
 def _set_up_libraries() -> None:
