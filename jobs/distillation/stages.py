@@ -26,7 +26,7 @@ from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.held_out import ContextSample
 from student.evaluation.response_ranking import evaluate_student
-from student.retrieval.neighbours import write_neighbours
+from student.retrieval.neighbours import Retrieval, write_neighbours
 from teachers import records
 from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes
 from teachers.corpora.examples import held_out_user_turns, read_scripts, write_examples
@@ -63,9 +63,12 @@ def finetune(job: DistillationJob) -> None:
 
 
 def _write_contexts(job: DistillationJob) -> Counts:
-    """The first training examples, which the teachers see."""
-    examples = islice(Rows(job.run.at("examples"), "train"), job.config.generate.contexts)
-    return {"contexts": write_rows(job.run.at("contexts"), examples, records.EXAMPLES)}
+    """Training examples that the teachers see: the first ones, as far as there are enough one of each run."""
+    count, examples = job.config.generate.contexts, Rows(job.run.at("examples"), "train")
+    num_examples = job.run.read_json("stages", "examples.json")["counts"]["train examples"]
+    step = max(1, min(job.config.examples.run_length, num_examples // max(1, count)))
+    contexts = islice(examples, 0, step * count, step)
+    return {"contexts": write_rows(job.run.at("contexts"), contexts, records.EXAMPLES)}
 
 
 def _generate_settings(job: DistillationJob) -> list[Any]:
@@ -118,19 +121,12 @@ def _neighbours_settings(job: DistillationJob) -> list[Any]:
 
 
 def _write_neighbours(job: DistillationJob) -> Counts:
-    """The training responses nearest to each training context, by a frozen retriever."""
-    student, config = job.config.student, job.config.candidates
-    retriever = EncoderSource(resolve_model(config.retriever), "dense", student.max_tokens, student.precision)
-    return embedding(
-        lambda tally: write_neighbours(
-            job.run.at("examples"),
-            job.run.at("neighbours"),
-            retriever,
-            student.context_turns,
-            config.retrieved,
-            tally,
-        )
-    )
+    """The training responses nearest to each context that teachers see, by a frozen retriever."""
+    student, config, at = job.config.student, job.config.candidates, job.run.at
+    model, dense = resolve_model(config.retriever), student.model_copy(update={"kind": "dense"})
+    retrieval = Retrieval(EncoderSource.from_config(dense, model), student.context_turns, config.retrieved)
+    uris = at("examples"), at("contexts"), at("neighbours")
+    return embedding(lambda tally: write_neighbours(*uris, retrieval, tally))
 
 
 def _write_candidates(job: DistillationJob) -> Counts:
@@ -252,7 +248,7 @@ GENERATE = Stage("generate", ("contexts",), _generate_settings, _generate)
 RESPONSE_SET = Stage(
     "response_set", ("generate",), lambda job: [job.config.response_set.model_dump()], _write_response_set
 )
-NEIGHBOURS = Stage("neighbours", ("examples",), _neighbours_settings, _write_neighbours)
+NEIGHBOURS = Stage("neighbours", ("contexts",), _neighbours_settings, _write_neighbours)
 CANDIDATES = Stage(
     "candidates",
     ("neighbours", "generate"),

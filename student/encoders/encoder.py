@@ -50,11 +50,13 @@ class EncoderSource:
     max_tokens: int
     precision: Precision = "auto"
     """Precision of matrix products where many texts are embedded, as in training."""
+    use_gpu: bool = False
+    """Whether many texts are embedded on GPUs, as the student is trained."""
 
     @classmethod
     def from_config(cls, config: StudentConfig, model: str) -> "EncoderSource":
         """Return the student of the config at `model`, trained or untrained."""
-        return cls(model, config.kind, config.max_tokens, config.precision)
+        return cls(model, config.kind, config.max_tokens, config.precision, config.use_gpu)
 
 
 def load_encoder(source: EncoderSource) -> Encoder:
@@ -201,15 +203,19 @@ def _embed_here(blocks: Sequence[pa.Table], sources: Sequence[EncoderSource]) ->
 def _embed_by_actors(
     blocks: Sequence[pa.Table], sources: Sequence[EncoderSource]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the same by Ray Data, in any order: it reads and writes with half of the CPUs."""
-    half_of_cpus = max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
-    num_actors = min(-(-sum(map(len, blocks)) // _TEXTS_PER_BLOCK), half_of_cpus)
+    """Yield the same by Ray Data, in any order: by one actor for each GPU or core that there is."""
+    use_gpu = sources[0].use_gpu
+    num_devices = int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1))
+    num_blocks = -(-sum(map(len, blocks)) // _TEXTS_PER_BLOCK)
+    num_actors = max(1, min(num_blocks, num_devices))
 
     embedded = ray.data.from_arrow(list(blocks)).map_batches(
         Embedder,
         fn_constructor_args=(list(sources),),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(size=num_actors),
+        # It begins with the first actor: others may wait for resources that something else holds.
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, initial_size=num_actors),
+        **({"num_gpus": 1} if use_gpu else {"num_cpus": 1}),
     )
     yield from embedded.iter_batches(batch_size=None)
 

@@ -6,8 +6,10 @@ workers.
 """
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -54,6 +56,9 @@ def epoch_batches(
 ) -> Iterator[StepBatch]:
     """Yield the steps of an epoch from `first_step` on; contexts that fill no step are dropped.
 
+    Neighbouring rows of one conversation stay together: what the one has already said is the other's
+    response, and costs no more to encode as a negative.
+
     `windows(size)` yields the rows in a fixed order, `size` at a time. Seed, epoch and number of the window
     alone decide its shuffling, so a resumed epoch continues with the rows not yet used.
     """
@@ -66,7 +71,8 @@ def epoch_batches(
             continue
 
         shuffler = random.Random(f"{config.seed} {epoch} {number}")
-        rows = shuffler.sample(rows, len(rows))
+        runs = [list(run) for _, run in groupby(rows, itemgetter("conversation_id"))]
+        rows = [row for run in shuffler.sample(runs, len(runs)) for row in run]
         pool = _positive_responses(rows) if config.random_negatives else []
 
         for step in range(num_steps):
@@ -125,7 +131,7 @@ def step_batch(rows: Sequence[Row], config: StudentConfig, random_negatives: Seq
             positive_mask[number, column] |= candidate["source"] in _POSITIVE_SOURCES
             negative_mask[number, column] &= candidate["source"] == "random"
             target_probs[number, column] += prob or 0.0
-    _exclude_own_conversation(negative_mask, rows, gold)
+    _exclude_own_conversation(negative_mask, rows, columns, config.own_turn_negatives)
 
     return StepBatch(
         contexts=[context_text(row["context"], config.context_turns) for row in rows],
@@ -144,21 +150,26 @@ def own_turn_texts(row: Row, num_turns: int) -> list[str]:
     return [message["content"] for message in newest]
 
 
-def _exclude_own_conversation(negative_mask: Tensor, rows: Sequence[Row], gold: Sequence[int]) -> None:
-    """Make gold responses of a row's own conversation, said later or in another turn, none of its negatives.
+def _exclude_own_conversation(
+    negative_mask: Tensor, rows: Sequence[Row], columns: Mapping[str, int], num_turns: int
+) -> None:
+    """Make what a row's conversation says elsewhere, later or in another turn, none of its negatives.
 
-    A turn that the row's context has already said stays a negative.
+    `columns` maps a text's key to its column. A turn that the row's context has already said stays a
+    negative.
     """
     numbers_by_conversation: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         numbers_by_conversation.setdefault(row["conversation_id"], []).append(number)
 
     for numbers in numbers_by_conversation.values():
+        keys: set[str] = set()
         for number in numbers if len(numbers) > 1 else ():
-            keys = said_keys(rows[number]["context"])
-            for other in numbers:
-                if text_key(rows[other]["candidates"][0]["text"]) not in keys:
-                    negative_mask[number, gold[other]] = False
+            keys.add(text_key(rows[number]["candidates"][0]["text"]))
+            keys.update(map(text_key, own_turn_texts(rows[number], num_turns)))
+        for number in numbers if keys else ():
+            for key in keys - said_keys(rows[number]["context"]):
+                negative_mask[number, columns[key]] = False
 
 
 def _first_candidates(row: Row, max_candidates: int) -> tuple[list[dict[str, Any]], list[float | None]]:

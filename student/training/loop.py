@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import ray.train
+import torch
 from torch import Tensor
 
 from student.config import StudentConfig
-from student.encoders.encoder import EncoderSource, Side, load_encoder, separate_encoders
+from student.encoders.encoder import (
+    EncoderSource,
+    Side,
+    load_encoder,
+    separate_encoders,
+    transformers_of,
+)
 from student.encoders.packaged import resolve_model
 from student.retrieval.document_vectors import DocumentVectors, vectors_of_candidates
 from student.training.batches import StepBatch, epoch_batches
@@ -179,7 +186,16 @@ def build_model(config: StudentConfig) -> StepEncoder:
     if config.encoders == "frozen_responses":
         encoder[0].sub_modules["document"].requires_grad_(False)
 
+    if not config.use_gpu:
+        # In bf16 on a CPU the gradient of the fused attention takes a third of a step, of this one little.
+        for transformer in transformers_of(encoder).values():
+            transformer.set_attn_implementation("eager")
+
     model = StepEncoder(encoder)
+    if config.dropout is not None:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = config.dropout
     set_training(model, config)
     return model
 

@@ -22,6 +22,9 @@ class ExamplesConfig(Section):
     """Shorter responses are no examples; their turns still stand in contexts."""
     max_train: int = Field(2000, ge=1)
     """Training examples drawn from all those of the training conversations."""
+    run_length: int = Field(4, ge=1)
+    """Training examples in a row that are drawn together, and stay together in a step of the student: what
+    one has already said is a response of another."""
     max_validation: int = Field(200, ge=1)
     """Validation examples, drawn likewise."""
     max_test: int = Field(600, ge=1)

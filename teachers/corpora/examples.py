@@ -198,17 +198,16 @@ def _choose(database: duckdb.DuckDBPyConnection, config: ExamplesConfig, counts:
     drawn, whatever part of the training examples is.
     """
     database.execute("create table chosen (place bigint, split integer, rank bigint)")
+    counts["train examples"] = _choose_runs(database, config)
+
     trained = "select response_hash from pool where split = 0"
     generator = random.Random(config.seed)
-    limits = (config.max_train, config.max_validation, config.max_test, config.max_test)
-
-    for number, (split, limit) in enumerate(zip(SPLITS, limits, strict=True)):
+    limits = (config.max_validation, config.max_test, config.max_test)
+    for number, (split, limit) in enumerate(zip(SPLITS[1:], limits, strict=True), start=1):
         if split == "test_by_sender" and not config.held_out_senders:
             continue
 
-        eligible = f"select place from pool where split = {number}"
-        if number:
-            eligible += f" and response_hash not in ({trained})"
+        eligible = f"select place from pool where split = {number} and response_hash not in ({trained})"
         [(in_pool,)] = query_rows(database, f"select count(*) from pool where split = {number}")
         [(num_eligible,)] = query_rows(database, f"select count(*) from ({eligible})")
 
@@ -220,9 +219,24 @@ def _choose(database: duckdb.DuckDBPyConnection, config: ExamplesConfig, counts:
             f"insert into chosen select place, {number}, rank from drawn join ({numbered}) using (number)"
         )
 
-        if number:
-            counts[f"{split} replies also in training"] = in_pool - num_eligible
+        counts[f"{split} replies also in training"] = in_pool - num_eligible
         counts[f"{split} examples"] = len(drawn)
+
+
+def _choose_runs(database: duckdb.DuckDBPyConnection, config: ExamplesConfig) -> int:
+    """Draw training examples in runs of a conversation, in random order; return their number."""
+    in_conversation = "row_number() over (partition by conversation_id order by place) - 1"
+    runs = (
+        f"select place, conversation_id || ':' || ({in_conversation}) // {config.run_length} as run "
+        "from pool where split = 0"
+    )
+    in_random_order = f"order by md5('{config.seed}:' || run), run, place"
+    ranked = f"select place, row_number() over ({in_random_order}) - 1 as rank from ({runs})"
+    database.execute(
+        f"insert into chosen select place, 0, rank from ({ranked}) where rank < {config.max_train}"
+    )
+    [(num_drawn,)] = query_rows(database, "select count(*) from chosen")
+    return int(num_drawn)
 
 
 def _chosen(database: duckdb.DuckDBPyConnection) -> Iterator[Row]:

@@ -39,9 +39,10 @@ def write_candidates(
     Teachers see the training contexts at `contexts_uri`. `responses_uris` maps a writing teacher to its
     RESPONSES.
 
-    Training contexts get gold + generated + retrieved + random; the first `evaluation_contexts` test
-    and `validation_contexts` validation contexts gold + 19 random responses of their split, on which
-    teachers are ranked, and after those their own newest turns, which shows how teachers like copies.
+    Those get gold + generated + retrieved + random. Other training contexts get their gold response alone:
+    the rest of a training step are its negatives. The first `evaluation_contexts` test and
+    `validation_contexts` validation contexts get gold + 19 random responses of their split, on which teachers
+    are ranked, and after those their own newest turns, which shows how teachers like copies.
     """
     counts: Counter[str] = Counter()
 
@@ -71,6 +72,9 @@ def _candidate_rows(
         for example in Rows(examples_uri, "train"):
             example_id = example["example_id"]
             candidates = _Candidates(example)
+            if seen.row_for(example_id) is None:
+                yield _row(example, candidates, for_teachers=False)
+                continue
 
             for teacher, written in generated.items():
                 row = written.row_for(example_id)
@@ -80,7 +84,7 @@ def _candidate_rows(
             nearest = neighbours.row_for(example_id)
             candidates.add(nearest["responses"][: config.retrieved] if nearest else [], "retrieved")
             candidates.add_random(gold_responses, config.random, f"{config.seed} {example_id}")
-            yield _row(example, candidates, for_teachers=seen.row_for(example_id) is not None)
+            yield _row(example, candidates, for_teachers=True)
 
     for reader in (seen, neighbours, *generated.values()):
         reader.check_end()

@@ -122,6 +122,33 @@ def test_gold_responses_of_one_conversation_are_no_negatives_of_each_other_unles
     assert batch.negative_mask.tolist() == [[False, False, True], [True, False, True], [True, True, False]]
 
 
+def test_a_later_turn_of_the_same_conversation_is_no_negative() -> None:
+    turns = ["a", "b", "c", "d", "e"]
+    rows = []
+    for end in (1, 3):
+        rows.append(row("", [(turns[end], "gold")], None))
+        rows[-1]["context"] = [{"role": "user", "content": text} for text in turns[:end]]
+        rows[-1]["conversation_id"] = "same"
+    batch = step_batch([*rows, row("x", [("y", "gold")], None)], StudentConfig(own_turn_negatives=2))
+    assert batch.responses == ["b", "d", "y", "a", "c", "x"]
+    # The first context has said "a" alone; the second one has said "b", its neighbour's response, too.
+    assert batch.negative_mask.tolist() == [
+        [False, False, True, True, False, True],
+        [True, False, True, True, True, True],
+        [True, True, False, True, True, True],
+    ]
+
+
+def test_neighbours_of_one_conversation_stay_together() -> None:
+    rows = [row(f"context {i}", [(f"reply {i}", "gold")], None) for i in range(40)]
+    for number in range(40):
+        rows[number]["conversation_id"] = f"conversation {number // 4}"
+    steps = steps_of(rows, 0, 0)
+    in_order = [contexts for contexts, _ in steps]
+    assert sorted(in_order) == sorted([f"context {4 * run + i}" for i in range(4)] for run in range(10))
+    assert in_order != sorted(in_order)
+
+
 def steps_of(rows: list[dict[str, Any]], epoch: int, first_step: int, **settings: Any) -> list[Any]:
     def windows(size: int) -> Any:
         return (rows[start : start + size] for start in range(0, len(rows), size))

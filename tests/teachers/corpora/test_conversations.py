@@ -1,5 +1,6 @@
 import gzip
 import json
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,30 @@ def test_human_responses_are_those_of_all_training_examples_in_a_random_order(tm
     drawn = [row["example_id"] for row in training]
     assert len(rows) == counts["human responses"] == counts["train examples"]
     assert sorted(ids) == sorted(drawn) and ids not in (drawn, sorted(ids))
+
+
+def test_training_examples_are_drawn_in_runs_and_fewer_are_the_first_of_more(tmp_path: Path) -> None:
+    lines = []
+    for number in range(60):
+        turns = [f"turn {turn} of {number}" for turn in range(11)]
+        messages = [_message(("user", "assistant")[place % 2], text) for place, text in enumerate(turns)]
+        lines.append(json.dumps({"id": f"c{number}", "messages": messages}))
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+
+    config = ExamplesConfig(conversations=str(tmp_path / "a.jsonl"), max_train=200, run_length=4)
+    write_examples(*_outputs(tmp_path), config)
+    drawn = [row["example_id"] for row in read_rows(str(tmp_path / "examples"), "train")]
+    turns_by_run = []
+    for _, run in groupby(drawn, lambda example_id: example_id.rpartition("-")[0]):
+        turns_by_run.append([int(example_id.rpartition("-")[2]) for example_id in run])
+    # Ten examples make runs of four, four and two; two runs of one conversation may be neighbours.
+    assert {tuple(turns) for turns in turns_by_run} >= {(1, 2, 3, 4), (5, 6, 7, 8), (9, 10)}
+    assert len(turns_by_run) > 40
+
+    few = config.model_copy(update={"max_train": 50})
+    write_examples(*_outputs(tmp_path / "few"), few)
+    rows = read_rows(str(tmp_path / "few" / "examples"), "train")
+    assert [row["example_id"] for row in rows] == drawn[:50]
 
 
 def test_no_held_out_response_is_one_of_any_training_example(tmp_path: Path) -> None:

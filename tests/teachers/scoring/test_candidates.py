@@ -36,7 +36,10 @@ def test_contexts_for_teachers_do_not_depend_on_responses(tmp_path: Path) -> Non
         output = str(tmp_path / f"candidates of {len(writers)}")
         counts = write_candidates(examples, contexts, writers, nothing, output, CandidatesConfig())
 
-        assert [row["for_teachers"] for row in read_rows(output)] == [True, True, False, False]
+        rows = read_rows(output)
+        assert [row["for_teachers"] for row in rows] == [True, True, False, False]
+        for row in rows[2:]:
+            assert [candidate["source"] for candidate in row["candidates"]] == ["gold"]
         assert (counts["contexts for teachers"], counts["generated"]) == (2, generated)
 
 
