@@ -19,6 +19,11 @@ def main(arguments: list[str]) -> None:
     """Do what is missing, then report."""
     parser = option_parser("sweep.py", "configs/local.yaml")
     parser.add_argument("--sweep", default="configs/sweep.yaml", type=Path)
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        help="trials side by side, on a cluster that grows; as many as it holds now if not given",
+    )
     config, options = parse_as(DistillationConfig, parser, arguments)
     sweep = read_sweep(options.sweep, config)
 
@@ -31,7 +36,7 @@ def main(arguments: list[str]) -> None:
     location = options.run or f"sweep-{options.config.stem}"
     with started(config, location, stops_trainings=sweep.early_terminate is not None) as base:
         base.do_all(TEACHERS_WORK)
-        trials = run_trials_once(base, sweep)
+        trials = run_trials_once(base, sweep, options.at_once)
         write_report(base.run, sweep, trials)
 
         best = trials[0]

@@ -40,6 +40,8 @@ from serve.versions import check_version, current_name, current_version, local_v
 
 logger = logging.getLogger("ray.serve")
 
+_READY_MESSAGES = ({"role": "user", "content": "Are you there?"},)
+
 app = FastAPI(title="Rejoinder")
 app.router.route_class = StrictJson
 app.add_middleware(Gate)
@@ -197,8 +199,10 @@ class ResponderReplica:
 
     @app.get("/ready")
     async def ready(self) -> dict[str, str]:
-        """Report that this replica takes requests: it does not start before it has an index."""
-        return {"status": "ready", "version": self.responder.version}
+        """Report that this replica answers: it has encoded and searched for a message."""
+        responder = self.responder
+        responder.respond(_READY_MESSAGES, k=1)
+        return {"status": "ready", "version": responder.version}
 
     async def load(self, version: str) -> None:
         """Serve a version from now on; running requests end with the old one.

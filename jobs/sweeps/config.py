@@ -154,6 +154,14 @@ class SweepConfig(BaseModel):
         parameters = self.parameters.values()
         return self.method != "grid" and all(one.min is None or one.is_whole for one in parameters)
 
+    def largest(self, key: str, default: float) -> float:
+        """Return the largest value that a parameter takes; `default` of what is none."""
+        parameter = self.parameters.get(key)
+        if parameter is None:
+            return default
+        values = [parameter.max, parameter.value, *(parameter.values or ())]
+        return max(float(value) for value in values if isinstance(value, int | float))
+
     @property
     def num_trials(self) -> int:
         """How many trials there are."""

@@ -8,6 +8,7 @@ its validations.
 
 import logging
 import time
+from collections.abc import Mapping
 from functools import partial
 from math import ceil
 from typing import Any
@@ -21,11 +22,14 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from jobs.comparison.systems import branch, make_targets
+from jobs.distillation.config import DistillationConfig
 from jobs.distillation.stages import DistillationJob
 from jobs.execution.run_directory import key_of
 from jobs.execution.tracking import Tracker
 from jobs.stages.training import TRAIN, training_reports
 from jobs.sweeps.config import Parameter, SweepConfig
+from student.config import StudentConfig
+from student.training.ray_trainer import num_training_rows
 from teachers.dataset import read_rows
 from teachers.storage import absolute
 
@@ -88,28 +92,34 @@ class _Lines(tune.Callback):
         )
 
 
-def run_trials_once(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]]:
+def run_trials_once(
+    base: DistillationJob, sweep: SweepConfig, at_once: int | None = None
+) -> list[dict[str, Any]]:
     """Return the trials of `run_trials`, which run where this sweep has not been done before."""
     key = key_of(base.keys["targets"], base.config.student.model_dump(), sweep.model_dump())
-    return list(base.once("sweep", key, lambda: {"trials": run_trials(base, sweep)})["trials"])
+    return list(base.once("sweep", key, lambda: {"trials": run_trials(base, sweep, at_once)})["trials"])
 
 
-def run_trials(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]]:
-    """Run all trials; return them best first.
+def run_trials(base: DistillationJob, sweep: SweepConfig, at_once: int | None = None) -> list[dict[str, Any]]:
+    """Run all trials, `at_once` side by side, or as many as the cluster has room for; return them best first.
 
     A trial has `trial`, `changes`, `score` (None where there was none), `validations`, `stopped` (early) and
     `error`. A student that was trained before with the same settings costs nothing.
 
     Raises:
-        ValueError: there are no validation examples to judge them by.
+        ValueError: there are no validation examples to judge them by, or trials would be stopped as they warm
+            up.
     """
     if not read_rows(base.run.at("examples"), "validation"):
         raise ValueError("examples: there are none for validation, by which trials are judged")
+    check_early_termination(sweep, base.config, num_training_rows(base.run.at("targets")))
 
-    training = base.config.student
-    needed = training.num_workers * training.cpus_per_worker + 1  # for what runs beside them
-    # Trials of the same settings share a folder: the second is to find there what the first has done.
-    at_once = 1 if sweep.may_repeat else max(1, int(ray.cluster_resources().get("CPU", 0) // needed))
+    if sweep.may_repeat:
+        at_once = (
+            1  # trials of the same settings share a folder: the second is to find what the first has done
+        )
+    elif at_once is None:
+        at_once = room_for_trials(base.config.student, ray.cluster_resources())
 
     tuner = tune.Tuner(
         tune.with_resources(partial(_trial, base=base, group=sweep.name), _WAITING),
@@ -130,6 +140,37 @@ def run_trials(base: DistillationJob, sweep: SweepConfig) -> list[dict[str, Any]
     trials = [_as_row(result, sweep) for result in tuner.fit()]
     sign = -1 if sweep.metric.mode == "max" else 1
     return sorted(trials, key=lambda trial: (trial["score"] is None, sign * (trial["score"] or 0)))
+
+
+def room_for_trials(training: StudentConfig, resources: Mapping[str, float]) -> int:
+    """Return how many trainings the resources hold side by side, at least one."""
+    room = resources.get("CPU", 0) // (training.num_workers * training.cpus_per_worker + 1)  # one beside them
+    if training.use_gpu:
+        room = min(room, resources.get("GPU", 0) // training.num_workers)
+    return max(1, int(room))
+
+
+def check_early_termination(sweep: SweepConfig, config: DistillationConfig, num_contexts: int) -> None:
+    """Check that trials are not compared before the learning rate of the longest has reached its peak.
+
+    Raises:
+        ValueError: they are.
+    """
+    if sweep.early_terminate is None:
+        return
+
+    student = config.student
+    epochs = sweep.largest("student.epochs", student.epochs)
+    warmup_share = sweep.largest("student.warmup_share", student.warmup_share)
+    warmup = epochs * (num_contexts // min(student.global_batch_size, num_contexts)) * warmup_share
+    first = ceil(sweep.early_terminate.first)
+    first_step = first * student.checkpoint_every_steps
+    if first_step < warmup:
+        raise ValueError(
+            f"early_terminate: validation {first} comes after {first_step} steps, "
+            f"within the {warmup:.0f} in which the longest trial warms up; expected at least validation "
+            f"{ceil(warmup / student.checkpoint_every_steps)}"
+        )
 
 
 def in_words(changes: dict[str, Any]) -> str:

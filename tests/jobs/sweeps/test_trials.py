@@ -14,8 +14,10 @@ import psutil
 import pytest
 import yaml
 
-from jobs.sweeps.config import SweepConfig
-from jobs.sweeps.trials import scheduler
+from jobs.distillation.config import DistillationConfig
+from jobs.sweeps.config import SweepConfig, read_sweep
+from jobs.sweeps.trials import check_early_termination, room_for_trials, scheduler
+from student.config import StudentConfig
 from tests.jobs.sweeps.trials_base import NUM_STEPS, base_job
 
 GRID: dict[str, Any] = {
@@ -29,6 +31,30 @@ GRID: dict[str, Any] = {
 def trained(folder: Path) -> dict[Path, int]:
     """When each student was trained."""
     return {marker: marker.stat().st_mtime_ns for marker in folder.glob("base/trials/*/stages/train.json")}
+
+
+def test_trials_side_by_side_are_counted_by_the_scarcest_resource() -> None:
+    on_cpus = StudentConfig(num_workers=2, cpus_per_worker=1)
+    on_gpus = StudentConfig(num_workers=2, cpus_per_worker=1, use_gpu=True)
+    assert room_for_trials(on_cpus, {"CPU": 9, "GPU": 1}) == 3
+    assert room_for_trials(on_gpus, {"CPU": 64, "GPU": 5}) == 2
+    assert room_for_trials(on_gpus, {"CPU": 64}) == room_for_trials(on_cpus, {"CPU": 2}) == 1
+
+
+def test_trials_that_would_be_compared_in_their_warm_up_are_refused() -> None:
+    config = DistillationConfig.model_validate(yaml.safe_load(Path("configs/local.yaml").read_text()))
+    sweep = read_sweep(Path("configs/sweep.yaml"), config)
+    check_early_termination(sweep, config, num_contexts=6400)
+
+    assert sweep.early_terminate is not None
+    earlier = sweep.early_terminate.model_copy(update={"min_iter": 1})
+    with pytest.raises(
+        ValueError,
+        match=r"^early_terminate: validation 1 comes after 25 steps, within the 40 .* validation 2$",
+    ):
+        check_early_termination(
+            sweep.model_copy(update={"early_terminate": earlier}), config, num_contexts=6400
+        )
 
 
 def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() -> None:
