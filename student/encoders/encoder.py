@@ -6,6 +6,7 @@ for the two is used as its authors meant.
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -206,6 +207,8 @@ def _embed_by_actors(
     """Yield the same by Ray Data, in any order: by one actor for each GPU or core that there is."""
     use_gpu = sources[0].use_gpu
     num_devices = int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1))
+    if len(ray.nodes()) == 1 and not use_gpu:
+        num_devices = min(num_devices, os.cpu_count() or 1)  # a local cluster claims more than there are
     num_blocks = -(-sum(map(len, blocks)) // _TEXTS_PER_BLOCK)
     num_actors = max(1, min(num_blocks, num_devices))
 
