@@ -6,68 +6,19 @@ unless the whole node was lost: that says nothing about the rows.
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from teachers.engines.protocol import TeacherError
+from teachers.inference.ledger import Attempt, Ledger
 from teachers.inference.store import Row
 
 # After so many rows in a row that took the process down, the engine is at fault and not the rows.
 _DEATHS_IN_A_ROW = 3
 # Ray calls a node lost that has not answered for 15 s.
 _NODE_LOSS_NOTICED_S = 40.0
-
-
-class Attempt(NamedTuple):
-    """An attempt at rows that has not succeeded."""
-
-    node: str
-    error: str
-    has_ended: bool
-    """Whether its worker could say so"""
-
-
-class Ledger:
-    """The attempts of all workers of one teacher; a Ray actor."""
-
-    def __init__(self) -> None:
-        self._files: set[str] = set()
-        self._attempts: dict[str, Attempt] = {}
-        self._made: dict[str, list[Row]] = {}
-        self._deaths: list[str] = []
-
-    def begin_file(self, file: str) -> bool:
-        """Note that a worker begins a file of work; return whether one has begun it before."""
-        has_begun = file in self._files
-        self._files.add(file)
-        return has_begun
-
-    def state(self, key: str) -> tuple[list[Row] | None, Attempt | None]:
-        """Return what was made at `key`, and the attempt that failed or was cut off."""
-        return self._made.get(key), self._attempts.get(key)
-
-    def put(self, key: str, attempt: Attempt | None) -> None:
-        """Note an attempt; None forgets it."""
-        if attempt is None:
-            self._attempts.pop(key, None)
-        else:
-            self._attempts[key] = attempt
-
-    def succeed(self, key: str) -> None:
-        """End an attempt."""
-        self.put(key, None)
-        self._deaths.clear()
-
-    def keep(self, key: str, made: list[Row]) -> None:
-        """Keep the rows made of a part of a batch, which is not stored yet."""
-        self._made[key] = made
-
-    def count_death(self, error: str) -> list[str]:
-        """Return the errors of the rows that took the process down, one after the other."""
-        self._deaths.append(error)
-        return self._deaths
 
 
 def start_ledger() -> Any:

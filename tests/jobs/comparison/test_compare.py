@@ -201,7 +201,7 @@ def test_the_sparse_student_is_served_from_an_inverted_index_and_keeps_its_budge
     sparsity = _figures(compared)["sparsity"]
     assert set(sparsity) == {"untrained-sparse", "sparse"}
     # The budget holds on the validation contexts; these are others, and few.
-    assert sparsity["sparse"]["context_terms"] == pytest.approx(25, rel=0.25)
+    assert sparsity["sparse"]["context_terms"] == pytest.approx(25, rel=0.35)
     served = compared[0] / "systems" / "sparse" / "seed-1"
     [metadata] = (served / "index").glob("*/index.json")
     assert json.loads(metadata.read_text())["kind"] == "inverted"

@@ -7,7 +7,8 @@ import ray
 
 from teachers.engines.protocol import TeacherError
 from teachers.inference import attempts
-from teachers.inference.attempts import Attempt, Attempts, start_ledger
+from teachers.inference.attempts import Attempts, start_ledger
+from teachers.inference.ledger import Attempt
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 OTHER_NODE = "f" * 56
