@@ -113,7 +113,7 @@ def test_a_wrong_config_ends_the_job_with_status_2(
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(config))
     arguments = ["--config", str(tmp_path / "wrong.yaml"), "--run", str(tmp_path / "run")]
     job = subprocess.run(
-        [sys.executable, "jobs/distill.py", *arguments], capture_output=True, text=True, timeout=120
+        [sys.executable, "jobs/distill.py", *arguments], capture_output=True, text=True, timeout=300
     )
     assert job.returncode == 2, job.stderr
     assert line in job.stderr.splitlines()[-1]
