@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,8 @@ def write_atomically(uri: str) -> Iterator[pa.NativeFile]:
             yield stream
         filesystem.move(unfinished, path)
     except BaseException:
-        filesystem.delete_file(unfinished)
+        with suppress(FileNotFoundError):  # it could not be opened, which is the error to tell
+            filesystem.delete_file(unfinished)
         raise
 
 

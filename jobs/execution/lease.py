@@ -46,7 +46,9 @@ def lease(run: RunDirectory) -> Iterator[None]:
     finally:
         ended.set()
         renewing.join()
-        run.delete_file(_FILE)
+        held = run.read_json(_FILE)
+        if held is not None and held["id"] == holder["id"]:  # another job may have taken it over
+            run.delete_file(_FILE)
 
 
 def _wait_until_free(run: RunDirectory) -> None:
