@@ -56,8 +56,9 @@ def epoch_batches(
 ) -> Iterator[StepBatch]:
     """Yield the steps of an epoch from `first_step` on; contexts that fill no step are dropped.
 
-    Neighbouring rows of one conversation stay together: what the one has already said is the other's
-    response, and costs no more to encode as a negative.
+    Where own turns are negatives, neighbouring rows of one conversation stay together: what the one has
+    already said is the other's response, and costs no more to encode. Elsewhere they are apart: what a
+    conversation says elsewhere is no negative, so a step of few conversations would have few negatives.
 
     `windows(size)` yields the rows in a fixed order, `size` at a time. Seed, epoch and number of the window
     alone decide its shuffling, so a resumed epoch continues with the rows not yet used.
@@ -71,8 +72,7 @@ def epoch_batches(
             continue
 
         shuffler = random.Random(f"{config.seed} {epoch} {number}")
-        runs = [list(run) for _, run in groupby(rows, itemgetter("conversation_id"))]
-        rows = [row for run in shuffler.sample(runs, len(runs)) for row in run]
+        rows = _shuffled(rows, shuffler, in_runs=config.own_turn_negatives > 0)
         pool = _positive_responses(rows) if config.random_negatives else []
 
         for step in range(num_steps):
@@ -81,6 +81,15 @@ def epoch_batches(
             if window_start + step >= first_step:
                 step_rows = rows[step * batch_size : (step + 1) * batch_size]
                 yield step_batch(step_rows, config, negatives)
+
+
+def _shuffled(rows: Sequence[Row], shuffler: random.Random, in_runs: bool) -> list[Row]:
+    """Return the rows in random order; `in_runs`: neighbours of one conversation as they are."""
+    if not in_runs:
+        return shuffler.sample(rows, len(rows))
+
+    runs = [list(run) for _, run in groupby(rows, itemgetter("conversation_id"))]
+    return [row for run in shuffler.sample(runs, len(runs)) for row in run]
 
 
 def _positive_responses(rows: Sequence[Row]) -> list[str]:

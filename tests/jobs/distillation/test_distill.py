@@ -51,9 +51,14 @@ def test_teachers_agree_on_their_work(run: Path) -> None:
     targets = read_rows(str(run / "targets"))
     with_targets = [row for row in targets if row["target_probs"] is not None]
     assert len([row for row in with_targets if row["split"] == "train"]) == 12
+    num_copies = 0
     for row in with_targets:
+        scored = [prob for prob in row["target_probs"] if prob is not None]
         assert len(row["target_probs"]) == len(row["candidates"])
-        assert sum(row["target_probs"]) == pytest.approx(1, abs=1e-5)
+        assert sum(scored) == pytest.approx(1, abs=1e-5)
+        num_copies += len(row["candidates"]) - len(scored)
+    stage = json.loads((run / "stages" / "targets.json").read_text())
+    assert num_copies == stage["counts"]["copies left out"]
     rejected = read_rows(str(run / "rejected" / "responses"))
     counts = json.loads((run / "report" / "metrics.json").read_text())["responses"]
     rows = read_rows(str(run / "responses" / "chat"))

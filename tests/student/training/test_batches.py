@@ -139,14 +139,17 @@ def test_a_later_turn_of_the_same_conversation_is_no_negative() -> None:
     ]
 
 
-def test_neighbours_of_one_conversation_stay_together() -> None:
+def test_neighbours_of_one_conversation_stay_together_where_own_turns_are_negatives() -> None:
     rows = [row(f"context {i}", [(f"reply {i}", "gold")], None) for i in range(40)]
     for number in range(40):
         rows[number]["conversation_id"] = f"conversation {number // 4}"
-    steps = steps_of(rows, 0, 0)
-    in_order = [contexts for contexts, _ in steps]
-    assert sorted(in_order) == sorted([f"context {4 * run + i}" for i in range(4)] for run in range(10))
-    assert in_order != sorted(in_order)
+    runs = sorted([f"context {4 * run + i}" for i in range(4)] for run in range(10))
+    in_order = [contexts for contexts, _ in steps_of(rows, 0, 0, own_turn_negatives=2)]
+    assert sorted(in_order) == runs and in_order != runs
+
+    # A conversation's other responses are no negatives, so a step of one conversation would have none.
+    alone = [contexts for contexts, _ in steps_of(rows, 0, 0)]
+    assert not any(run in alone for run in runs)
 
 
 def steps_of(rows: list[dict[str, Any]], epoch: int, first_step: int, **settings: Any) -> list[Any]:
