@@ -23,8 +23,8 @@ class ExamplesConfig(Section):
     max_train: int = Field(2000, ge=1)
     """Training examples drawn from all those of the training conversations."""
     run_length: int = Field(4, ge=1)
-    """Training examples in a row that are drawn together, and stay together in a step of the student: what
-    one has already said is a response of another."""
+    """Training examples in a row that are drawn together: what one has already said is a response of another.
+    With `student.own_turn_negatives` they stay together in a step, too."""
     max_validation: int = Field(200, ge=1)
     """Validation examples, drawn likewise."""
     max_test: int = Field(600, ge=1)
