@@ -6,6 +6,8 @@ They judge a text alone and only point at it: nothing is dropped, see `teachers.
 import re
 from collections.abc import Callable
 
+from teachers.words import words
+
 _LONG_WORDS = 40
 _LINK = re.compile(r"https?://|\bwww\.|\b[a-z0-9-]+\.(?:com|org|net|io|edu|gov)\b", re.IGNORECASE)
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.\w")
@@ -18,12 +20,12 @@ _STUTTER = re.compile(r"([^\W\d_])\1{4}|\b(\w+)(?:\W+\2\b){2}", re.IGNORECASE)
 
 def is_long(text: str) -> bool:
     """Whether the text has more than 40 words."""
-    return len(text.split()) > _LONG_WORDS
+    return len(words(text)) > _LONG_WORDS
 
 
 def is_one_word(text: str) -> bool:
     """Whether the text has one word at most."""
-    return len(text.split()) <= 1
+    return len(words(text)) <= 1
 
 
 def has_no_letter(text: str) -> bool:

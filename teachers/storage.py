@@ -209,3 +209,12 @@ def file_digest(file: Path, algorithm: str | Callable[[], Any] = "sha256") -> st
     """Return the hexadecimal digest of a local file, by the name or the constructor of a hash."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, algorithm).hexdigest()
+
+
+def file_digest_of(uri: str, path: str) -> str:
+    """Return the SHA-256 of the file at `path` of the URI's filesystem; of a bucket, of its size and time."""
+    filesystem, _ = open_uri(uri)
+    if isinstance(filesystem, pyarrow.fs.LocalFileSystem):
+        return file_digest(Path(path))
+    info = filesystem.get_file_info(path)
+    return hashlib.sha256(f"{info.size} {info.mtime_ns}".encode()).hexdigest()

@@ -23,7 +23,11 @@ from student.retrieval.document_vectors import DocumentVectors, read_vectors, wr
 from student.retrieval.pools import EncodedDocuments, PoolInputs, PoolOutputs, write_pooled_candidates
 from teachers.config import GenerateConfig, Writer, writes
 from teachers.corpora.documents import as_response_set
-from teachers.corpora.questions import write_questions, write_validation_examples
+from teachers.corpora.questions import (
+    questions_identity,
+    write_questions,
+    write_validation_examples,
+)
 from teachers.corpora.trec import read_scores, write_topics
 from teachers.dataset import Rows
 from teachers.generation.config import HUMAN
@@ -218,7 +222,10 @@ def document_vectors(job: SearchJob) -> Iterator[Vectors]:
 
 
 QUESTIONS = Stage(
-    "questions", ("documents",), lambda job: [job.config.questions.model_dump()], _write_questions
+    "questions",
+    ("documents",),
+    lambda job: [job.config.questions.model_dump(), questions_identity(job.config.questions)],
+    _write_questions,
 )
 REWRITE = Stage("rewrite", ("questions",), _rewrite_settings, _rewrite)
 VECTORS = Stage(

@@ -29,6 +29,7 @@ from student.evaluation.response_ranking import evaluate_student
 from student.retrieval.neighbours import Retrieval, write_neighbours
 from teachers import records
 from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes
+from teachers.corpora.conversations import source_identity
 from teachers.corpora.examples import held_out_user_turns, read_scripts, write_examples
 from teachers.dataset import Rows, write_rows
 from teachers.engines.protocol import Generation
@@ -241,7 +242,14 @@ def scores_uris(job: Job[Any]) -> dict[str, str]:
 
 
 EXAMPLES = Stage(
-    "examples", (), lambda job: [job.config.examples.model_dump(), "human_responses"], _write_examples
+    "examples",
+    (),
+    lambda job: [
+        job.config.examples.model_dump(),
+        source_identity(job.config.examples.conversations),
+        "human_responses",
+    ],
+    _write_examples,
 )
 CONTEXTS = Stage("contexts", ("examples",), lambda job: [job.config.generate.contexts], _write_contexts)
 GENERATE = Stage("generate", ("contexts",), _generate_settings, _generate)

@@ -14,8 +14,8 @@ from student.encoders.packaged import resolve_model
 from student.evaluation.answers import MAIN_MEASURE
 from student.evaluation.search.document_search import held_out_questions, response_questions, student_queries
 from student.evaluation.search.systems import SearchTask, measure_tasks
-from teachers.corpora.conversations import cut_at_word
 from teachers.dataset import Rows
+from teachers.words import cut_at_word
 
 _FIRST = "human"
 """The set that others are tested against, where there is one."""

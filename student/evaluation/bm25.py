@@ -7,6 +7,8 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
+from teachers.words import with_spaces
+
 
 @dataclass(frozen=True)
 class BM25Parameters:
@@ -29,7 +31,7 @@ def bm25_scores(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield for each query its scores [N] of `texts`; a text without one of the query's words has 0."""
     retriever = bm25s.BM25(k1=parameters.k1, b=parameters.b)
-    retriever.index(bm25s.tokenize(texts, show_progress=False), show_progress=False)
+    retriever.index(bm25s.tokenize(list(map(with_spaces, texts)), show_progress=False), show_progress=False)
 
-    for words in bm25s.tokenize(queries, return_ids=False, show_progress=False):
+    for words in bm25s.tokenize(list(map(with_spaces, queries)), return_ids=False, show_progress=False):
         yield retriever.get_scores(words) if words else np.zeros(len(texts), np.float32)

@@ -1,7 +1,7 @@
 """Conversations: read from a source and cleaned; unusable rows are rejected.
 
-A source is the packaged chitchat-dataset, or JSON Lines or Parquet files with a `messages` column in
-OpenAI's chat format.
+A source is the packaged chitchat-dataset, or files of rows (`teachers.corpora.row_files`) with messages in
+one of the shapes of `teachers.corpora.messages`.
 """
 
 import importlib.util
@@ -14,16 +14,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.fs
-import pyarrow.parquet as pq
-
-from teachers.storage import folder_exists, open_uri, path_exists
+from teachers.corpora.messages import COLUMNS
+from teachers.corpora.messages import turns as turns_of
+from teachers.corpora.row_files import content_identity, read_files
+from teachers.storage import path_exists
+from teachers.words import cut_at_word
 
 Message = dict[str, str]
 
 CHITCHAT = "chitchat-dataset"
-_ROLES = ("system", "user", "assistant")
 _SPACE = re.compile(r"\s+")
 
 
@@ -47,73 +46,14 @@ def check_source(source: str) -> None:
         raise ValueError(f"{source!r} does not exist")
 
 
-def source_identity(source: str) -> list[tuple[str, int | None, int | None]]:
-    """Names, sizes and modification times of a source's files: they change when the source does."""
-    if source == CHITCHAT:
-        return [(source, None, None)]
-    filesystem, _ = open_uri(source)
-    files = filesystem.get_file_info(_files(source))
-    return [(file.path, file.size, file.mtime_ns) for file in files]
+def source_identity(source: str) -> list[tuple[str, str]]:
+    """Names and digests of a source's files: they change when its content does, wherever it lies."""
+    return [(source, "")] if source == CHITCHAT else content_identity(source)
 
 
 def read(source: str) -> Iterator[tuple[str, Any]]:
     """Yield (row name, raw row) of conversations; the row that cannot be parsed is an Exception."""
-    return _read_chitchat() if source == CHITCHAT else read_files(source, "messages")
-
-
-def read_files(source: str, column: str) -> Iterator[tuple[str, Any]]:
-    """Yield (row name, raw row) of JSON Lines, also gzipped, or Parquet: one file or a folder.
-
-    Raises:
-        ValueError: a Parquet file has no such column.
-    """
-    filesystem, _ = open_uri(source)
-    for file in _files(source):
-        name = Path(file).name
-        if file.endswith(".parquet"):
-            with filesystem.open_input_file(file) as stream:
-                parquet = pq.ParquetFile(stream)
-                if column not in parquet.schema_arrow.names:
-                    raise ValueError(f"{file} has no column `{column}`")
-
-                for number, row in enumerate(_parquet_rows(parquet)):
-                    yield f"{name}:{number}", row
-        else:
-            with filesystem.open_input_stream(file) as stream:
-                for number, line in enumerate(_lines(stream), start=1):
-                    if line.strip():
-                        yield f"{name}:{number}", _parse(line)
-
-
-def _parquet_rows(parquet: pq.ParquetFile) -> Iterator[Any]:
-    for batch in parquet.iter_batches(1024):
-        yield from batch.to_pylist()
-
-
-def _files(source: str) -> list[str]:
-    """Paths of a source's files in its filesystem: one file, or those of a folder."""
-    filesystem, path = open_uri(source)
-    if not folder_exists(source):
-        return [path]
-
-    files = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
-    suffixes = (".parquet", ".jsonl", ".jsonl.gz")
-    return sorted(file.path for file in files if file.path.endswith(suffixes))
-
-
-def _lines(stream: pa.NativeFile) -> Iterator[bytes]:
-    rest = b""
-    while block := stream.read(1 << 20):
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
-    yield rest
-
-
-def _parse(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except ValueError as error:
-        return error
+    return _read_chitchat() if source == CHITCHAT else read_files(source, COLUMNS)
 
 
 def _read_chitchat() -> Iterator[tuple[str, Any]]:
@@ -146,14 +86,11 @@ def clean(row: Any, max_characters: int) -> Cleaned:
     cleaned = Cleaned(messages=[])
     turns = cleaned.messages
 
-    for message in _check_messages(row):
-        role, content, sender = _check_message(message)
+    for role, content, sender in turns_of(row, cleaned.dropped):
         text = _SPACE.sub(" ", content).strip()
-        if sender is not None and role != "system":
+        if sender is not None:
             cleaned.senders.add(sender)
-        if role == "system":
-            cleaned.dropped["system message"] += 1
-        elif not text:
+        if not text:
             cleaned.dropped["empty turn"] += 1
         elif turns and turns[-1]["role"] == role:
             if turns[-1]["content"] == text:
@@ -170,39 +107,3 @@ def clean(row: Any, max_characters: int) -> Cleaned:
             turn["content"] = cut_at_word(turn["content"], max_characters)
             cleaned.dropped["turn cut"] += 1
     return cleaned
-
-
-def _check_messages(row: Any) -> list[Any]:
-    if isinstance(row, Exception):
-        raise ValueError(f"not JSON: {row}")
-    if not isinstance(row, dict) or "messages" not in row:
-        raise ValueError("no `messages`")
-
-    messages = row["messages"]
-    if isinstance(messages, ValueError):
-        raise messages
-    if not isinstance(messages, list):
-        raise ValueError("`messages` is not a list")
-    return messages
-
-
-def _check_message(message: Any) -> tuple[str, str, str | None]:
-    if not isinstance(message, dict):
-        raise ValueError("a message is not an object")
-
-    role, content, sender = message.get("role"), message.get("content"), message.get("name")
-    if role not in _ROLES:
-        raise ValueError(f"unknown role {role!r}")
-    if not isinstance(content, str):
-        raise ValueError("`content` is not a string")
-    if sender is not None and not isinstance(sender, str):
-        raise ValueError("`name` is not a string")
-    return role, content, sender
-
-
-def cut_at_word(text: str, max_characters: int) -> str:
-    """Return the longest beginning of `text` that ends with a word and fits; a single long word is cut."""
-    if len(text) <= max_characters:
-        return text
-    cut = text[: max_characters + 1].rsplit(" ", 1)[0]
-    return cut[:max_characters].rstrip()

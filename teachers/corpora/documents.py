@@ -9,12 +9,14 @@ import pyarrow as pa
 
 from teachers.corpora import chitchat, python_topics
 from teachers.corpora.config import DocumentsConfig
-from teachers.corpora.conversations import CHITCHAT, check_source, cut_at_word, read_files
+from teachers.corpora.conversations import CHITCHAT, check_source, source_identity
 from teachers.corpora.examples import as_text
 from teachers.corpora.python_topics import PYTHON_TOPICS
+from teachers.corpora.row_files import read_files
 from teachers.dataset import Rows, RowWriter, rows_to, write_rows
 from teachers.records import DOCUMENTS, REJECTED, RESPONSE_SET
 from teachers.scratch import insert, query_rows, scratch_database
+from teachers.words import cut_at_word
 
 _READ = pa.schema([("place", pa.int64()), ("origin", pa.string()), *DOCUMENTS])
 _FIRST = "place = min(place) over (partition by doc_id)"
@@ -65,6 +67,14 @@ def check_corpus(corpus: str) -> None:
         check_source(corpus)
 
 
+def documents_identity(config: DocumentsConfig) -> list[Any]:
+    """Return what changes when a corpus does, wherever it lies."""
+    identities: list[Any] = []
+    for corpus in config.corpus:
+        identities.append(corpus if corpus == PYTHON_TOPICS else source_identity(corpus))
+    return identities
+
+
 def _read(config: DocumentsConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of the table `read`."""
     rows = chain.from_iterable(_rows_of(corpus) for corpus in config.corpus)
@@ -85,7 +95,7 @@ def _read(config: DocumentsConfig, rejected: RowWriter, counts: Counter[str]) ->
 def _rows_of(corpus: str) -> Iterator[tuple[str, Any]]:
     if corpus == CHITCHAT:
         return chitchat.documents()
-    return python_topics.documents() if corpus == PYTHON_TOPICS else read_files(corpus, "text")
+    return python_topics.documents() if corpus == PYTHON_TOPICS else read_files(corpus, ["text"])
 
 
 def _id_and_text(row: Any) -> tuple[str, str]:
@@ -94,18 +104,27 @@ def _id_and_text(row: Any) -> tuple[str, str]:
     Raises:
         ValueError: the row is not a document; the message says why.
     """
+    if isinstance(row, RecursionError):
+        raise ValueError("JSON that is nested too deeply")
     if isinstance(row, Exception):
         raise ValueError(f"not JSON: {row}")
     if not isinstance(row, dict):
         raise ValueError("not an object")
 
-    for key in ("doc_id", "text"):
-        if not isinstance(row.get(key), str) or not row[key].strip():
+    doc_id = row.get("doc_id", row.get("_id"))  # BEIR's name for it
+    for key, value in (("doc_id", doc_id), ("text", row.get("text"))):
+        if not isinstance(value, str) or not value.strip():
             raise ValueError(f"`{key}` is not a string with text")
-    if any(character.isspace() for character in row["doc_id"]):
+    doc_id = str(doc_id)
+    if any(character.isspace() for character in doc_id):
         raise ValueError("`doc_id` has a space in it, which TREC's files cannot have")
 
     title = row.get("title")
     if title is not None and not isinstance(title, str):
         raise ValueError("`title` is not a string")
-    return row["doc_id"], " ".join(f"{title or ''} {row['text']}".split())
+    text = " ".join(f"{title or ''} {row['text']}".split())
+    try:
+        f"{doc_id}{text}".encode()
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate, half of a character, in its text") from None
+    return doc_id, text

@@ -17,6 +17,7 @@ from teachers.records import EXAMPLES, HUMAN_RESPONSES, MESSAGE, REJECTED, SPLIT
 from teachers.scratch import hash_64, insert, query_rows, scratch_database
 from teachers.storage import read_bytes
 from teachers.texts import said_keys, text_key
+from teachers.words import words
 
 Row = dict[str, Any]
 _POOL = (
@@ -175,7 +176,7 @@ def cut(conversation_id: str, split: str, messages: list[Message], config: Examp
         response = messages[turn]
         if config.responses_from == "assistant" and response["role"] != "assistant":
             continue
-        if len(response["content"].split()) < config.min_response_words:
+        if len(words(response["content"])) < config.min_response_words:
             continue
 
         context = messages[max(0, turn - config.context_turns) : turn]

@@ -1,29 +1,33 @@
 """Passages of documents, made of whole sentences: what a synthesised turn is about."""
 
-import re
+from collections.abc import Iterator
+
+from teachers.words import sentence_spans, word_spans, words
 
 _MIN_SPAN_WORDS = 8
-_SENTENCE = re.compile(r"\S.*?(?:[.!?…]+[\"'”’)\]]*(?=\s)|$)", re.DOTALL)
-
-
-def sentences(text: str) -> list[tuple[int, int]]:
-    """Return start and end of each sentence of the text."""
-    return [match.span() for match in _SENTENCE.finditer(text)]
 
 
 def passages(text: str, max_words: int) -> list[str]:
-    """Return runs of consecutive sentences of at most `max_words` words; a longer sentence is cut."""
-    complete: list[str] = []
-    words: list[str] = []
+    """Return runs of consecutive sentences of at most `max_words` words; a longer sentence makes several."""
+    runs: list[tuple[int, int]] = []
+    num_words = 0
+    for start, end in _pieces(text, max_words):
+        more_words = len(words(text[start:end]))
+        if runs and num_words + more_words <= max_words:
+            runs[-1] = (runs[-1][0], end)
+            num_words += more_words
+        else:
+            runs.append((start, end))
+            num_words = more_words
+    return [" ".join(text[start:end].split()) for start, end in runs]
 
-    for start, end in sentences(text):
-        sentence = text[start:end].split()[:max_words]
-        if words and len(words) + len(sentence) > max_words:
-            complete.append(" ".join(words))
-            words = []
-        words += sentence
 
-    return [*complete, " ".join(words)] if words else complete
+def _pieces(text: str, max_words: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each sentence, or of each `max_words` words of a longer one."""
+    for sentence_start, sentence_end in sentence_spans(text):
+        starts = [start for start, _ in word_spans(text[sentence_start:sentence_end])][::max_words]
+        borders = [sentence_start + start for start in starts[1:]]
+        yield from zip([sentence_start, *borders], [*borders, sentence_end], strict=True)
 
 
 def spans(passage: str) -> list[tuple[int, int]]:
@@ -31,9 +35,9 @@ def spans(passage: str) -> list[tuple[int, int]]:
     complete: list[tuple[int, int]] = []
     span_start: int | None = None
 
-    for start, end in sentences(passage):
+    for start, end in sentence_spans(passage):
         span_start = start if span_start is None else span_start
-        if len(passage[span_start:end].split()) >= _MIN_SPAN_WORDS:
+        if len(words(passage[span_start:end])) >= _MIN_SPAN_WORDS:
             complete.append((span_start, end))
             span_start = None
 

@@ -12,20 +12,16 @@ from numpy.typing import NDArray
 
 from teachers.corpora import chitchat
 from teachers.corpora.config import QuestionsConfig
-from teachers.corpora.conversations import (
-    CHITCHAT,
-    Message,
-    check_source,
-    clean,
-    cut_at_word,
-    read_files,
-)
+from teachers.corpora.conversations import CHITCHAT, Message, check_source, clean, source_identity
 from teachers.corpora.examples import as_text, position_of, split_at
+from teachers.corpora.messages import COLUMNS
+from teachers.corpora.row_files import content_identity, read_files
 from teachers.corpora.trec import read_qrels, read_topics
 from teachers.dataset import Rows, RowWriter, rows_to, write_rows
 from teachers.records import EXAMPLES, QUESTIONS, REJECTED
 from teachers.scratch import hash_64
 from teachers.texts import said_keys, text_key
+from teachers.words import cut_at_word
 
 TOPICS = (".tsv", ".tsv.gz")
 
@@ -84,6 +80,15 @@ def write_validation_examples(questions_uri: str, documents_uri: str, examples_u
         for row in Rows(questions_uri, "validation")
     )
     return write_rows(examples_uri, rows, EXAMPLES)
+
+
+def questions_identity(config: QuestionsConfig) -> list[Any]:
+    """Return what changes when a file of the questions does, wherever it lies."""
+    sources = [*config.conversations, *config.test_conversations]
+    identities: list[Any] = [source_identity(source) for source in sources]
+    if config.qrels is not None:
+        identities.append(content_identity(config.qrels))
+    return identities
 
 
 @dataclass(frozen=True)
@@ -187,7 +192,7 @@ def _rows_of(source: str) -> Iterable[tuple[str, Any]]:
         return chitchat.questions()
     if source.endswith(TOPICS):
         return _topic_rows(source)
-    return read_files(source, "messages")
+    return read_files(source, COLUMNS)
 
 
 def _topic_rows(source: str) -> Iterator[tuple[str, Any]]:

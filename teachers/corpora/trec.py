@@ -6,7 +6,7 @@ Columns are separated by spaces or tabs; empty lines are skipped.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from teachers.storage import read_text, write_text
+from teachers.storage import read_bytes, write_text
 
 
 class Judgement(NamedTuple):
@@ -60,7 +60,7 @@ def read_topics(uri: str) -> Iterator[tuple[str, str]]:
     Raises:
         ValueError: a line has no tab; names file and line.
     """
-    for number, line in enumerate(_text(uri).splitlines(), start=1):
+    for number, line in enumerate(_text(uri).split("\n"), start=1):
         if line.strip():
             query_id, tab, query = line.partition("\t")
             if not tab or not query_id.strip():
@@ -90,7 +90,7 @@ def write_topics(uri: str, topics: Iterable[tuple[str, str]]) -> None:
 
 def _lines(uri: str, num_words: int) -> Iterator[tuple[str, list[str]]]:
     """Yield (file and line number, words) of each line."""
-    for number, line in enumerate(_text(uri).splitlines(), start=1):
+    for number, line in enumerate(_text(uri).split("\n"), start=1):
         if words := line.split():
             if len(words) != num_words:
                 raise ValueError(f"{uri}:{number}: expected {num_words} columns, got {len(words)}")
@@ -98,10 +98,13 @@ def _lines(uri: str, num_words: int) -> Iterator[tuple[str, list[str]]]:
 
 
 def _text(uri: str) -> str:
-    text = read_text(uri)
-    if text is None:
+    content = read_bytes(uri)
+    if content is None:
         raise ValueError(f"{uri!r} does not exist")
-    return text
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{uri}: expected UTF-8: {error}") from None
 
 
 def _write(uri: str, lines: Iterable[str]) -> None:

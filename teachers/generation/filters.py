@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from functools import cache
 
+import regex
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from teachers.corpora.conversations import Message
@@ -11,11 +12,11 @@ from teachers.engines.protocol import Generation
 from teachers.generation.config import FiltersConfig
 from teachers.storage import read_bytes
 from teachers.texts import said_keys, text_key
+from teachers.words import words
 
 Filter = Callable[[Generation, list[Message]], bool]
 """Whether to drop a sample that answers a context."""
 
-_WORD = re.compile(r"\w+")
 # A speaker's name before a colon that begins no smiley, or a marker of some chat template.
 _ROLE = re.compile(
     r"(?:^|\s)(?:(?-i:[AB])|user|assistant|system|human|bot|ai)\s*:(?=\s|$)|<[|/]?\w+\|?>|\[/?INST\]",
@@ -41,8 +42,8 @@ def filters(config: FiltersConfig) -> list[tuple[str, Filter]]:
         ("echoed", is_echo),
         ("repetitive", is_repetitive),
         ("role-confused", is_role_confused),
-        ("too short", lambda generation, context: len(generation.text.split()) < config.min_words),
-        ("too long", lambda generation, context: len(generation.text.split()) > config.max_words),
+        ("too short", lambda generation, context: len(words(generation.text)) < config.min_words),
+        ("too long", lambda generation, context: len(words(generation.text)) > config.max_words),
     ]
     if config.languages:
         chosen.append(("wrong language", is_in_other_language(config.languages)))
@@ -52,8 +53,8 @@ def filters(config: FiltersConfig) -> list[tuple[str, Filter]]:
 
 
 def is_empty(generation: Generation, context: list[Message]) -> bool:
-    """Whether the text has no word."""
-    return not _WORD.search(generation.text)
+    """Whether the text has no word, and no emoji."""
+    return not words(generation.text)
 
 
 def is_truncated(generation: Generation, context: list[Message]) -> bool:
@@ -68,8 +69,8 @@ def is_echo(generation: Generation, context: list[Message]) -> bool:
 
 def is_repetitive(generation: Generation, context: list[Message]) -> bool:
     """Whether fewer than half of the words of a text of eight or more are distinct."""
-    words = text_key(generation.text).split()
-    return len(words) >= 8 and len(set(words)) < len(words) / 2
+    keys = words(text_key(generation.text))
+    return len(keys) >= 8 and len(set(keys)) < len(keys) / 2
 
 
 def is_role_confused(generation: Generation, context: list[Message]) -> bool:
@@ -136,7 +137,8 @@ def contains_any(phrases: list[str]) -> Filter:
     """Return a filter that drops a text with one of `phrases`, as whole words without regard to case."""
     # One pattern for all: 0.1 ms a text with 3,000 phrases, a 27th of one pattern for each.
     any_phrase = "|".join(re.escape(_folded(phrase)) for phrase in phrases) or "(?!)"
-    pattern = re.compile(rf"(?<!\w)(?:{any_phrase})(?!\w)")
+    # Borders of words by Unicode's rules, which has them within a text without spaces, too.
+    pattern = regex.compile(rf"(?w)\b(?:{any_phrase})\b")
     return lambda generation, context: bool(pattern.search(_folded(generation.text)))
 
 

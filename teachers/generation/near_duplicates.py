@@ -11,6 +11,7 @@ import pyarrow as pa
 from datasketch import MinHash
 
 from teachers.scratch import hash_64, insert, query_rows, scratch_database
+from teachers.words import words
 
 # They miss 2 of 4,640 lightly edited responses at a threshold of 0.9.
 _NUM_PERMUTATIONS = 64
@@ -121,5 +122,5 @@ def _missed(similarity: float, rows: int) -> float:
 
 
 def _shingles(text: str) -> set[str]:
-    words = text.split()
-    return {" ".join(words[i : i + 3]) for i in range(len(words) - 2)}
+    in_order = words(text)
+    return {" ".join(in_order[i : i + 3]) for i in range(len(in_order) - 2)}

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from teachers.corpora.config import ExamplesConfig
-from teachers.corpora.conversations import clean, cut_at_word
+from teachers.corpora.conversations import clean
 from teachers.corpora.examples import cut, held_out_user_turns, read_scripts, split_of, write_examples
 from teachers.dataset import read_rows
+from teachers.words import cut_at_word
 
 
 def _message(role: str, content: str) -> dict[str, str]:
@@ -36,11 +37,14 @@ def test_consecutive_messages_merge_and_empty_and_duplicate_turns_are_counted() 
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({}, "no `messages`"),
+        ({}, "no `messages` or `conversations`, but nothing"),
+        ({"_id": 1, "text": "x"}, "no `messages` or `conversations`, but `_id`, `text`"),
         ({"messages": "hi"}, "not a list"),
         ({"messages": [1]}, "not an object"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "unknown role 'robot'"),
-        ({"messages": [{"role": "user", "content": None}]}, "not a string"),
+        ({"messages": [{"role": "user", "content": 3}]}, "neither a string nor a list"),
+        ({"messages": [{"role": "user", "content": "hi \ud83d"}]}, "a lone surrogate"),
+        (RecursionError(), "nested too deeply"),
         (ValueError("bad"), "not JSON"),
     ],
 )

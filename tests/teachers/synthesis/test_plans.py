@@ -7,12 +7,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from teachers.corpora.passages import passages, sentences, spans
+from teachers.corpora.passages import passages, spans
 from teachers.dataset import read_rows, write_rows
 from teachers.records import DOCUMENTS
 from teachers.synthesis.config import SynthesisConfig
 from teachers.synthesis.conversation_graph import Graph
 from teachers.synthesis.plans import plan, write_plans
+from teachers.words import words
 
 GRAPH = Graph.model_validate(
     {
@@ -88,12 +89,16 @@ def test_conversations_are_spread_evenly_over_documents(tmp_path: Path) -> None:
         assert len({row["conversation_id"] for row in rows}) == count
 
 
-@given(st.text(alphabet="ab .!?\n", max_size=200), st.integers(1, 12))
+@given(st.text(alphabet="ab .!?\n你好。", max_size=200), st.integers(1, 12))
 def test_passages_have_all_words_in_order_and_are_short(text: str, max_words: int) -> None:
     cut = passages(text, max_words)
-    assert all(0 < len(passage.split()) <= max_words for passage in cut)
-    if all(len(text[start:end].split()) <= max_words for start, end in sentences(text)):
-        assert " ".join(cut).split() == text.split()
+    assert all(passage and len(words(passage)) <= max_words for passage in cut)
+    assert [word for passage in cut for word in words(passage)] == words(text)
+
+
+def test_the_rest_of_a_long_sentence_is_kept() -> None:
+    assert passages("word " * 500, 90) == [" ".join(["word"] * 90)] * 5 + [" ".join(["word"] * 50)]
+    assert passages("天" * 25 + "。好。", 10) == ["天" * 10, "天" * 10, "天" * 5 + "。好。"]
 
 
 def test_a_short_sentence_joins_the_next_one() -> None:

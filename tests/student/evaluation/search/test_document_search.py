@@ -6,9 +6,9 @@ import pytest
 
 from student.evaluation.search.document_search import Questions, SearchResult, bm25_runs, response_questions
 from student.evaluation.search.measures import search_measures
-from teachers.corpora.conversations import cut_at_word
 from teachers.dataset import write_rows
 from teachers.records import DOCUMENTS
+from teachers.words import cut_at_word
 
 
 def questions_of(qrels: dict[str, dict[str, int]], ignored: dict[str, set[str]] | None = None) -> Questions:

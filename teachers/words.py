@@ -1,0 +1,74 @@
+"""Words, sentences and cuts of a text in any script.
+
+Words are those of Unicode's rules (UAX #29), without a dictionary: of scripts that put no spaces between
+words, such as Chinese or Thai, each character counts as one.
+"""
+
+import regex
+
+_BOUNDARY = regex.compile(r"(?V1w)\b")
+_IN_A_WORD = regex.compile(r"\w|\p{Extended_Pictographic}")
+_CHARACTER = regex.compile(r"\X")
+# Marks that end a sentence: where words have spaces one follows, in other scripts none does.
+_SENTENCE = regex.compile(r"\S.*?(?:[.!?…؟۔।]+[\"'”’)\]]*(?=\s)|[。！？｡]+[”’」』）]*|$)", regex.DOTALL)
+_UNSPACED = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]{2,}", regex.VERSION1
+)
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text; an emoji is one, a punctuation mark is none."""
+    return [segment for segment in _BOUNDARY.split(text) if _IN_A_WORD.search(segment)]
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Return start and end of each word."""
+    spans = []
+    start = 0
+    for segment in _BOUNDARY.split(text):
+        if _IN_A_WORD.search(segment):
+            spans.append((start, start + len(segment)))
+        start += len(segment)
+    return spans
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Return start and end of each sentence."""
+    return [match.span() for match in _SENTENCE.finditer(text)]
+
+
+def cut_at_word(text: str, max_characters: int) -> str:
+    """Return the longest beginning of `text` that ends with a word and fits.
+
+    Where that is less than half of what fits, as in a very long word, it ends with a whole character: an
+    emoji or an accented letter may have several codes.
+    """
+    if len(text) <= max_characters:
+        return text
+
+    end = 0
+    for segment in _BOUNDARY.split(text[: max_characters + 1]):
+        if end + len(segment) > max_characters:
+            break
+        end += len(segment)
+    if end < max_characters / 2:
+        end = _last_character_end(text, max_characters)
+    return text[:end].rstrip()
+
+
+def _last_character_end(text: str, limit: int) -> int:
+    end = 0
+    for match in _CHARACTER.finditer(text):
+        if match.end() > limit:
+            break
+        end = match.end()
+    return end or limit
+
+
+def with_spaces(text: str) -> str:
+    """Return a text for tokenisers that split at spaces: pairs of characters stand for unspaced words."""
+    return str(_UNSPACED.sub(lambda run: f" {_pairs(run[0])} ", text))
+
+
+def _pairs(run: str) -> str:
+    return " ".join(run[start : start + 2] for start in range(len(run) - 1))
