@@ -141,12 +141,14 @@ class EndpointTeacher(_Teacher):
     """Contexts longer than this lose their oldest turns, where `tokenizer` is given."""
     max_sane_loss: float = Field(4.0, gt=0)
     """Nats per token on a known English sentence above which its scores are refused."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables of the model's chat template, for a server that takes them (vLLM, SGLang)."""
     concurrency: int = Field(8, ge=1)
     """Requests in flight at most."""
     request_timeout_s: float = Field(60, gt=0)
     """Of one request; it is retried with back-off on 408, 409, 429, 5xx and lost connections."""
     max_retries: int = Field(6, ge=0)
-    """Retries of one request before its row is rejected."""
+    """Retries of one request; then its row is rejected, or the job ends where the server is at fault."""
 
 
 def _kind(teacher: Any) -> str:

@@ -7,10 +7,14 @@ words, such as Chinese or Thai, each character counts as one.
 import regex
 
 _BOUNDARY = regex.compile(r"(?V1w)\b")
-_IN_A_WORD = regex.compile(r"\w|\p{Extended_Pictographic}")
+_IN_A_WORD = regex.compile(r"\w|\p{Extended_Pictographic}|\p{Regional_Indicator}")
 _CHARACTER = regex.compile(r"\X")
 # Marks that end a sentence: where words have spaces one follows, in other scripts none does.
 _SENTENCE = regex.compile(r"\S.*?(?:[.!?…؟۔।]+[\"'”’)\]]*(?=\s)|[。！？｡]+[”’」』）]*|$)", regex.DOTALL)
+# Unicode's marks, with quotation marks and brackets that close after them.
+_SENTENCE_END = regex.compile(
+    r"(?V1)[[\p{STerm}…]--[。！？｡]]+[\"'“\p{Pe}\p{Pf}]*(?=\s|\Z)|[。！？｡]+[\"'\p{Pe}\p{Pf}]*"
+)
 _UNSPACED = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]{2,}", regex.VERSION1
 )
@@ -35,6 +39,12 @@ def word_spans(text: str) -> list[tuple[int, int]]:
 def sentence_spans(text: str) -> list[tuple[int, int]]:
     """Return start and end of each sentence."""
     return [match.span() for match in _SENTENCE.finditer(text)]
+
+
+def complete_sentences(text: str) -> str:
+    """Return the longest beginning of `text` that ends with the mark of a sentence; empty where none does."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends else ""
 
 
 def cut_at_word(text: str, max_characters: int) -> str:

@@ -1,5 +1,6 @@
 """How a conversation becomes a teacher's prompt, as token ids. L prompt tokens, R response tokens."""
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import jinja2
 
 from teachers.corpora.conversations import Message
+from teachers.engines.chat_layout import ALL_KINDS, ConversationKind, Layout, find_layout, texts_of
 
 _SPEAKERS = {"user": "A", "assistant": "B"}
-_NOTHING_SAID: list[Message] = [{"role": "user", "content": ""}]
+# A template refuses a conversation by its own error, or fails at values that it does not expect.
+_REFUSALS = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -38,17 +41,53 @@ class PromptFormat:
 
     @cached_property
     def end_of_turn(self) -> list[int]:
-        """Token ids that end a response: the template's marker after an assistant's turn, or a line's end."""
+        """Token ids that end a response: the template's marker after an assistant's turn, or a line's end.
+
+        Raises:
+            ValueError: there is neither a marker nor a token that ends a text.
+        """
         if not self.uses_chat_template:
             return self._encode("\n")
 
         answer = "So it is."
         turns = [{"role": "user", "content": "Is it?"}, {"role": "assistant", "content": answer}]
-        text = self.tokenizer.apply_chat_template(turns, tokenize=False, **self.template_kwargs)
-        after = text.rpartition(answer)[2]
+        layout = self.layouts[ConversationKind.of_conversation(turns, "")]
+        text = self._render(layout.turns(turns, ""), for_response=False)
+        after = text.rpartition(answer)[2].lstrip()
         marker = self._encode(after)[:1]
+        if marker and self._is_special(marker[0]):
+            return marker
+
         # Not every template marks the end: then the model was trained to end the text.
-        return marker if marker and marker[0] in self.tokenizer.all_special_ids else [self._end_of_text]
+        if self.tokenizer.eos_token_id is None:
+            raise ValueError(
+                f"teachers.{self.teacher}: expected a special token after a turn, or an eos token of its "
+                f"tokenizer, got {after[:20]!r} and none"
+            )
+        return [int(self.tokenizer.eos_token_id)]
+
+    def _is_special(self, token: int) -> bool:
+        # The marker of some templates is in no role of the tokenizer, as Phi-3's <|end|>.
+        added = self.tokenizer.added_tokens_decoder.get(token)
+        return token in self.tokenizer.all_special_ids or (added is not None and added.special)
+
+    @cached_property
+    def layouts(self) -> dict[ConversationKind, Layout]:
+        """The layout in which the chat template renders each kind of conversation.
+
+        Raises:
+            ValueError: the template refuses a short conversation, or leaves out its text.
+        """
+        layouts: dict[ConversationKind, Layout] = {}
+        for kind in ALL_KINDS:
+            layout = find_layout(kind, self._shows)
+            if layout is None:
+                raise ValueError(
+                    f"teachers.{self.teacher}: expected a chat template that renders the text of a "
+                    "conversation, got one that refuses it or leaves it out"
+                )
+            layouts[kind] = layout
+        return layouts
 
     def prefix(self, messages: list[Message], system_prompt: str) -> Prefix:
         """Everything before the response; no message at all gives the prior's prefix.
@@ -89,10 +128,6 @@ class PromptFormat:
         bos = self.tokenizer.bos_token_id
         return [] if self.uses_chat_template or bos is None else [bos]
 
-    @property
-    def _end_of_text(self) -> int:
-        return int(self.tokenizer.eos_token_id)
-
     def _text(self, messages: list[Message], system_prompt: str) -> str:
         if self.uses_chat_template:
             return self._chat(messages, system_prompt)
@@ -100,19 +135,34 @@ class PromptFormat:
         return "".join(lines) + _SPEAKERS["assistant"] + ":"
 
     def _chat(self, messages: list[Message], system_prompt: str) -> str:
-        system: list[Message] = [{"role": "system", "content": system_prompt}] if system_prompt else []
-        # Some templates refuse a system role, some want the user to begin, and none may be without a turn.
-        for turns in (system + messages, messages, _NOTHING_SAID + messages):
-            try:
-                text: str = self.tokenizer.apply_chat_template(
-                    turns, add_generation_prompt=True, tokenize=False, **self.template_kwargs
-                )
-            except (jinja2.TemplateError, IndexError, ValueError) as error:
-                problem = error
-            else:
-                return text
-        raise ValueError(f"teachers.{self.teacher}: its chat template refuses the conversation: {problem}")
+        layout = self.layouts[ConversationKind.of_conversation(messages, system_prompt)]
+        try:
+            return self._render(layout.turns(messages, system_prompt))
+        except _REFUSALS as error:
+            raise ValueError(
+                f"teachers.{self.teacher}: its chat template refuses the conversation: {error}"
+            ) from error
+
+    def _shows(self, turns: list[dict[str, Any]]) -> bool:
+        """Whether the template renders all texts of a conversation, and no list as Python prints it."""
+        try:
+            text = self._render(turns)
+        except _REFUSALS:
+            return False
+        is_printed = re.search(r"""['"]text['"]: ['"]""", text) is not None
+        return bool(text) and not is_printed and all(turn_text in text for turn_text in texts_of(turns))
+
+    def _render(self, turns: list[dict[str, Any]], *, for_response: bool = True) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            turns, add_generation_prompt=for_response, tokenize=False, **self.template_kwargs
+        )
+        return text
 
     def _encode(self, text: str) -> list[int]:
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        try:
+            ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
+        except (TypeError, UnicodeEncodeError):
+            raise ValueError(
+                f"teachers.{self.teacher}: expected text, got a lone surrogate, half of a character"
+            ) from None
         return ids

@@ -1,6 +1,5 @@
 """What every kind of teacher takes and gives: the contract between workers and engines."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,8 +7,7 @@ from typing import Protocol
 from teachers.config import GenerateConfig
 from teachers.corpora.conversations import Message
 
-# Some templates write the opening tag themselves, and a token limit may end the span.
-_REASONING = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*</think>", re.DOTALL | re.IGNORECASE)
+DEFAULT_MAX_TOKENS = GenerateConfig().max_tokens
 
 
 @dataclass(frozen=True)
@@ -31,11 +29,6 @@ class Generation:
     truncated: bool
     """The token limit ended it, not the teacher."""
     error: str | None = None
-
-
-def without_reasoning(text: str) -> str:
-    """Return what a model wrote without its `<think>` spans; empty where it did not get beyond one."""
-    return _REASONING.sub("", text)
 
 
 @dataclass(frozen=True)
@@ -66,8 +59,10 @@ class TeacherError(ValueError):
 class Teacher(Protocol):
     """A running teacher."""
 
-    def check(self, scores: bool = True) -> str:
+    def check(self, scores: bool = True, max_tokens: int = DEFAULT_MAX_TOKENS) -> str:
         """One line on what it showed before its output is used; less is tried where it is not to score.
+
+        `max_tokens` are those of the samples that it is to write.
 
         Raises:
             ValueError: the teacher is not to be trusted, and why.

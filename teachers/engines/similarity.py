@@ -7,7 +7,7 @@ from typing import Any
 
 from teachers.config import GenerateConfig, SimilarityTeacher
 from teachers.corpora.conversations import Message
-from teachers.engines.protocol import Generation, Group, PairScore, Prompt
+from teachers.engines.protocol import DEFAULT_MAX_TOKENS, Generation, Group, PairScore, Prompt
 from teachers.engines.sanity import echoes_preferred
 from teachers.engines.weights import model_folder
 
@@ -30,7 +30,7 @@ class Similarity:
         )
         self._model.max_seq_length = config.max_tokens
 
-    def check(self, scores: bool = True) -> str:
+    def check(self, scores: bool = True, max_tokens: int = DEFAULT_MAX_TOKENS) -> str:
         """One line: the similarities of a fitting reply, an unfitting one, and whether of echoes more.
 
         Raises:

@@ -10,15 +10,18 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import connection
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from teachers.config import GenerateConfig, VllmTeacher
+from teachers.engines.chat_layout import caveats
 from teachers.engines.likelihood import LikelihoodScorer, Pair
 from teachers.engines.prompts import PromptFormat
-from teachers.engines.protocol import Generation, Group, PairScore, Prompt, without_reasoning
+from teachers.engines.protocol import DEFAULT_MAX_TOKENS, Generation, Group, PairScore, Prompt
+from teachers.engines.reasoning import check_reasoning, opened_by_prompt, without_reasoning
 from teachers.engines.sanity import (
     KNOWN_PAIRS,
     KNOWN_QUESTION,
@@ -72,10 +75,16 @@ class Engine:
 
     def generate(self, prompts: Sequence[Prompt], config: GenerateConfig) -> list[Generation]:
         """A seeded sample for each prompt, an error where the context does not fit."""
+        samples = self._samples(prompts, config)
+        return [replace(sample, text=without_reasoning(sample.text)) for sample in samples]
+
+    def _samples(self, prompts: Sequence[Prompt], config: GenerateConfig) -> list[Generation]:
+        """Samples with the reasoning before them."""
         from vllm import SamplingParams
 
         generations: list[Generation | None] = []
         requests: list[dict[str, Any]] = []
+        openings: list[str] = []
         params: list[Any] = []
         for prompt in prompts:
             try:
@@ -85,6 +94,7 @@ class Engine:
                 continue
             generations.append(None)
             requests.append({"prompt_token_ids": prefix.ids})
+            openings.append(opened_by_prompt(prefix.text))
             params.append(
                 SamplingParams(
                     temperature=config.temperature,
@@ -95,8 +105,9 @@ class Engine:
                     **self._stops(),
                 )
             )
-        outputs = iter(self._llm.generate(requests, params, use_tqdm=False) if requests else [])
-        return [generation or _generation(next(outputs)) for generation in generations]
+        outputs = self._llm.generate(requests, params, use_tqdm=False) if requests else []
+        written = iter(zip(openings, outputs, strict=True))
+        return [generation or _generation(*next(written)) for generation in generations]
 
     def score(self, groups: Sequence[Group]) -> list[list[PairScore]]:
         """Log-likelihoods of each group's responses, an error where one does not fit or has no border."""
@@ -118,23 +129,28 @@ class Engine:
             for problems in errors
         ]
 
-    def check(self, scores: bool = True) -> str:
+    def check(self, scores: bool = True, max_tokens: int = DEFAULT_MAX_TOKENS) -> str:
         """One line: the loss on plain English, how a turn ends, a sample; and of scores, how, and of echoes.
 
         Where scores from the prefix cache differ from scores without it, the cache is given up for good.
 
         Raises:
-            ValueError: the loss says that weights or special tokens are wrong.
+            ValueError: the loss says that weights or special tokens are wrong, the chat template leaves out
+                what is said, or the teacher reasons where it should not.
         """
         loss = known_sentence_loss(self.format, self.config.system_prompt, self.likelihood.log_likelihoods)
         refuse_above(self.config.max_sane_loss, loss, self.name)
         prompt = Prompt(KNOWN_QUESTION, self.config.system_prompt, seed=0)
-        [sample] = self.generate([prompt], GenerateConfig())
+        sample = check_reasoning(
+            lambda config: self._samples([prompt], config)[0], scores, max_tokens, self.name
+        )
         ends_with = self.format.tokenizer.decode(self.format.end_of_turn)
+        reads = "transcript"
+        if self.format.uses_chat_template:
+            reads = f"chat template{caveats(self.format.layouts)}"
         line = (
             f"{self.name}: {loss:.2f} nats/token on a known sentence, ends a turn with {ends_with!r}, "
-            f"{'chat template' if self.format.uses_chat_template else 'transcript'}, "
-            f"writes {sample.text.strip()!r}"
+            f"{reads}, writes {without_reasoning(sample.text).strip()!r}"
         )
         return f"{line}, {self._check_cache()}, {echoes_preferred(self.score)}" if scores else line
 
@@ -207,9 +223,9 @@ def _tell_of_death(client: Any) -> None:
     threading.Thread(target=watch, daemon=True, name="engine-death").start()
 
 
-def _generation(output: Any) -> Generation:
+def _generation(opening: str, output: Any) -> Generation:
     [sample] = output.outputs
-    return Generation(without_reasoning(sample.text), truncated=sample.finish_reason == "length")
+    return Generation(opening + sample.text, truncated=sample.finish_reason == "length")
 
 
 def _dtype(config: VllmTeacher, on_cpu: bool) -> str:

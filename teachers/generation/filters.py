@@ -17,9 +17,17 @@ from teachers.words import words
 Filter = Callable[[Generation, list[Message]], bool]
 """Whether to drop a sample that answers a context."""
 
-# A speaker's name before a colon that begins no smiley, or a marker of some chat template.
-_ROLE = re.compile(
-    r"(?:^|\s)(?:(?-i:[AB])|user|assistant|system|human|bot|ai)\s*:(?=\s|$)|<[|/]?\w+\|?>|\[/?INST\]",
+# A speaker's name and a colon where a sentence may begin; elsewhere, or apart, they are words of a chat.
+_ROLE_LABEL = re.compile(
+    r"""(?:\A|\n|[.!?…]["'”’)]*\s)[\s#*>]*(?:(?-i:[AB])|user|assistant|system|human|bot|ai):[*]*(?=\s|\Z)""",
+    re.IGNORECASE,
+)
+# Of chat templates and tokenizers. A tag of HTML, or a word in such brackets, is none.
+_MARKER = re.compile(
+    r"<\|[\w ]+\|?>|<[\w ]+\|>|<｜[^<>]{1,40}｜>|</?s>|<</?SYS>>"
+    r"|\[/?(?:INST|THINK|gMASK|SYSTEM_PROMPT|TOOL_CALLS|TOOL_RESULTS)\]"
+    r"|</?(?:user|assistant|system|human|bot|think|thinking|tool_call|tool_response|response)>"
+    r"|<(?:bos|eos|pad|unk|mask|sep|cls|eod|eot|endoftext|(?:start|end)_of_\w+|unused\d+|extra_id_\d+)>",
     re.IGNORECASE,
 )
 # Bytes of UTF-8, so that seven Chinese or ten Cyrillic letters weigh as much as twenty of English:
@@ -75,7 +83,7 @@ def is_repetitive(generation: Generation, context: list[Message]) -> bool:
 
 def is_role_confused(generation: Generation, context: list[Message]) -> bool:
     """Whether the text speaks for another speaker or shows the template's markers."""
-    return bool(_ROLE.search(generation.text))
+    return bool(_ROLE_LABEL.search(generation.text) or _MARKER.search(generation.text))
 
 
 def is_in_other_language(languages: list[str]) -> Filter:

@@ -1,6 +1,5 @@
 """Responses out of teachers' samples: cleaned, filtered, without near duplicates."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -15,9 +14,7 @@ from teachers.generation.filters import Filter, filters
 from teachers.generation.near_duplicates import SeenTexts, near_duplicates
 from teachers.records import REJECTED, RESPONSES
 from teachers.texts import is_near_copy, text_key
-
-# With the quotation marks and brackets that close after it. Chinese has no space between sentences.
-_SENTENCE_END = re.compile(r"""[.!?…]+["'”’»)\]]*(?=\s|$)|[。！？]+[」』”’）]*""")
+from teachers.words import complete_sentences
 
 Samples = Mapping[str, Iterable[tuple[str, list[Generation]]]]
 """Teacher -> (example_id, samples) of every context, in their order; iterated more than once."""
@@ -83,10 +80,10 @@ def write_responses(
 
 def shortened(sample: Generation) -> Generation:
     """Return a truncated sample up to its last complete sentence; it is unchanged where it has none."""
-    *_, last = [0, *(match.end() for match in _SENTENCE_END.finditer(sample.text))]
-    if not sample.truncated or not any(map(str.isalpha, sample.text[:last])):
+    text = complete_sentences(sample.text)
+    if not sample.truncated or not any(map(str.isalpha, text)):
         return sample
-    return replace(sample, text=sample.text[:last], truncated=False)
+    return replace(sample, text=text, truncated=False)
 
 
 def _gold_responses(examples_uri: str) -> Iterator[str]:

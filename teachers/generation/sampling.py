@@ -96,7 +96,13 @@ class StoredSamples:
 def sampling(config: GenerateConfig) -> Task:
     """Return the task of making samples."""
     return Task(
-        "writes", "samples", SAMPLE_REQUESTS, SAMPLES, partial(_sample, config=config), _rejected_rows
+        "writes",
+        "samples",
+        SAMPLE_REQUESTS,
+        SAMPLES,
+        partial(_sample, config=config),
+        _rejected_rows,
+        max_tokens=config.max_tokens,
     )
 
 

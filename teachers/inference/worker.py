@@ -3,9 +3,11 @@
 Faults, and what comes of them:
 - an actor, its node or the whole job dies: Ray Data, or the next job, does the batches that are not stored;
 - an engine breaks or hangs: its process ends itself, Ray starts another, and the batch is tried in halves;
-- a row that takes its process down also when tried alone is stored with an error;
+- a row that takes its process down also when tried alone, or whose output cannot be stored, is stored with
+  an error;
 - storage fails: its requests are sent again, for minutes (`teachers.storage`);
-- the teacher itself is at fault (no weights, a wrong key, an engine that never works): the job ends.
+- the teacher itself is at fault (no weights, a wrong key, an engine that never works, a server that is down):
+  the job ends, and no row is blamed.
 """
 
 import faulthandler
@@ -22,7 +24,7 @@ import pyarrow.parquet as pq
 import ray.data
 
 from teachers.config import EndpointTeacher, SimilarityTeacher, TeacherConfig
-from teachers.engines.protocol import Teacher, TeacherError
+from teachers.engines.protocol import DEFAULT_MAX_TOKENS, Teacher, TeacherError
 from teachers.inference.attempts import Attempts, start_ledger
 from teachers.inference.store import Row, content_key
 from teachers.inference.telemetry import TeacherMetrics
@@ -61,6 +63,8 @@ class Task:
     """Rows for the store in place of a row that the teacher can't do, with the error."""
     scores: bool = False
     """Whether it asks for scores, which the teacher then shows to be right."""
+    max_tokens: int = DEFAULT_MAX_TOKENS
+    """Of what it has the teacher write."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Worker:
 
         with self._notes.of_failure():
             self._teacher = start_teacher(work.name, work.config)
-            self._notes.write("check", self._teacher.check(self._task.scores))
+            self._notes.write("check", self._teacher.check(self._task.scores, self._task.max_tokens))
 
     def __call__(self, files: pa.Table) -> pa.Table:
         counts = []
@@ -141,6 +145,13 @@ class Worker:
         with write_atomically(_batch_uri(self._store_uri, rows)) as stream:
             pq.write_table(pa.Table.from_pylist(made, schema=self._task.made), stream)
 
+    def _check_storable(self, made: list[Row]) -> None:
+        """Raises ValueError where a row has no place in the store, as one with half of a character."""
+        try:
+            pa.Table.from_pylist(made, schema=self._task.made)
+        except (pa.ArrowException, TypeError, OverflowError) as problem:
+            raise ValueError(f"{type(problem).__name__}: {problem}") from problem
+
     def _attempt(self, rows: list[Row], is_part: bool) -> list[Row]:
         """Rows made of `rows`: together, or by halves where an attempt at them ended badly.
 
@@ -157,7 +168,7 @@ class Worker:
         elif len(rows) == 1 and is_part:
             if error is not None:
                 self._attempts.count_death(error)
-            made = self._task.reject(rows[0], outcome)
+            made = self._task.reject(rows[0], _as_text(outcome))
         else:
             self._metrics.tries_again()
             made = [row for half in _halves(rows) for row in self._attempt(half, is_part=True)]
@@ -174,6 +185,7 @@ class Worker:
         faulthandler.dump_traceback_later(seconds, exit=True, file=_STDERR)
         try:
             made = self._task.run(self._teacher, rows)
+            self._check_storable(made)
         except TeacherError:
             raise
         except ValueError as problem:  # vLLM refuses a request so before anything is computed
@@ -188,6 +200,11 @@ class Worker:
             faulthandler.cancel_dump_traceback_later()
         self._attempts.succeed(key)
         return made
+
+
+def _as_text(error: str) -> str:
+    """An error without what cannot be stored, as half of a character that it quotes."""
+    return error.encode(errors="backslashreplace").decode()
 
 
 def _halves(rows: list[Row]) -> list[list[Row]]:

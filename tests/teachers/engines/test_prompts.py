@@ -7,7 +7,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from teachers.engines.prompts import PromptFormat
-from teachers.engines.protocol import without_reasoning
 from teachers.engines.weights import model_folder
 from tests.tiny_models import make_teacher
 
@@ -84,20 +83,6 @@ def test_variables_reach_the_chat_template(tmp_path: Path) -> None:
     tokenizer = _with_template(tmp_path, template).tokenizer
     assert PromptFormat("thinks", tokenizer, 256, {"enable_thinking": True}).prefix([], "").text == "<think>"
     assert PromptFormat("does not", tokenizer, 256).prefix([], "").text == "|"
-
-
-@pytest.mark.parametrize(
-    ("written", "response"),
-    [
-        ("<think>The user greets.\n</think>\n\nHi!", "\n\nHi!"),
-        ("The user greets.</think>Hi!", "Hi!"),  # the template wrote the opening tag
-        ("<think>The user greets, so I", ""),  # the token limit ended it
-        ("Well <THINK>hm</think>yes <think>hm</think>no", "Well yes no"),
-        ("I think so", "I think so"),
-    ],
-)
-def test_reasoning_is_no_part_of_a_response(written: str, response: str) -> None:
-    assert without_reasoning(written) == response
 
 
 @pytest.mark.weights

@@ -31,6 +31,10 @@ def blocking(folder: Path, content: str) -> FiltersConfig:
         ("Human: hi there", "role-confused"),
         ("<|im_start|>user hello there", "role-confused"),
         ("I do</s>", "role-confused"),
+        ("### Human: hi there", "role-confused"),
+        ("I do<end_of_turn>", "role-confused"),
+        ("<|turn>user hello", "role-confused"),
+        ("I do [/INST]", "role-confused"),
     ],
 )
 def test_a_dropped_sample_has_its_reason(text: str, dropped_as: str) -> None:
@@ -51,6 +55,14 @@ def test_a_truncated_sample_is_dropped() -> None:
         "no no no, I mean the other one, not the first",
         "8:49 i'm 3 hours ahead of u",
         "i'd say <3",
+        "a <b> c",
+        "it's <i>so</i> good",
+        "a List<int> or a List<str>",
+        "user : hi",
+        "I asked a user: why?",
+        "let's go with plan A: sleep",
+        "\U0001f44d",
+        "\U0001f1e9\U0001f1ea",
     ],
 )
 def test_ordinary_chat_is_kept(text: str) -> None:

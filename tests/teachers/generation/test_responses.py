@@ -173,6 +173,8 @@ def test_a_sample_that_nearly_copies_a_turn_of_its_context_is_rejected(tmp_path:
         ('She said "no." And then', 'She said "no."'),
         ("I like it.", "I like it."),
         ("我也很喜欢。你呢？我觉得", "我也很喜欢。你呢？"),
+        ("मैं ठीक हूँ। और आप", "मैं ठीक हूँ।"),
+        ("هل أنت بخير؟ أنا", "هل أنت بخير؟"),
         ("Version 3.5 of example.com is", None),
         ("1. 2. And", None),
         ("I like it because", None),

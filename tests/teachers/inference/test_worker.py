@@ -60,6 +60,12 @@ def _run(teacher: Teacher, rows: list[Row]) -> list[Row]:
             raise RuntimeError("CUDA error: an illegal memory access")
         elif row["fault"] == "refused":
             raise ValueError("prompt of 9000 tokens")
+        elif row["fault"] == "surrogate":
+            return [{**_row(each, None), "error": "\ud83d" if each is row else None} for each in rows]
+        elif row["fault"] == "type":
+            return [{**_row(each, None), "similarity": "high" if each is row else 0.0} for each in rows]
+        elif row["fault"] == "quoted surrogate":
+            raise ValueError("no token of \ud83d")
         elif row["fault"] == "key":
             raise TeacherError("the key is wrong")
     return [_row(row, None) for row in rows]
@@ -127,6 +133,16 @@ def test_rows_that_break_the_engine_are_rejected_alone(
     assert times_requested["row 05"] == times_requested["row 10"] == 3
     # What came of a part is kept when the next one breaks the process.
     assert max(times_requested.values()) == 3
+
+
+def test_a_row_whose_output_cannot_be_stored_is_rejected_alone(
+    ray_cluster: None, tmp_path: Path, teacher: EndpointTeacher
+) -> None:
+    stored = _store(tmp_path, teacher, {1: "surrogate", 5: "type", 10: "quoted surrogate"})
+    errors = {key: error for key, error in stored.items() if error is not None}
+    assert set(errors) == {"row 01", "row 05", "row 10"}
+    assert "surrogates not allowed" in errors["row 01"]
+    assert errors["row 10"] == r"no token of \ud83d"
 
 
 def test_a_killed_worker_costs_its_batch_and_no_row(
