@@ -110,10 +110,10 @@ def texts_of(turns: list[dict[str, Any]]) -> list[str]:
     return [content if isinstance(content, str) else content[0]["text"] for content in contents]
 
 
-def caveats(found_layouts: Mapping[ConversationKind, Layout]) -> str:
+def caveats(layouts_by_kind: Mapping[ConversationKind, Layout]) -> str:
     """Return what of a conversation is not taken, as the end of a phrase; empty where all is."""
     missing: set[str] = set()
-    for kind, layout in found_layouts.items():
+    for kind, layout in layouts_by_kind.items():
         roles = {turn["role"] for turn in layout.turns(*kind.example())}
         if kind.has_system_prompt and "system" not in roles:
             missing.add("the system prompt")

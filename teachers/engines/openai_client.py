@@ -58,7 +58,7 @@ class OpenAIClient:
         )
 
     def first_choice(
-        self, send: Callable[[openai.OpenAI, Content], Any], content: Content, known: Content
+        self, send: Callable[[openai.OpenAI, Content], Any], content: Content, known_content: Content
     ) -> Any:
         """Return the only choice of the completion that `send` gets for `content`.
 
@@ -66,7 +66,7 @@ class OpenAIClient:
         even as a cause.
 
         Raises:
-            RowError: the server refuses this content, or fails at it twice and not at `known`.
+            RowError: the server refuses this content, or fails at it twice and not at `known_content`.
             TeacherError: the server does not answer, or refuses every request alike.
         """
         try:
@@ -76,7 +76,7 @@ class OpenAIClient:
 
         # The row's retries took long: what follows them has to end before the batch's time does.
         client = self._client.with_options(max_retries=0) if failure.timed_out else self._client
-        if failure.is_certain or not self._answers(send, client, known):
+        if failure.is_certain or not self._answers(send, client, known_content):
             raise TeacherError(
                 f"{self.unusable(failure)}; finished batches are kept: run the job again when it answers"
             )
@@ -87,10 +87,10 @@ class OpenAIClient:
             raise RowError(f"teachers.{self.name}: {error}") from None
 
     def _answers(
-        self, send: Callable[[openai.OpenAI, Content], Any], client: openai.OpenAI, known: Content
+        self, send: Callable[[openai.OpenAI, Content], Any], client: openai.OpenAI, known_content: Content
     ) -> bool:
         try:
-            self._choice(send, client, known)
+            self._choice(send, client, known_content)
         except _ServerError:
             return False
         except RowError:
