@@ -19,6 +19,8 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 
 comma := ,
+# One word of the shell, whatever it contains.
+quote = '$(subst ','\'',$(1))'
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .PHONY: setup distill search synthesise compare results sweep serve export test golden faults faults-of-engines faults-of-clusters lint format constraints resolve clean
@@ -64,11 +66,11 @@ sweep: $(STAMP)
 
 # Answers over HTTP from the newest run, or from RUN.
 serve: $(STAMP)
-	.venv/bin/python jobs/deploy.py $(if $(RUN),--run $(RUN)) $(ARGS)
+	.venv/bin/python jobs/deploy.py $(if $(RUN),--run $(call quote,$(RUN))) $(ARGS)
 
 # The newest run's student, or RUN's, as ONNX beside it.
 export: $(STAMP)
-	.venv/bin/python jobs/export.py $(if $(RUN),--run $(RUN))
+	.venv/bin/python jobs/export.py $(if $(RUN),--run $(call quote,$(RUN)))
 
 # Two processes, each with a Ray of its own; what shares engines or a job's run goes to one of them.
 test: $(STAMP)

@@ -7,6 +7,7 @@ import logging
 import sys
 
 from jobs.distillation.config import STAGE_NAMES, parse
+from jobs.execution.hints import make_command
 from jobs.execution.session import run_main, started
 
 logger = logging.getLogger("jobs.distill")  # as a script its own name would be __main__
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> None:
             serve_run(job.run.uri, options.deploy)
 
     if options.until == STAGE_NAMES[-1] and options.deploy is None:
-        logger.info("talk to it: make serve RUN=%s   (then the README's curl)", location)
+        logger.info("talk to it: %s   (then the README's curl)", make_command("serve", RUN=location))
 
 
 def serve_run(run: str, port: int) -> None:

@@ -7,6 +7,7 @@ import logging
 import sys
 
 from jobs.conversational_search.config import parse_search
+from jobs.execution.hints import make_command
 from jobs.execution.session import run_main, started
 
 logger = logging.getLogger("jobs.search")  # as a script its own name would be __main__
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> None:
         publish(comparison, job.run, job.tracker, options.results, options.config.stem)
         job.log_timings()
 
-    logger.info("search it: make serve RUN=%s   (then POST /search)", location)
+    logger.info("search it: %s   (then POST /search)", make_command("serve", RUN=location))
 
 
 if __name__ == "__main__":

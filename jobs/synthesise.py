@@ -4,8 +4,10 @@ python jobs/synthesise.py --config configs/synthesise.yaml [--synthesis.conversa
 """
 
 import logging
+import shlex
 import sys
 
+from jobs.execution.hints import make_command
 from jobs.execution.session import run_main, started
 from jobs.synthesis.config import parse_synthesis
 
@@ -27,11 +29,9 @@ def main(arguments: list[str]) -> None:
         job.log_timings()
         file = job.run.at("dataset", "conversations.jsonl")
 
-    logger.info(
-        "train on it: make distill ARGS='--examples.conversations %s --examples.test_share 0.4 "
-        "--run synthesised'",
-        file,
-    )
+    examples = ["--examples.conversations", file, "--examples.test_share", "0.4"]
+    arguments = shlex.join([*examples, "--run", "synthesised"])
+    logger.info("train on it: %s", make_command("distill", ARGS=arguments))
 
 
 if __name__ == "__main__":

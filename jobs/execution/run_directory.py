@@ -4,6 +4,7 @@ import datetime
 import hashlib
 import json
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -84,6 +85,8 @@ class RunDirectory:
 
 def locate(location: str) -> str:
     """Return the path or URI of a run; a bare name lies under runs/."""
+    if location.startswith("~"):  # a shell expands it at the start of a word only: not in RUN=~/run
+        location = str(Path(location).expanduser())
     return location if "/" in location else str(Path("runs") / location)
 
 
@@ -133,7 +136,7 @@ def provenance() -> dict[str, Any]:
     return {
         "date": datetime.date.today().isoformat(),
         "machine": where["machine"],
-        "command": " ".join(where["command"]),
+        "command": shlex.join(where["command"]),
         "git_commit": where["git_commit"],
         "versions": where["packages"],
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.execution.run_directory import RunDirectory, circumstances
+from jobs.execution.run_directory import RunDirectory, circumstances, provenance
 from jobs.reports.charts import Dot, Plane, Scale
 from jobs.reports.columns import Column, Table
 from jobs.reports.pages import environment
@@ -37,7 +37,7 @@ def sweep_page(sweep: SweepConfig, trials: list[dict[str, Any]]) -> str:
         best=in_words(scored[0]["changes"]) if scored else None,
         charts=score_charts(sweep, scored),
         best_colour=BEST_COLOUR,
-        circumstances=circumstances(),
+        circumstances=provenance(),
     )
 
 
