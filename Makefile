@@ -91,7 +91,8 @@ faults-of-engines: $(STAMP)
 
 faults-of-clusters: $(STAMP)
 	.venv/bin/python -m pytest -m faults tests/jobs/execution/test_submit.py tests/jobs/execution/test_nodes.py \
-	  tests/jobs/execution/test_autoscaling.py tests/jobs/sweeps/test_trials.py tests/serve/test_faults.py $(ARGS)
+	  tests/jobs/execution/test_autoscaling.py tests/jobs/sweeps/test_trials.py tests/serve/test_faults.py \
+	  tests/serve/test_openapi.py $(ARGS)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check .

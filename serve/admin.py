@@ -16,10 +16,21 @@ from serve.gate import StrictJson
 from serve.pages import page
 from serve.responder import Responder
 from serve.review import Review, similar_responses
-from serve.schemas import ChangeAnswer, ChangeRequest, ListRequest, ReloadRequest, ResponseList, SimilarList
+from serve.schemas import (
+    ChangeAnswer,
+    ChangeRequest,
+    ListRequest,
+    ReloadAnswer,
+    ReloadRequest,
+    ResponseList,
+    SimilarList,
+    VersionList,
+)
 from serve.versions import check_version, make_current, versions
 
 router = APIRouter(route_class=StrictJson)
+
+_UNKNOWN: dict[int | str, dict[str, Any]] = {404: {"description": "There is no such response."}}
 
 
 class Replica(Protocol):
@@ -52,14 +63,14 @@ async def review_page() -> FileResponse:
 
 
 @router.get("/admin/versions")
-async def list_versions(replica: CurrentReplica) -> dict[str, Any]:
+async def list_versions(replica: CurrentReplica) -> VersionList:
     """List the versions that can be served."""
     names = await asyncio.to_thread(versions, replica.config.run)
-    return {"served": replica.responder.version, "versions": names}
+    return VersionList(served=replica.responder.version, versions=names)
 
 
-@router.post("/admin/reload")
-async def reload(replica: CurrentReplica, request: ReloadRequest) -> dict[str, Any]:
+@router.post("/admin/reload", responses={409: {"description": "The version cannot be loaded."}})
+async def reload(replica: CurrentReplica, request: ReloadRequest) -> ReloadAnswer:
     """Load a version in every replica; 409, and the old one stays, where it cannot be loaded."""
     if replica.pinned is not None:
         raise HTTPException(409, f"the deployment's user_config names the version {replica.pinned!r}")
@@ -72,7 +83,7 @@ async def reload(replica: CurrentReplica, request: ReloadRequest) -> dict[str, A
         raise HTTPException(409, str(error)) from error
 
     await asyncio.to_thread(make_current, run, version)
-    return {"version": version, "replicas": await replica.everywhere("load", version)}
+    return ReloadAnswer(version=version, replicas=await replica.everywhere("load", version))
 
 
 @router.get("/admin/responses")
@@ -81,7 +92,7 @@ async def list_responses(replica: CurrentReplica, request: Annotated[ListRequest
     return await asyncio.to_thread(replica.review.list_responses, replica.responder, request)
 
 
-@router.get("/admin/responses/{response_id}/similar")
+@router.get("/admin/responses/{response_id}/similar", responses=_UNKNOWN)
 async def list_similar(replica: CurrentReplica, response_id: str) -> SimilarList:
     """List the near copies of a response, then the most similar ones, withdrawn ones included."""
     responder = replica.responder
@@ -91,7 +102,7 @@ async def list_similar(replica: CurrentReplica, response_id: str) -> SimilarList
     return await asyncio.to_thread(similar_responses, responder, response_id, text)
 
 
-@router.post("/admin/responses")
+@router.post("/admin/responses", responses=_UNKNOWN)
 async def change_responses(replica: CurrentReplica, request: ChangeRequest) -> ChangeAnswer:
     """Add, withdraw, restore and approve single responses in every replica, for good."""
     for field, ids in request.ids().items():

@@ -3,10 +3,11 @@
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from ray import serve as ray_serve
@@ -15,20 +16,32 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from serve.admin import router as admin_routes
 from serve.answers import answer_above, best_text, search_answer
 from serve.changes import newest_change, read_changes
-from serve.chat_completions import ChatRequest, chunks, completion, server_sent
+from serve.chat_completions import (
+    ChatCompletion,
+    ChatRequest,
+    Model,
+    ModelList,
+    chunks,
+    completion,
+    server_sent,
+)
 from serve.chat_endpoint import ChatEndpoint, EndpointError
 from serve.config import ServeConfig
 from serve.encoders import load_text_encoder
 from serve.gate import Gate, StrictJson, http_error, validation_error
 from serve.index import load_index
+from serve.messages import Message, with_text
 from serve.metrics import ReplicaMetrics
+from serve.openapi import DocumentedApp
 from serve.pages import page
 from serve.responder import Responder
 from serve.review import Review
 from serve.schemas import (
     GenerateAnswer,
     GenerateRequest,
+    HealthAnswer,
     Question,
+    ReadyAnswer,
     RespondAnswer,
     RespondRequest,
     ScoreAnswer,
@@ -42,7 +55,7 @@ logger = logging.getLogger("ray.serve")
 
 _READY_MESSAGES = ({"role": "user", "content": "Are you there?"},)
 
-app = FastAPI(title="Rejoinder")
+app = DocumentedApp(title="Rejoinder")
 app.router.route_class = StrictJson
 app.add_middleware(Gate)
 app.add_exception_handler(RequestValidationError, validation_error)
@@ -113,7 +126,13 @@ class ResponderReplica:
         answer, _ = await self._answer("/respond", request)
         return answer
 
-    @app.post("/generate")
+    @app.post(
+        "/generate",
+        responses={
+            404: {"description": "There is no generator."},
+            502: {"description": "The generator gave no answer."},
+        },
+    )
     async def generate(self, request: GenerateRequest) -> GenerateAnswer:
         """Return the generator's answer, to compare with the retrieved responses.
 
@@ -123,7 +142,7 @@ class ResponderReplica:
             raise HTTPException(404, "there is no generator")
 
         responder = self.responder
-        messages = [message.model_dump() for message in request.messages]
+        messages = self._read(request.messages)
         try:
             retrieved = responder.search(messages, 1)
         except ValueError as error:
@@ -142,7 +161,7 @@ class ResponderReplica:
     async def search(self, request: SearchRequest) -> SearchAnswer:
         """Return the documents nearest to the conversation, for the index of a search job."""
         responder = self.responder
-        messages = [message.model_dump() for message in request.messages]
+        messages = self._read(request.messages)
         try:
             retrieved = responder.search(messages, request.k)
         except ValueError as error:
@@ -155,7 +174,7 @@ class ResponderReplica:
     async def score(self, request: ScoreRequest) -> ScoreAnswer:
         """Return the inner products of the conversation with each candidate."""
         responder = self.responder
-        messages = [message.model_dump() for message in request.messages]
+        messages = self._read(request.messages)
         try:
             scores = responder.score(messages, request.candidates)
         except ValueError as error:
@@ -164,7 +183,14 @@ class ResponderReplica:
         self._metrics.answered("/score", "answered")
         return ScoreAnswer(scores=scores, version=responder.version)
 
-    @app.post("/v1/chat/completions", response_model=None)
+    @app.post(
+        "/v1/chat/completions",
+        response_model=ChatCompletion,
+        responses={
+            200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            404: {"description": "There is no such model."},
+        },
+    )
     async def chat_completions(self, request: ChatRequest) -> JSONResponse | StreamingResponse:
         """Return an OpenAI chat completion, whole or as a stream."""
         if request.model != self._model:
@@ -173,36 +199,35 @@ class ResponderReplica:
         request.k = max(request.k, request.n)
         answer, tokens = await self._answer("/v1/chat/completions", request)
         if not request.stream:
-            return JSONResponse(completion(self._model, answer, request.n, tokens))
+            return JSONResponse(completion(self._model, answer, request.n, tokens).model_dump())
 
         usage = request.stream_options is not None and request.stream_options.include_usage
         events = server_sent(chunks(self._model, answer, request.n, tokens, usage))
         return StreamingResponse(events, media_type="text/event-stream")
 
     @app.get("/v1/models")
-    async def models(self) -> dict[str, Any]:
+    async def models(self) -> ModelList:
         """List the one model."""
-        model = {"id": self._model, "object": "model", "created": 0, "owned_by": "rejoinder"}
-        return {"object": "list", "data": [model]}
+        return ModelList(data=[Model(id=self._model)])
 
     @app.get("/health")
-    async def health(self) -> dict[str, Any]:
+    async def health(self) -> HealthAnswer:
         """Return the status, the version that is served, and the generator's model, if there is one."""
         responder = self.responder
         generator = self.config.generator.model if self.config.generator else None
-        return {
-            "status": "ok",
-            "responses": responder.num_responses,
-            "version": responder.version,
-            "generator": generator,
-        }
+        return HealthAnswer(
+            status="ok",
+            responses=responder.num_responses,
+            version=responder.version,
+            generator=generator,
+        )
 
     @app.get("/ready")
-    async def ready(self) -> dict[str, str]:
+    async def ready(self) -> ReadyAnswer:
         """Report that this replica answers: it has encoded and searched for a message."""
         responder = self.responder
         responder.respond(_READY_MESSAGES, k=1)
-        return {"status": "ready", "version": responder.version}
+        return ReadyAnswer(status="ready", version=responder.version)
 
     async def load(self, version: str) -> None:
         """Serve a version from now on; running requests end with the old one.
@@ -256,10 +281,16 @@ class ResponderReplica:
                 num_failures += 1
         return len(results) - num_failures
 
+    def _read(self, messages: Sequence[Message]) -> list[dict[str, str]]:
+        """The messages with text; the others are counted."""
+        read = with_text(messages)
+        self._metrics.passed_over(len(messages) - len(read))
+        return read
+
     async def _answer(self, route: str, question: Question) -> tuple[RespondAnswer, int]:
         """Return the answer, and the number of tokens read for it."""
         responder = self.responder
-        messages = [message.model_dump() for message in question.messages]
+        messages = self._read(question.messages)
         try:
             retrieved = responder.respond(
                 messages, question.k, frozenset(question.sources), question.diversity

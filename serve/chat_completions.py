@@ -8,19 +8,20 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serve.messages import Number, RequestBody
 from serve.schemas import MAX_K, Question, RespondAnswer
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(RequestBody):
     """Options of a stream."""
 
     model_config = ConfigDict(extra="ignore")
 
-    include_usage: bool = False
+    include_usage: bool = Field(default=False, strict=True)
 
 
 class ChatRequest(Question):
@@ -29,32 +30,91 @@ class ChatRequest(Question):
     model_config = ConfigDict(extra="ignore")
 
     model: str = Field(min_length=1, max_length=200)
-    n: int = Field(default=1, ge=1, le=MAX_K)
-    stream: bool = False
+    n: Annotated[int, Number] = Field(default=1, ge=1, le=MAX_K)
+    stream: bool = Field(default=False, strict=True)
     stream_options: StreamOptions | None = None
 
 
-def completion(model: str, answer: RespondAnswer, n: int, tokens: int) -> dict[str, Any]:
+class ChatMessage(BaseModel):
+    """A response, or the reason why there is none."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str | None
+    refusal: str | None
+
+
+class Choice(BaseModel):
+    """One of the best responses."""
+
+    index: int
+    message: ChatMessage
+    logprobs: None = None
+    finish_reason: Literal["stop"] = "stop"
+
+
+class Usage(BaseModel):
+    """Token counts; nothing is generated, so only the tokens read count."""
+
+    prompt_tokens: int
+    completion_tokens: int = 0
+    total_tokens: int
+
+
+class ChatCompletion(BaseModel):
+    """The answer of `POST /v1/chat/completions`; `rejoinder` has every response with its score."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: Usage
+    rejoinder: dict[str, Any]
+
+
+class Model(BaseModel):
+    """A model of OpenAI's API."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: Literal["rejoinder"] = "rejoinder"
+
+
+class ModelList(BaseModel):
+    """`GET /v1/models`: the one model."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class ChatError(BaseModel):
+    """An error as OpenAI's clients read it."""
+
+    message: str
+    type: Literal["invalid_request_error", "server_error"]
+    param: str | None
+    code: None = None
+
+
+class ChatErrorAnswer(BaseModel):
+    """The answer of a route of OpenAI's API with a status from 400 on."""
+
+    error: ChatError
+
+
+def completion(model: str, answer: RespondAnswer, n: int, tokens: int) -> ChatCompletion:
     """A chat.completion with the `n` best responses as its choices; `tokens` were read.
 
     Where there is no answer the one choice has no content, and the reason as its refusal.
     """
-    choices = [
-        {
-            "index": index,
-            "message": {"role": "assistant", "content": text, "refusal": refusal},
-            "logprobs": None,
-            "finish_reason": "stop",
-        }
-        for index, (text, refusal) in enumerate(_texts(answer, n))
-    ]
+    choices: list[Choice] = []
+    for index, (text, refusal) in enumerate(_texts(answer, n)):
+        choices.append(Choice(index=index, message=ChatMessage(content=text, refusal=refusal)))
 
-    return {
-        **_head("chat.completion", model),
-        "choices": choices,
-        "usage": _usage(tokens),
-        "rejoinder": _ours(answer),
-    }
+    return ChatCompletion(
+        **_head("chat.completion", model), choices=choices, usage=_usage(tokens), rejoinder=_ours(answer)
+    )
 
 
 def chunks(
@@ -76,7 +136,7 @@ def chunks(
             yield {**head, "choices": [choice], **more}
 
     if include_usage:
-        yield {**head, "choices": [], "usage": _usage(tokens)}
+        yield {**head, "choices": [], "usage": _usage(tokens).model_dump()}
 
 
 def server_sent(events: Iterator[dict[str, Any]]) -> Iterator[str]:
@@ -88,8 +148,10 @@ def server_sent(events: Iterator[dict[str, Any]]) -> Iterator[str]:
 
 def error_body(message: str, status: int, param: str | None = None) -> dict[str, Any]:
     """An error in the shape that OpenAI's clients read."""
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return {"error": {"message": message, "type": kind, "param": param, "code": None}}
+    error = ChatError(
+        message=message, type="invalid_request_error" if status < 500 else "server_error", param=param
+    )
+    return ChatErrorAnswer(error=error).model_dump()
 
 
 def _head(kind: str, model: str) -> dict[str, Any]:
@@ -113,6 +175,5 @@ def _ours(answer: RespondAnswer) -> dict[str, Any]:
     return answer.model_dump(exclude={"answer"})
 
 
-def _usage(tokens: int) -> dict[str, int]:
-    """Token counts; nothing is generated, so only the tokens read count."""
-    return {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}
+def _usage(tokens: int) -> Usage:
+    return Usage(prompt_tokens=tokens, total_tokens=tokens)

@@ -57,14 +57,15 @@ class ChatEndpoint:
             raise EndpointError(f"the {self._name} answered {error.response.status_code}") from error
         except httpx.HTTPError as error:
             raise EndpointError(f"the {self._name} failed ({type(error).__name__})") from error
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
             raise EndpointError(
                 f"the {self._name} answered something other than a chat completion"
             ) from error
 
         if not isinstance(text, str) or not text.strip():
             raise EndpointError(f"the {self._name} answered without text")
-        return text.strip(), shown
+        # Half of a character, as from a text that was cut between two tokens, could not be sent on.
+        return text.strip().encode(errors="replace").decode(), shown
 
 
 def grounded_in(document: str, question: str) -> str:

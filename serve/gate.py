@@ -5,7 +5,7 @@ Limits hold for every route; a route of OpenAI's API answers errors in the shape
 
 import hmac
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import pydantic_core
@@ -14,13 +14,16 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.chat_completions import error_body
 
 MAX_BODY_BYTES = 1 << 20
 KEY, ADMIN_KEY = "REJOINDER_API_KEY", "REJOINDER_ADMIN_KEY"
-_OPEN = ("/", "/review", "/health", "/ready")
+WITHOUT_KEY = ("/", "/review", "/health", "/ready")
+# Routes below are OpenAI's, and those that need the other key.
+CHAT_ROUTES, ADMIN_ROUTES = "/v1/", "/admin"
 
 
 class Gate:
@@ -85,22 +88,41 @@ async def validation_error(request: Request, error: Exception) -> JSONResponse:
     """Return status 422 and one line that names the first wrong field."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return _error(request, 422, f"{where}: {first['msg']}", where)
+    # An unknown field's name is the client's: of any length, and of several lines.
+    where = " ".join(".".join(str(part) for part in first["loc"][1:]).split())[:_MAX_WHERE] or "body"
+    return _error(request, 422, f"{where}: {first['msg'].removeprefix('Value error, ')}", where)
 
 
 async def http_error(request: Request, error: Exception) -> JSONResponse:
     """Return the error as one line, in the shape that the route's clients read."""
     assert isinstance(error, HTTPException)
-    return _error(request, error.status_code, str(error.detail))
+    headers = error.headers
+    if error.status_code == 405:
+        headers = {"Allow": ", ".join(sorted(_methods_at(request)))}
+    return _error(request, error.status_code, str(error.detail), headers=headers)
 
 
-def _error(request: Request, status: int, line: str, where: str | None = None) -> JSONResponse:
-    if route_of(request).startswith("/v1/"):
-        return JSONResponse(error_body(line, status, where), status)
-    return JSONResponse({"detail": line}, status)
+def _methods_at(request: Request) -> set[str]:
+    """The methods of all routes at the request's path: Starlette names those of the first one only."""
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] != Match.NONE:
+            methods |= route.methods
+    return methods
 
 
+def _error(
+    request: Request,
+    status: int,
+    line: str,
+    where: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    chat = route_of(request).startswith(CHAT_ROUTES)
+    return JSONResponse(error_body(line, status, where) if chat else {"detail": line}, status, headers)
+
+
+_MAX_WHERE = 100
 _TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 
 
@@ -108,23 +130,22 @@ def _too_large(request: Request) -> JSONResponse | None:
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) <= MAX_BODY_BYTES:
         return None
-    return JSONResponse({"detail": _TOO_LARGE}, 413)
+    return _error(request, 413, _TOO_LARGE)
 
 
 def _without_key(request: Request) -> JSONResponse | None:
     path = route_of(request)
-    name = ADMIN_KEY if path.startswith("/admin") else KEY
+    name = ADMIN_KEY if path.startswith(ADMIN_ROUTES) else KEY
     # A blank key, as of a secret that is not filled in, would let everybody in who sends none.
     expected = os.environ.get(name, "").strip() or None
     if expected is None and name == ADMIN_KEY:
-        return JSONResponse({"detail": f"{ADMIN_KEY} is not set: the index cannot be changed"}, 403)
-    if expected is None or path in _OPEN:
+        return _error(request, 403, f"{ADMIN_KEY} is not set: the index cannot be changed")
+    if expected is None or path in WITHOUT_KEY:
         return None
 
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    # In constant time: the duration must not tell how much of the key is right.
-    if scheme.lower() == "bearer" and hmac.compare_digest(key.encode(), expected.encode()):
+    # In constant time: the duration must not tell how much of the key is right. Headers are read as Latin-1.
+    if scheme.lower() == "bearer" and hmac.compare_digest(key.encode("latin-1"), expected.encode()):
         return None
-    return JSONResponse(
-        {"detail": "expected a key: Authorization: Bearer KEY"}, 401, {"WWW-Authenticate": "Bearer"}
-    )
+    line = "expected a key: Authorization: Bearer KEY"
+    return _error(request, 401, line, headers={"WWW-Authenticate": "Bearer"})

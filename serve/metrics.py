@@ -16,6 +16,9 @@ class ReplicaMetrics:
         self._requests = metrics.Counter(
             "rejoinder_requests", "Requests answered.", tag_keys=("route", "outcome")
         )
+        self._passed_over = metrics.Counter(
+            "rejoinder_messages_without_text", "Messages passed over: of tools, or without text."
+        )
         self._parts = metrics.Histogram(
             "rejoinder_part_ms", "Milliseconds of an answer's parts.", _MILLISECONDS, tag_keys=("part",)
         )
@@ -33,6 +36,11 @@ class ReplicaMetrics:
         if timings is not None:
             for part, milliseconds in asdict(timings).items():
                 self._parts.observe(milliseconds, tags={"part": part})
+
+    def passed_over(self, num_messages: int) -> None:
+        """Count messages of a request that have no text to read."""
+        if num_messages:
+            self._passed_over.inc(num_messages)
 
     def serves(self, version: str, num_responses: int) -> None:
         """Record the version served from now on."""

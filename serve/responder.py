@@ -314,7 +314,7 @@ def _turns(messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
     """
     turns = [message for message in messages if message["role"] in ("user", "assistant")]
     if not turns:
-        raise ValueError("messages: expected at least one message of a user or an assistant")
+        raise ValueError("messages: expected text in at least one message of a user or an assistant")
     return turns
 
 

@@ -1,48 +1,34 @@
 """Bodies of HTTP requests and answers; those of OpenAI's API are in `serve.chat_completions`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from serve.changes import State
+from serve.messages import MAX_CHARACTERS, Messages, Number, RequestBody
 
-# A student reads a few hundred tokens; the limits only bound the cost of a request.
-MAX_MESSAGES = 1000
-MAX_CHARACTERS = 20_000
 MAX_CANDIDATES = 100
 MAX_K = 100
 MAX_LISTED = 200
 
 Source = Literal["gold", "generated", "added"]
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS)]
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS),
+    Field(json_schema_extra={"pattern": r"\S"}),
+]
 
 
-def _joined(content: Any) -> Any:
-    """Join the text of a message that some clients send in parts."""
-    if isinstance(content, list) and all(
-        isinstance(part, dict) and part.get("type") == "text" for part in content
-    ):
-        return "\n".join(str(part.get("text", "")) for part in content)
-    return content
-
-
-class Message(BaseModel):
-    """One message of a conversation, in OpenAI's chat format."""
-
-    model_config = ConfigDict(extra="ignore")  # clients of chat APIs send a `name` and more
-
-    role: Literal["user", "assistant", "system", "developer"]
-    content: Annotated[Text, BeforeValidator(_joined)]
-
-
-class Question(BaseModel):
+class Question(RequestBody):
     """A conversation so far, oldest message first, and which responses to retrieve."""
 
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
-    k: int = Field(default=5, ge=1, le=MAX_K)
-    sources: set[Source] = Field(default={"gold", "generated", "added"}, min_length=1)
-    min_score: float | None = Field(default=None, allow_inf_nan=False)
-    diversity: float = Field(default=0.0, ge=0, le=1)
+    messages: Messages
+    k: Annotated[int, Number] = Field(default=5, ge=1, le=MAX_K)
+    sources: set[Source] = Field(
+        default={"gold", "generated", "added"}, min_length=1, json_schema_extra={"uniqueItems": False}
+    )
+    min_score: Annotated[float | None, Number] = Field(default=None, allow_inf_nan=False)
+    diversity: Annotated[float, Number] = Field(default=0.0, ge=0, le=1)
 
 
 class RespondRequest(Question):
@@ -73,12 +59,12 @@ class RespondAnswer(BaseModel):
     version: str
 
 
-class GenerateRequest(BaseModel):
+class GenerateRequest(RequestBody):
     """`POST /generate`: a conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: Messages
 
 
 class GenerateAnswer(BaseModel):
@@ -89,13 +75,13 @@ class GenerateAnswer(BaseModel):
     version: str
 
 
-class SearchRequest(BaseModel):
+class SearchRequest(RequestBody):
     """`POST /search`: a conversation that ends with a question."""
 
     model_config = ConfigDict(extra="forbid")
 
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
-    k: int = Field(default=10, ge=1, le=MAX_K)
+    messages: Messages
+    k: Annotated[int, Number] = Field(default=10, ge=1, le=MAX_K)
 
 
 class FoundDocument(BaseModel):
@@ -113,12 +99,12 @@ class SearchAnswer(BaseModel):
     version: str
 
 
-class ScoreRequest(BaseModel):
+class ScoreRequest(RequestBody):
     """`POST /score`: texts to score as responses to a conversation."""
 
     model_config = ConfigDict(extra="forbid")
 
-    messages: list[Message] = Field(min_length=1, max_length=MAX_MESSAGES)
+    messages: Messages
     candidates: list[Text] = Field(min_length=1, max_length=MAX_CANDIDATES)
 
 
@@ -129,7 +115,7 @@ class ScoreAnswer(BaseModel):
     version: str
 
 
-class ReloadRequest(BaseModel):
+class ReloadRequest(RequestBody):
     """`POST /admin/reload`: a version of the index, or the newest."""
 
     model_config = ConfigDict(extra="forbid")
@@ -137,7 +123,7 @@ class ReloadRequest(BaseModel):
     version: str | None = None
 
 
-class ChangeRequest(BaseModel):
+class ChangeRequest(RequestBody):
     """`POST /admin/responses`: texts to add, ids of responses to withdraw, to restore and to approve."""
 
     model_config = ConfigDict(extra="forbid")
@@ -219,3 +205,39 @@ class ChangeAnswer(BaseModel):
 
     responses: int
     replicas: int
+
+
+class VersionList(BaseModel):
+    """`GET /admin/versions`: the version that is served, and all that can be."""
+
+    served: str
+    versions: list[str]
+
+
+class ReloadAnswer(BaseModel):
+    """The version that is served, and how many replicas have loaded it."""
+
+    version: str
+    replicas: int
+
+
+class HealthAnswer(BaseModel):
+    """`GET /health`: the version that is served, its responses, and the generator's model, if any."""
+
+    status: Literal["ok"]
+    responses: int
+    version: str
+    generator: str | None
+
+
+class ReadyAnswer(BaseModel):
+    """`GET /ready`: the version that has just answered."""
+
+    status: Literal["ready"]
+    version: str
+
+
+class ErrorAnswer(BaseModel):
+    """The answer with a status from 400 on: one line that says what is wrong."""
+
+    detail: str

@@ -175,7 +175,7 @@ def test_openais_client_raises_its_own_errors(chat: openai.OpenAI) -> None:
         (b'{"messages": [{"role": "user", "content": "hello"}], "min_score": NaN}', "min_score"),
         (json.dumps({"messages": HELLO * 10_000}).encode(), "messages: List should have at most 1000"),
         (json.dumps({"messages": [{"role": "robot", "content": "hello"}]}).encode(), "messages.0.role"),
-        (json.dumps({"messages": [{"role": "user", "content": " "}]}).encode(), "messages.0.content"),
+        (json.dumps({"messages": [{"role": "user", "content": " "}]}).encode(), "messages: expected text"),
         (json.dumps({"messages": [{"role": "user", "content": "a" * 20_001}]}).encode(), "content"),
         (json.dumps({"messages": [{"role": "system", "content": "hello"}]}).encode(), "messages"),
         (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', ""),

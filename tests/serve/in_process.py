@@ -1,0 +1,40 @@
+"""The served application without Ray: its routes, its gate and one replica in the test's own process."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serve.app import ResponderReplica
+from serve.config import ServeConfig
+
+# The class below Ray's wrapper, whose constructor would start an application of its own.
+_Replica: Any = ResponderReplica.func_or_class.__mro__[1]
+
+
+class OnlyReplica(_Replica):
+    """A replica that has no others beside it."""
+
+    async def everywhere(self, method: str, *arguments: Any) -> int:
+        await getattr(self, method)(*arguments)
+        return 1
+
+
+class Parrot:
+    """A generator that repeats the last message."""
+
+    async def answer(self, messages: Sequence[dict[str, str]], best: str | None) -> tuple[str, str | None]:
+        return messages[-1]["content"], best
+
+
+@contextmanager
+def only_replica(run: Path) -> Iterator[Any]:
+    """A replica of the run, which `serve.app.app` calls as long as this lasts."""
+    replica = OnlyReplica(ServeConfig(run=str(run)))
+    replica._generator = Parrot()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ray.serve.get_replica_context", lambda: SimpleNamespace(servable_object=replica))
+        yield replica
