@@ -30,8 +30,8 @@ def main(arguments: list[str]) -> None:
         file = job.run.at("dataset", "conversations.jsonl")
 
     examples = ["--examples.conversations", file, "--examples.test_share", "0.4"]
-    arguments = shlex.join([*examples, "--run", "synthesised"])
-    logger.info("train on it: %s", make_command("distill", ARGS=arguments))
+    words = shlex.join([*examples, "--run", "synthesised"])
+    logger.info("train on it: %s", make_command("distill", ARGS=words))
 
 
 if __name__ == "__main__":
