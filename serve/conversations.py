@@ -17,7 +17,8 @@ from serve.index import load_index
 from serve.indexing import write_index
 from serve.responder import Responder
 from serve.versions import check_version, local_version
-from student.encoders.encoder import EncoderSource, Tally
+from student.encoders.embedding import Tally
+from student.encoders.encoder import EncoderSource
 from student.evaluation.conversations import conversation_measures
 from teachers.storage import write_text
 

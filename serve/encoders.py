@@ -16,7 +16,15 @@ from sentence_transformers import SparseEncoder
 
 from serve.config import Backend
 from serve.index import Index
-from student.encoders.encoder import TASKS, Encoder, EncoderSource, Side, Vectors, load_encoder, prompt_of
+from student.encoders.encoder import (
+    Encoder,
+    EncoderSource,
+    Side,
+    Vectors,
+    load_encoder,
+    tokens_of,
+    vectors_of,
+)
 from teachers.storage import file_exists, local_folder
 
 
@@ -39,26 +47,13 @@ class TorchEncoder:
 
     def tokenise(self, texts: Sequence[str], side: Side) -> Mapping[str, Any]:
         """The tokens of one batch of texts."""
-        encoder = self._encoder
-        tokens: Mapping[str, Any] = encoder.preprocess(
-            list(texts), prompt=prompt_of(encoder, side), task=TASKS[side]
-        )
-        return tokens
+        return tokens_of(self._encoder, texts, side)
 
     def encode(self, tokens: Mapping[str, Any], side: Side) -> Vectors:
         """Their vectors [N, D]."""
-        device = self._encoder.device
-        features = {
-            name: value.to(device) if isinstance(value, torch.Tensor) else value
-            for name, value in tokens.items()
-        }
-
         with torch.inference_mode():
-            vectors = self._encoder(features, task=TASKS[side])["sentence_embedding"].float()
-
-        if self._sparse:
-            return csr_matrix(vectors.cpu().numpy())
-        return torch.nn.functional.normalize(vectors, dim=1).cpu().numpy()
+            vectors = vectors_of(self._encoder, tokens, side).cpu().numpy()
+        return csr_matrix(vectors) if self._sparse else vectors
 
 
 class OnnxEncoder:

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from serve.config import IndexConfig
 from serve.index import IndexContent, write_version
-from student.encoders.encoder import EncoderSource, Side, Tally, texts_to_vectors
+from student.encoders.embedding import Tally, texts_to_vectors
+from student.encoders.encoder import EncoderSource, Side
 from student.evaluation.abstention import fit_confidence
 from student.evaluation.held_out import ContextSample, HeldOut, held_out
 from student.evaluation.ranking import NUM_CANDIDATES

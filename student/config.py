@@ -127,7 +127,7 @@ class StudentConfig(TrainingConfig):
     """One encoder for both sides, two, or two with a frozen response encoder, which keeps the index valid.
     A shared encoder ranks copies of the context above every response."""
     max_tokens: int = Field(64, ge=8)
-    """Tokens of a context or response that are read."""
+    """Tokens of a context or response that are read, at most the model's positions."""
     context_turns: int = Field(2, ge=1)
     """Newest turns of a context that are read."""
     similarity_scale: float = Field(gt=0, default_factory=_by_kind("similarity_scale"))

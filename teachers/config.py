@@ -111,13 +111,13 @@ class SimilarityTeacher(_Teacher):
     """A sentence-transformers model."""
     model: str
     """`all-minilm-l6-v2`, `all-mpnet-base-v2` (extra `teachers`), a folder (also `s3://…`), or a Hugging
-    Face id; a cross-encoder is recognised."""
+    Face id; SPLADE and a cross-encoder are recognised, and the model's own prompts are used."""
     revision: str | None = None
     """Commit, tag or branch of a Hugging Face id; the commit in the cache, or the newest, where not given."""
     context_turns: int = Field(2, ge=1)
     """Newest turns that it reads, newest first."""
     max_tokens: int = Field(128, ge=8)
-    """Longer texts are cut."""
+    """Longer texts are cut; a model with fewer positions reads as many tokens as those."""
 
 
 class EndpointTeacher(_Teacher):

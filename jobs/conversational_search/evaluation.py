@@ -13,7 +13,8 @@ from jobs.conversational_search.stages import (
 )
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of
-from student.encoders.encoder import EncoderSource, Tally, Vectors
+from student.encoders.embedding import Tally
+from student.encoders.encoder import EncoderSource, Vectors
 from student.evaluation.search import systems as search_systems
 from student.evaluation.search.document_search import (
     Queries,

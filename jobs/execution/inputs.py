@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from jobs.config import ConfigError
+from student.config import StudentConfig
+from student.encoders import packaged
 from teachers.config import EndpointTeacher, TeacherConfig
 from teachers.corpora.config import DocumentsConfig, QuestionsConfig
 from teachers.corpora.conversations import check_source
 from teachers.corpora.documents import check_corpus
-from teachers.engines.weights import check_model, check_tokenizer, pinned_commit
+from teachers.engines.weights import check_teacher_model, check_tokenizer, pinned_commit
 
 
 def check(key: str, check_value: Callable[[], object]) -> None:
@@ -20,12 +22,21 @@ def check(key: str, check_value: Callable[[], object]) -> None:
 
 
 def check_teachers(teachers: Mapping[str, TeacherConfig], key: str = "teachers") -> None:
-    """Raises ConfigError where the weights or the tokenizer of a teacher in the section `key` are missing."""
+    """Raises ConfigError where a teacher's weights or tokenizer are missing, or not of its kind.
+
+    `key` is the section of the teachers.
+    """
     for name, teacher in teachers.items():
         if not isinstance(teacher, EndpointTeacher):
-            check(f"{key}.{name}.model", partial(check_model, teacher.model, teacher.revision))
+            check(f"{key}.{name}.model", partial(check_teacher_model, teacher))
         elif teacher.tokenizer is not None:
             check(f"{key}.{name}.tokenizer", partial(check_tokenizer, teacher.tokenizer))
+
+
+def check_student(config: StudentConfig) -> None:
+    """Raises ConfigError where the student's model is missing, of another kind, or reads too few tokens."""
+    check("student.model", partial(packaged.check_student, config))
+    check("student.max_tokens", partial(packaged.check_max_tokens, config))
 
 
 def pinned(teachers: Mapping[str, TeacherConfig]) -> dict[str, TeacherConfig]:

@@ -2,15 +2,14 @@
 
 from functools import partial
 
-from jobs.execution.inputs import check, check_documents, check_questions, check_sources
+from jobs.execution.inputs import check, check_documents, check_questions, check_sources, check_student
 from jobs.training_sets.config import TrainingSetsConfig
-from student.encoders.packaged import resolve_model
 from teachers.engines.weights import check_model
 
 
 def check_inputs(config: TrainingSetsConfig) -> None:
     """Raises ConfigError where data or weights that the config names are missing."""
-    check("student.model", lambda: resolve_model(config.student.model))
+    check_student(config.student)
     check_documents(config.documents)
     check_questions(config.questions)
     check_sources("synthesised", config.synthesised)

@@ -5,40 +5,32 @@ for the two is used as its authors meant.
 """
 
 import hashlib
-import json
-import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-import pyarrow as pa
-import ray
-import ray.data
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from student.config import Kind, Precision, StudentConfig
-from student.encoders.precision import mixed_precision
+from student.encoders.packaged import check_kind, model_location
+from teachers.model_folders import Task, inspect_model, limit_tokens, side_prompts
 from teachers.storage import local_folder
 
 # Importing it takes half of a job's start-up time, so only the functions that compute import it.
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SparseEncoder
 
-# Small enough for progress to be seen and for every actor to get some.
-_TEXTS_PER_BLOCK = 512
 Side = Literal["context", "response"]
-TASKS: dict[Side, str] = {"context": "query", "response": "document"}
+TASKS: dict[Side, Task] = {"context": "query", "response": "document"}
 Encoder: TypeAlias = "SentenceTransformer | SparseEncoder"
 Vectors: TypeAlias = NDArray[np.float32] | csr_matrix
 """[N, D], dense and of length one, or sparse."""
-
-Tally = Callable[[int, int], None]
-"""Called with the number of texts embedded so far and their total."""
 
 
 @dataclass(frozen=True)
@@ -63,208 +55,82 @@ class EncoderSource:
 def load_encoder(source: EncoderSource) -> Encoder:
     """Return the encoder, on the GPU where there is one.
 
+    It reads at most as many tokens as it has positions. Its prompts for `query` and `document` are those that
+    every vector is made with, so a student that is saved has them under the names that the library looks for.
+
     Raises:
         ValueError: the model cannot be an encoder of this kind.
     """
     from sentence_transformers import SentenceTransformer, SparseEncoder
 
     with tempfile.TemporaryDirectory(prefix="rejoinder-encoder-") as scratch:
-        name = source.model
-        folder = str(local_folder(name, Path(scratch))) if "://" in name else name
-        model_type = _model_type(folder)
-        if source.kind == "dense" and model_type == "SparseEncoder":
-            raise ValueError(f"{name} is a sparse encoder: set student.kind to sparse")
-        if source.kind == "sparse" and model_type == "SentenceTransformer":
-            raise ValueError(f"{name} is a dense encoder: a sparse student needs a masked language model")
+        location = model_location(source.model)
+        folder = str(local_folder(location, Path(scratch))) if "://" in location else location
+        model = inspect_model(folder)
+        check_kind(source.model, model, source.kind)
 
         encoder_class = SparseEncoder if source.kind == "sparse" else SentenceTransformer
         encoder: Encoder = encoder_class(folder, local_files_only=True)
 
-    encoder.max_seq_length = source.max_tokens
+    limit_tokens(encoder, source.max_tokens, model.positions)
+    encoder.prompts = {**encoder.prompts, **side_prompts(encoder.prompts, encoder.default_prompt_name)}
     return encoder
-
-
-def _model_type(folder: str) -> str | None:
-    """Return the model type that sentence-transformers saved; None for any other model."""
-    file = Path(folder) / "config_sentence_transformers.json"
-    if file.is_file():
-        model_type: str = json.loads(file.read_text()).get("model_type", "SentenceTransformer")
-        return model_type
-    return "SentenceTransformer" if (Path(folder) / "modules.json").is_file() else None
 
 
 def prompt_of(encoder: Encoder, side: Side) -> str | None:
     """Return the prompt that the model's authors put before a context or a response, if any."""
-    for name in ("query",) if side == "context" else ("document", "passage", "corpus"):
-        prompt: str | None = encoder.prompts.get(name)
-        if prompt:
-            return prompt
-    return None
+    return side_prompts(encoder.prompts, encoder.default_prompt_name)[TASKS[side]] or None
 
 
+def tokens_of(encoder: Encoder, texts: Sequence[str], side: Side) -> dict[str, Any]:
+    """Return the encoder's inputs for one batch of texts, with the side's prompt, on its device."""
+    features = encoder.preprocess(list(texts), prompt=prompt_of(encoder, side), task=TASKS[side])
+    on_device: dict[str, Any] = {}
+    for name, value in features.items():
+        on_device[name] = value.to(encoder.device) if isinstance(value, torch.Tensor) else value
+    return on_device
+
+
+def vectors_of(encoder: Encoder, tokens: Mapping[str, Any], side: Side) -> torch.Tensor:
+    """Return the vectors [N, D] of one batch's tokens; every room makes its vectors by this function."""
+    return final_vectors(encoder, encoder(dict(tokens), task=TASKS[side])["sentence_embedding"])
+
+
+def final_vectors(encoder: Encoder, embeddings: torch.Tensor) -> torch.Tensor:
+    """Return embeddings [N, D'] of the last module as vectors [N, D] in float32.
+
+    bf16 would round cosines to 3 digits. Dense ones have the model's `truncate_dim` dimensions and are of
+    length one; sparse ones have at most its `max_active_dims` terms.
+    """
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.util import select_max_active_dims, truncate_embeddings
+
+    if isinstance(encoder, SparseEncoder):
+        return select_max_active_dims(embeddings.float(), encoder.max_active_dims)
+    return torch.nn.functional.normalize(truncate_embeddings(embeddings.float(), encoder.truncate_dim), dim=1)
+
+
+@torch.inference_mode()
 def embed_texts(encoder: Encoder, texts: Sequence[str], side: Side, batch_size: int = 64) -> Vectors:
-    """Return the texts' vectors [N, D]: dense ones of length one, or sparse ones."""
+    """Return the vectors [N, D] of at least one text: dense ones of length one, or sparse ones."""
     from sentence_transformers import SparseEncoder
 
-    encode = encoder.encode_query if side == "context" else encoder.encode_document
-    if isinstance(encoder, SparseEncoder):
-        sparse = encode(list(texts), batch_size=batch_size, show_progress_bar=False).coalesce().cpu()
-        weights = sparse.values().float().numpy()
-        return csr_matrix((weights, sparse.indices().numpy()), shape=tuple(sparse.shape), dtype=np.float32)
+    encoder.eval()
+    by_length = np.argsort([-len(text) for text in texts])  # little padding
+    blocks: list[NDArray[np.float32]] = []
+    for start in range(0, len(texts), batch_size):
+        batch = [texts[row] for row in by_length[start : start + batch_size]]
+        vectors = vectors_of(encoder, tokens_of(encoder, batch, side), side).cpu().numpy()
+        blocks.append(csr_matrix(vectors) if isinstance(encoder, SparseEncoder) else vectors)
 
-    vectors = encode(
-        list(texts),
-        batch_size=batch_size,
-        normalize_embeddings=True,
-        show_progress_bar=False,
-        convert_to_numpy=True,
-    )
-    return np.asarray(vectors, dtype=np.float32)
+    joined = vstack(blocks, format="csr") if isinstance(encoder, SparseEncoder) else np.concatenate(blocks)
+    return joined[np.argsort(by_length)]
 
 
 def inner_products(contexts: Vectors, responses: Vectors) -> NDArray[np.float32]:
     """Return the scores [C, N] of contexts [C, D] and responses [N, D] of one kind."""
     scores = contexts @ responses.T
     return scores.toarray() if isinstance(scores, csr_matrix) else np.asarray(scores)
-
-
-class Embedder:
-    """Ray Data actor: from a block of one side's texts to their row numbers and vectors by one encoder."""
-
-    def __init__(self, sources: Sequence[EncoderSource]) -> None:
-        self._sources = sources
-        self._loaded: int | None = None
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        number = int(batch["encoder"][0])
-        source = self._sources[number]
-        if number != self._loaded:
-            self._encoder = load_encoder(source)
-            self._loaded = number
-
-        with mixed_precision(self._encoder.device, source.precision):
-            vectors = embed_texts(self._encoder, batch["text"].tolist(), batch["side"][0])
-
-        # One cell for the whole block: Arrow has no column of sparse rows.
-        block = {"rows": _cell(batch["row"]), "vectors": _cell(vectors)}
-        return {"encoder": batch["encoder"][:1], "side": batch["side"][:1], **block}
-
-
-def _cell(value: Any) -> NDArray[Any]:
-    """Return an array of objects with one element."""
-    cell = np.empty(1, dtype=object)
-    cell[0] = value
-    return cell
-
-
-def texts_to_vectors(
-    texts: Mapping[Side, Sequence[str]], source: EncoderSource, tally: Tally
-) -> dict[Side, Vectors]:
-    """Return the vectors [N, D] of each side's texts in their order; repeats are embedded once.
-
-    Ray Data actors embed them. An actor takes as long to start as to embed hundreds of texts, so this
-    process embeds up to a block itself.
-    """
-    return texts_to_vectors_of_each(texts, [source], tally)[0]
-
-
-def texts_to_vectors_of_each(
-    texts: Mapping[Side, Sequence[str]], sources: Sequence[EncoderSource], tally: Tally
-) -> list[dict[Side, Vectors]]:
-    """Return the result of `texts_to_vectors` for each encoder, by the same actors."""
-    distinct = {side: list(dict.fromkeys(side_texts)) for side, side_texts in texts.items()}
-    blocks: list[pa.Table] = []
-    tables: list[dict[Side, _VectorTable]] = []
-    for number in range(len(sources)):
-        blocks += _blocks(number, distinct)
-        tables.append({side: _VectorTable(side_texts) for side, side_texts in distinct.items()})
-
-    done, total = 0, len(sources) * sum(map(len, distinct.values()))
-    embed_blocks = _embed_here if total <= _TEXTS_PER_BLOCK else _embed_by_actors
-    for batch in embed_blocks(blocks, sources):
-        columns = (batch[name] for name in ("encoder", "side", "rows", "vectors"))
-        for number, side, rows, vectors in zip(*columns, strict=True):
-            tables[number][side].put(rows, vectors)
-            done += len(rows)
-        tally(done, total)
-
-    results: list[dict[Side, Vectors]] = []
-    for encoder_tables in tables:
-        results.append({side: encoder_tables[side].gather(texts[side]) for side in texts})
-    return results
-
-
-def _embed_here(blocks: Sequence[pa.Table], sources: Sequence[EncoderSource]) -> Iterator[dict[str, Any]]:
-    """Yield the result of `Embedder` for each block."""
-    embedder = Embedder(sources)
-    for block in blocks:
-        yield embedder({name: block[name].to_numpy() for name in block.column_names})
-
-
-def _embed_by_actors(
-    blocks: Sequence[pa.Table], sources: Sequence[EncoderSource]
-) -> Iterator[dict[str, Any]]:
-    """Yield the same by Ray Data, in any order: by one actor for each GPU or core that there is."""
-    use_gpu = sources[0].use_gpu
-    num_devices = int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1))
-    if len(ray.nodes()) == 1 and not use_gpu:
-        num_devices = min(num_devices, os.cpu_count() or 1)  # a local cluster claims more than there are
-    num_blocks = -(-sum(map(len, blocks)) // _TEXTS_PER_BLOCK)
-    num_actors = max(1, min(num_blocks, num_devices))
-
-    embedded = ray.data.from_arrow(list(blocks)).map_batches(
-        Embedder,
-        fn_constructor_args=(list(sources),),
-        batch_size=None,
-        # It begins with the first actor: others may wait for resources that something else holds.
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_actors, initial_size=num_actors),
-        **({"num_gpus": 1} if use_gpu else {"num_cpus": 1}),
-    )
-    yield from embedded.iter_batches(batch_size=None)
-
-
-def _blocks(number: int, texts: Mapping[Side, list[str]]) -> Iterator[pa.Table]:
-    """Yield the blocks of texts for encoder `number`."""
-    for side, side_texts in texts.items():
-        for start in range(0, len(side_texts), _TEXTS_PER_BLOCK):
-            block = side_texts[start : start + _TEXTS_PER_BLOCK]
-            rows = np.arange(start, start + len(block))
-            same = {"side": [side] * len(block), "encoder": [number] * len(block)}
-            yield pa.table({"text": block, "row": rows, **same})
-
-
-class _VectorTable:
-    """Vectors of distinct texts, filled block by block in any order."""
-
-    def __init__(self, distinct: Sequence[str]) -> None:
-        self._distinct = distinct
-        self._dense: NDArray[np.float32] | None = None
-        self._sparse: list[tuple[NDArray[np.int64], csr_matrix]] = []
-
-    def put(self, rows: NDArray[np.int64], vectors: Vectors) -> None:
-        if isinstance(vectors, csr_matrix):
-            self._sparse.append((rows, vectors))
-            return
-
-        if self._dense is None:
-            # In an unlinked file: the system can page it out when memory is short.
-            with tempfile.TemporaryFile(prefix="rejoinder-vectors-") as file:
-                shape = (len(self._distinct), vectors.shape[1])
-                self._dense = np.memmap(file, np.float32, "w+", shape=shape)
-        self._dense[rows] = vectors
-
-    def gather(self, texts: Sequence[str]) -> Vectors:
-        """Return the vectors [N, D] of `texts`."""
-        if self._dense is not None and len(texts) == len(self._distinct):
-            return self._dense
-
-        positions = {text: number for number, text in enumerate(self._distinct)}
-        places = [positions[text] for text in texts]
-        if self._dense is not None:
-            return self._dense[places]
-
-        rows, vectors = zip(*self._sparse, strict=True)
-        return vstack(vectors, format="csr")[np.argsort(np.concatenate(rows))[places]]
 
 
 def student_hash(folder: str) -> str:
@@ -298,7 +164,11 @@ def separate_encoders(encoder: Encoder) -> Encoder:
     query = [deepcopy(module) for module in encoder.children()]
     document = [deepcopy(module) for module in encoder.children()]
     router = Router.for_query_document(query_modules=query, document_modules=document)
-    return type(encoder)(modules=[router], prompts=encoder.prompts, device=str(encoder.device))
+    separate = type(encoder)(modules=[router], prompts=encoder.prompts, device=str(encoder.device))
+    for setting in ("default_prompt_name", "truncate_dim", "max_active_dims"):
+        if hasattr(encoder, setting):
+            setattr(separate, setting, getattr(encoder, setting))
+    return separate
 
 
 def transformers_of(encoder: Encoder) -> dict[Side, Any]:

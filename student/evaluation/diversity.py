@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import sacrebleu
 
-from student.encoders.encoder import EncoderSource, Tally, Vectors, texts_to_vectors
+from student.encoders.embedding import Tally, texts_to_vectors
+from student.encoders.encoder import EncoderSource, Vectors
 
 # A run of letters and digits with the apostrophes inside it: "don't" is one word, punctuation is none.
 _WORD = re.compile(r"\w+(?:['’]\w+)*")

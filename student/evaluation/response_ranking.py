@@ -8,14 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from student.encoders.encoder import (
-    EncoderSource,
-    Side,
-    Tally,
-    Vectors,
-    inner_products,
-    texts_to_vectors_of_each,
-)
+from student.encoders.embedding import Tally, texts_to_vectors_of_each
+from student.encoders.encoder import EncoderSource, Side, Vectors, inner_products
 from student.evaluation.abstention import quality_by_coverage
 from student.evaluation.bm25 import RESPONSE_BM25, bm25_scores
 from student.evaluation.held_out import ContextSample, HeldOut, held_out

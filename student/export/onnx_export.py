@@ -8,7 +8,8 @@ differences from torch. It is written last, so an export that has it is complete
 import logging
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,7 @@ from typing import Any
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from sentence_transformers import SparseEncoder
-from sentence_transformers.base.modules import Normalize, Router
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -28,8 +28,10 @@ from student.encoders.encoder import (
     Encoder,
     EncoderSource,
     Side,
+    final_vectors,
     has_routes,
     load_encoder,
+    prompt_of,
     student_hash,
 )
 from student.export.onnx_encoder import FILES, MANIFEST, OUTPUT
@@ -61,6 +63,7 @@ def export_student(
             )
 
     encoder = load_encoder(EncoderSource(str(folder), kind, max_tokens)).cpu().float().eval()
+    max_tokens = min(max_tokens, encoder.max_seq_length or max_tokens)
     parts: dict[Side, str] = {side: f"{side}/" if has_routes(encoder) else "" for side in TASKS}
     with tempfile.TemporaryDirectory(prefix="rejoinder-onnx-") as scratch:
         for part, side in {part: side for side, part in parts.items()}.items():
@@ -86,15 +89,17 @@ def export_student(
 class _SideGraph(nn.Module):
     """One side's modules in sequence, from token ids to the final vector [N, D]."""
 
-    def __init__(self, modules: Sequence[nn.Module], inputs: Sequence[str]) -> None:
+    def __init__(
+        self, modules: Sequence[nn.Module], inputs: Sequence[str], finish: Callable[[Tensor], Tensor]
+    ) -> None:
         super().__init__()
         self.stack = nn.Sequential(*modules)
         self._inputs = inputs
+        self._finish = finish
 
     def forward(self, *values: Tensor) -> Tensor:
         features = self.stack(dict(zip(self._inputs, values, strict=True)))
-        vectors: Tensor = features["sentence_embedding"]
-        return vectors
+        return self._finish(features["sentence_embedding"])
 
 
 class _ExportedSpladePooling(nn.Module):
@@ -142,8 +147,10 @@ def _write_graphs(encoder: Encoder, side: Side, max_tokens: int, folder: Path) -
     modules: list[nn.Module] = []
     for module in _modules(encoder, side):
         modules.append(_ExportedSpladePooling(module) if isinstance(module, SpladePooling) else module)
-    if not isinstance(encoder, SparseEncoder) and not isinstance(modules[-1], Normalize):
-        modules.append(Normalize())  # as embed_texts does
+        if prompt_of(encoder, side) and getattr(module, "include_prompt", True) is False:
+            raise ValueError(
+                f"expected pooling over the prompt of the {side} side, got include_prompt: false"
+            )
 
     num_bytes = sum(parameter.nbytes for module in modules for parameter in module.parameters())
     if num_bytes >= _MAX_BYTES:
@@ -158,7 +165,12 @@ def _write_graphs(encoder: Encoder, side: Side, max_tokens: int, folder: Path) -
             f"expected a transformer with an attention mask on the {side} side, got inputs {inputs}"
         )
 
-    _write_fp32(_SideGraph(modules, inputs), {name: features[name] for name in inputs}, max_tokens, folder)
+    _write_fp32(
+        _SideGraph(modules, inputs, partial(final_vectors, encoder)),
+        {name: features[name] for name in inputs},
+        max_tokens,
+        folder,
+    )
     _write_int8(folder)
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
-from student.encoders.encoder import EncoderSource, Tally, Vectors, texts_to_vectors
+from student.encoders.embedding import Tally, texts_to_vectors
+from student.encoders.encoder import EncoderSource, Vectors
 from teachers.dataset import Rows
 from teachers.storage import copy_folder, local_folder, make_empty_folder
 

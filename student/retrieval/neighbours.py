@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from student.encoders.encoder import EncoderSource, Tally, texts_to_vectors
+from student.encoders.embedding import Tally, texts_to_vectors
+from student.encoders.encoder import EncoderSource
 from student.encoders.nearest import nearest
 from student.text import context_text
 from teachers.dataset import Rows, write_rows

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.config import PoolsConfig
-from student.encoders.encoder import EncoderSource, Tally, Vectors, inner_products, texts_to_vectors
+from student.encoders.embedding import Tally, texts_to_vectors
+from student.encoders.encoder import EncoderSource, Vectors, inner_products
 from student.encoders.nearest import Ranking, nearest
 from student.retrieval.trec import Run
 from teachers.dataset import AlignedReader, Rows, rows_to

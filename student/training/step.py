@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from student.config import StudentConfig
-from student.encoders.encoder import TASKS, Encoder, Side, has_routes, prompt_of
+from student.encoders.encoder import TASKS, Encoder, Side, has_routes, prompt_of, vectors_of
 from student.encoders.precision import mixed_precision
 from student.training.batches import StepBatch
 from student.training.frozen_responses import FrozenResponses
@@ -33,17 +33,13 @@ class StepEncoder(torch.nn.Module):
     """Module that DeepSpeed trains: from tokens of either side to vectors."""
 
     def __init__(self, encoder: Encoder) -> None:
-        from sentence_transformers import SparseEncoder
-
         super().__init__()
         self.encoder = encoder
         self.frozen_responses = FrozenResponses()
-        self._is_sparse = isinstance(encoder, SparseEncoder)
 
     def forward(self, features: dict[str, Any], side: Side) -> Tensor:
-        """Return vectors [M, D] in float32 (bf16 rounds cosines to 3 digits), of length one if dense."""
-        vectors = self.encoder(dict(features), task=TASKS[side])["sentence_embedding"].float()
-        return vectors if self._is_sparse else functional.normalize(vectors, dim=1)
+        """Return vectors [M, D]."""
+        return vectors_of(self.encoder, features, side)
 
 
 @dataclass

@@ -54,7 +54,7 @@ def cached_snapshot(model: str, revision: str | None = None) -> Path | None:
     """Return the folder of a model's revision in the cache, whatever it has; None where there is none."""
     from huggingface_hub import try_to_load_from_cache
 
-    for name in ("config.json", "tokenizer_config.json"):
+    for name in ("config.json", "tokenizer_config.json", "modules.json"):
         file = try_to_load_from_cache(model, name, revision=revision)
         if isinstance(file, str):
             return Path(file).parent
@@ -65,9 +65,9 @@ def _has_weights(folder: Path) -> bool:
     """Whether all files of the weights are there: a download that was cut off leaves some."""
     for index in (*folder.glob("*.safetensors.index.json"), *folder.glob("*.bin.index.json")):
         return all((folder / name).is_file() for name in json.loads(index.read_text())["weight_map"].values())
-    return (folder / "config.json").is_file() and any(
-        file for pattern in ("*.safetensors", "*.bin") for file in folder.glob(pattern)
-    )
+    # Without a config.json the modules of sentence-transformers have folders of their own.
+    below = "" if (folder / "config.json").is_file() else "*/"
+    return any(file for pattern in ("*.safetensors", "*.bin") for file in folder.glob(f"{below}{pattern}"))
 
 
 def download(model: str, revision: str | None) -> str:

@@ -1,15 +1,16 @@
 """A frozen retriever or cross-encoder as a teacher: it scores by similarity and writes nothing."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from teachers.config import GenerateConfig, SimilarityTeacher
 from teachers.corpora.conversations import Message
 from teachers.engines.protocol import DEFAULT_MAX_TOKENS, Generation, Group, PairScore, Prompt
 from teachers.engines.sanity import echoes_preferred
-from teachers.engines.weights import model_folder
+from teachers.engines.weights import check_similarity_model, model_folder
+from teachers.model_folders import Task, inspect_model, limit_tokens, side_prompts
+
+_NAMES = {"cross-encoder": "cross-encoder", "sparse": "sparse retriever", "masked": "sparse retriever"}
 
 
 class Similarity:
@@ -17,18 +18,21 @@ class Similarity:
 
     def __init__(self, name: str, config: SimilarityTeacher) -> None:
         import torch
-        from sentence_transformers import CrossEncoder, SentenceTransformer
+        from sentence_transformers import CrossEncoder, SentenceTransformer, SparseEncoder
 
         torch.set_num_threads(config.num_cpus)
         self.name = name
         self.config = config
         folder = model_folder(config.model, config.revision)
-        device = "cuda" if config.num_gpus else "cpu"
-        self._is_cross_encoder = is_cross_encoder(folder)
-        self._model: Any = (CrossEncoder if self._is_cross_encoder else SentenceTransformer)(
-            folder, device=device
-        )
-        self._model.max_seq_length = config.max_tokens
+        model = inspect_model(folder)
+        check_similarity_model(config.model, model)
+
+        # A masked language model is SPLADE's: averaged over tokens it was never trained to be.
+        classes = {"cross-encoder": CrossEncoder, "sparse": SparseEncoder, "masked": SparseEncoder}
+        model_class: Any = classes.get(model.kind, SentenceTransformer)
+        self._kind = model.kind
+        self._model: Any = model_class(folder, device="cuda" if config.num_gpus else "cpu")
+        limit_tokens(self._model, config.max_tokens, model.positions)
 
     def check(self, scores: bool = True, max_tokens: int = DEFAULT_MAX_TOKENS) -> str:
         """One line: the similarities of a fitting reply, an unfitting one, and whether of echoes more.
@@ -42,10 +46,9 @@ class Similarity:
         fitting, other = (score.similarity for score in pair)
         if fitting is None or other is None or fitting != fitting or other != other:
             raise ValueError(f"teachers.{self.name}: expected numbers as similarities, got NaN")
-        kind = "cross-encoder" if self._is_cross_encoder else "retriever"
         return (
-            f"{self.name}: {kind}, similarity {fitting:.2f} of a fitting reply, {other:.2f} of another, "
-            f"{echoes_preferred(self.score)}"
+            f"{self.name}: {_NAMES.get(self._kind, 'retriever')}, similarity {fitting:.2f} of a fitting "
+            f"reply, {other:.2f} of another, {echoes_preferred(self.score)}"
         )
 
     def generate(self, prompts: Sequence[Prompt], config: GenerateConfig) -> list[Generation]:
@@ -62,21 +65,25 @@ class Similarity:
         return scores
 
     def _similarities(self, pairs: list[tuple[str, str]]) -> Any:
-        if self._is_cross_encoder:
-            return self._model.predict(pairs, show_progress_bar=False)
+        """Return the score of each pair: a cross-encoder's, a cosine, or sparse vectors' inner product."""
+        if self._kind == "cross-encoder":
+            return self._model.predict(pairs, show_progress_bar=False).reshape(len(pairs))
+
+        contexts, responses = zip(*pairs, strict=True)
+        return (self._vectors(contexts, "query") * self._vectors(responses, "document")).sum(axis=1)
+
+    def _vectors(self, texts: Sequence[str], task: Task) -> Any:
+        """Return the vectors of texts, each with the prompt and the route that the model has for the task."""
         # Contexts and candidates come back within a batch: each text is encoded once.
-        texts = list(dict.fromkeys(text for pair in pairs for text in pair))
-        row = {text: number for number, text in enumerate(texts)}
-        vectors = self._model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-        contexts, responses = ([row[pair[side]] for pair in pairs] for side in (0, 1))
-        return (vectors[contexts] * vectors[responses]).sum(axis=1)
+        distinct = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        prompts = side_prompts(self._model.prompts, self._model.default_prompt_name)
+        options: dict[str, Any] = {"prompt": prompts[task], "task": task, "show_progress_bar": False}
+        rows = [distinct[text] for text in texts]
+        if self._kind in ("sparse", "masked"):
+            vectors = self._model.encode(list(distinct), convert_to_sparse_tensor=False, **options)
+            return vectors.cpu().numpy()[rows]
+        return self._model.encode(list(distinct), normalize_embeddings=True, **options)[rows]
 
     def _text(self, context: list[Message]) -> str:
         # Newest turn first, as an encoder cuts a long text at its end.
         return "\n".join(message["content"] for message in reversed(context[-self.config.context_turns :]))
-
-
-def is_cross_encoder(folder: str) -> bool:
-    """Whether a model classifies pairs of texts instead of embedding single ones."""
-    architectures = json.loads((Path(folder) / "config.json").read_text()).get("architectures") or [""]
-    return str(architectures[0]).endswith("ForSequenceClassification")

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from pyarrow.fs import FileSelector, LocalFileSystem
 
+from teachers.config import SimilarityTeacher, VllmTeacher
 from teachers.engines.hub import cached_snapshot, snapshot
 from teachers.licences import hub_id
+from teachers.model_folders import FolderModel, inspect_model
 from teachers.packaged_models import PACKAGED_MODELS, encoder_folder, made_once, packaged_model
 from teachers.storage import file_digest, file_exists, local_folder, open_uri
 
@@ -30,11 +32,71 @@ def check_model(model: str, revision: str | None = None) -> None:
         packaged.locations()
     elif _is_hub_id(model):
         snapshot(model, revision)
-    elif not file_exists(f"{model}/config.json"):
+    elif not any(file_exists(f"{model}/{name}") for name in ("config.json", "modules.json")):
         raise ValueError(
-            f"{model!r} is neither packaged ({', '.join(TEACHER_MODELS)}), nor a folder with a config.json, "
-            "nor a Hugging Face id"
+            f"{model!r} is neither packaged ({', '.join(TEACHER_MODELS)}), nor a folder with a config.json "
+            "or a modules.json, nor a Hugging Face id"
         )
+
+
+def check_teacher_model(teacher: VllmTeacher | SimilarityTeacher) -> None:
+    """Check that a teacher's weights are there, as `check_model` does, and are of its kind.
+
+    Raises:
+        ValueError: they are not.
+    """
+    check_model(teacher.model, teacher.revision)
+    scores_only = isinstance(teacher, SimilarityTeacher)
+    packaged = packaged_model(teacher.model)
+    if packaged is not None:
+        if packaged.is_encoder != scores_only:
+            kind = "similarity" if packaged.is_encoder else "vllm"
+            raise ValueError(
+                f"expected a model for a {teacher.kind} teacher, got {teacher.model}: set kind to {kind}"
+            )
+        return
+
+    model = inspect_model(_location(teacher.model, teacher.revision))
+    if scores_only:
+        check_similarity_model(teacher.model, model)
+    elif model.modules or model.kind in ("cross-encoder", "masked"):
+        raise ValueError(
+            f"{teacher.model}: expected a generative model, got {model.name}: set kind to similarity"
+        )
+
+
+def check_similarity_model(name: str, model: FolderModel) -> None:
+    """Check that a model scores pairs of texts.
+
+    Raises:
+        ValueError: it does not, or has several scores of a pair.
+    """
+    if model.kind in ("generative", "other"):
+        raise ValueError(f"{name}: expected a retriever or a cross-encoder, got {model.name}")
+    if model.kind == "cross-encoder" and len(model.labels) != 1:
+        raise ValueError(
+            f"{name}: expected a cross-encoder with one score, got {len(model.labels)}: "
+            f"{', '.join(model.labels)}"
+        )
+
+
+def vector_settings(model: str, revision: str | None) -> dict[str, object]:
+    """Return what tells a similarity teacher's scores from those of plain dense vectors without prompts."""
+    if packaged_model(model) is not None:
+        return {}
+    try:
+        inspected = inspect_model(_location(model, revision))
+    except ValueError:  # not on this machine: nothing was scored with it
+        return {}
+
+    settings: dict[str, object] = {"prompts": dict(inspected.prompts)} if inspected.prompts else {}
+    return settings | ({"vectors": "sparse"} if inspected.kind in ("sparse", "masked") else {})
+
+
+def _location(model: str, revision: str | None) -> str:
+    """Return the folder of a model, or its URI."""
+    folder = cached_snapshot(model, revision) if _is_hub_id(model) else None
+    return str(folder) if folder else model
 
 
 def check_tokenizer(model: str) -> None:

@@ -16,8 +16,15 @@ from typing import Any
 
 import pyarrow.dataset
 
-from teachers.config import RESOURCES, EndpointTeacher, GenerateConfig, TeacherConfig, VllmTeacher
-from teachers.engines.weights import weights_identity
+from teachers.config import (
+    RESOURCES,
+    EndpointTeacher,
+    GenerateConfig,
+    SimilarityTeacher,
+    TeacherConfig,
+    VllmTeacher,
+)
+from teachers.engines.weights import vector_settings, weights_identity
 from teachers.storage import open_uri, path_exists
 
 Row = dict[str, Any]
@@ -78,6 +85,8 @@ def _folder(
     if not isinstance(teacher, EndpointTeacher):
         # Under another name or in another folder the same weights are the same teacher.
         settings[0]["model"] = weights_identity(teacher.model, teacher.revision)
+    if isinstance(teacher, SimilarityTeacher):
+        settings[0] |= vector_settings(teacher.model, teacher.revision)
     if isinstance(teacher, EndpointTeacher) and settings[0].get("tokenizer"):
         settings[0]["tokenizer"] = weights_identity(settings[0]["tokenizer"])
     if isinstance(teacher, VllmTeacher) and teacher.num_gpus > 1:

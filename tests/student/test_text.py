@@ -5,13 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from student.encoders.encoder import (
-    EncoderSource,
-    embed_texts,
-    load_encoder,
-    student_hash,
-    texts_to_vectors_of_each,
-)
+from student.encoders.embedding import texts_to_vectors_of_each
+from student.encoders.encoder import EncoderSource, embed_texts, load_encoder, student_hash
 from student.encoders.packaged import resolve_model
 from student.text import context_text
 from tests.student.student_rows import MESSAGES, NUM_WORDS

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from student.encoders.encoder import EncoderSource, Tally, Vectors, texts_to_vectors
+from student.encoders.embedding import Tally, texts_to_vectors
+from student.encoders.encoder import EncoderSource, Vectors
 from student.encoders.nearest import Ranking, nearest
 from student.evaluation.bm25 import PASSAGE_BM25, bm25_scores
 from student.evaluation.metrics import DEPTH, sparsity_metrics

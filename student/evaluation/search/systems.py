@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from student.encoders.encoder import EncoderSource, Side, Tally, Vectors, texts_to_vectors_of_each
+from student.encoders.embedding import Tally, texts_to_vectors_of_each
+from student.encoders.encoder import EncoderSource, Side, Vectors
 from student.evaluation.search.document_search import (
     Queries,
     Questions,
