@@ -4,7 +4,7 @@ from functools import partial
 
 from jobs.execution.inputs import check, check_documents, check_questions, check_sources, check_student
 from jobs.training_sets.config import TrainingSetsConfig
-from teachers.engines.weights import check_model
+from teachers.engines.weights import check_generative_model
 
 
 def check_inputs(config: TrainingSetsConfig) -> None:
@@ -14,4 +14,4 @@ def check_inputs(config: TrainingSetsConfig) -> None:
     check_questions(config.questions)
     check_sources("synthesised", config.synthesised)
     if config.generator is not None:
-        check("generator.model", partial(check_model, config.generator.model))
+        check("generator.model", partial(check_generative_model, config.generator.model))

@@ -45,24 +45,36 @@ def check_teacher_model(teacher: VllmTeacher | SimilarityTeacher) -> None:
     Raises:
         ValueError: they are not.
     """
-    check_model(teacher.model, teacher.revision)
-    scores_only = isinstance(teacher, SimilarityTeacher)
-    packaged = packaged_model(teacher.model)
-    if packaged is not None:
-        if packaged.is_encoder != scores_only:
-            kind = "similarity" if packaged.is_encoder else "vllm"
-            raise ValueError(
-                f"expected a model for a {teacher.kind} teacher, got {teacher.model}: set kind to {kind}"
-            )
+    if isinstance(teacher, VllmTeacher):
+        check_generative_model(teacher.model, teacher.revision)
         return
 
-    model = inspect_model(_location(teacher.model, teacher.revision))
-    if scores_only:
-        check_similarity_model(teacher.model, model)
-    elif model.modules or model.kind in ("cross-encoder", "masked"):
-        raise ValueError(
-            f"{teacher.model}: expected a generative model, got {model.name}: set kind to similarity"
-        )
+    check_model(teacher.model, teacher.revision)
+    packaged = packaged_model(teacher.model)
+    if packaged is None:
+        check_similarity_model(teacher.model, inspect_model(_location(teacher.model, teacher.revision)))
+    elif not packaged.is_encoder:
+        raise ValueError(f"{teacher.model}: expected a retriever or a cross-encoder, got a generative model")
+
+
+def check_generative_model(model: str, revision: str | None = None) -> None:
+    """Check that the weights are there, as `check_model` does, and write texts.
+
+    Raises:
+        ValueError: they are not, or do not.
+    """
+    check_model(model, revision)
+    packaged = packaged_model(model)
+    if packaged is not None and not packaged.is_encoder:
+        return
+
+    name = "a retriever"
+    if packaged is None:
+        inspected = inspect_model(_location(model, revision))
+        if not inspected.modules and inspected.kind not in ("cross-encoder", "masked"):
+            return
+        name = inspected.name
+    raise ValueError(f"{model}: expected a generative model, got {name}: only similarity teachers take it")
 
 
 def check_similarity_model(name: str, model: FolderModel) -> None:

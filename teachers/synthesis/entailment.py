@@ -1,6 +1,9 @@
 """Entailment: the probability that a text follows from another, by a cross-encoder."""
 
+from typing import Any
+
 from teachers.engines.weights import check_model, model_folder
+from teachers.model_folders import inspect_model, limit_tokens
 from teachers.synthesis.turn_checks import Entails
 
 
@@ -24,7 +27,9 @@ def entailment(model: str | None) -> Entails | None:
 
     from sentence_transformers import CrossEncoder
 
-    encoder = CrossEncoder(model_folder(model))
+    folder = model_folder(model)
+    encoder: Any = CrossEncoder(folder)
+    limit_tokens(encoder, encoder.max_seq_length, inspect_model(folder).positions)
     labels = {label.lower(): place for place, label in encoder.config.id2label.items()}
 
     def entails(premise: str, hypothesis: str) -> float:

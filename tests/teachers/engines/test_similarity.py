@@ -144,5 +144,5 @@ def test_a_model_that_scores_no_pairs_is_refused_before_it_is_loaded(tmp_path: P
 @pytest.mark.parametrize("packaged", [True, False])
 def test_a_retriever_is_no_generative_teacher(packaged: bool, tmp_path: Path) -> None:
     model = "all-minilm-l6-v2" if packaged else str(make_student(tmp_path / "model", WORDS))
-    with pytest.raises(ValueError, match="set kind to similarity"):
+    with pytest.raises(ValueError, match="expected a generative model, got"):
         check_teacher_model(VllmTeacher(model=model))
