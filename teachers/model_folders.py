@@ -121,7 +121,9 @@ def limit_tokens(model: Any, max_tokens: int, positions: int | None) -> int:
     routes = getattr(model[0], "sub_modules", None)
     for module in [model[0]] if routes is None else [route[0] for route in routes.values()]:
         tokenizer = getattr(module, "tokenizer", None)
-        if hasattr(tokenizer, "enable_truncation"):  # a static embedding's, which has no limit to set
+        if tokenizer is not None and hasattr(
+            tokenizer, "enable_truncation"
+        ):  # a static embedding's, which has no limit to set
             tokenizer.enable_truncation(limit)
             continue
 
