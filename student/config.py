@@ -151,6 +151,8 @@ class StudentConfig(TrainingConfig):
     """Candidates of a context in a step (G2R: 10)."""
     own_turn_negatives: int = Field(0, ge=0)
     """Newest turns of a context that are its negatives, against echoes; `separate` encoders learn it."""
+    own_turn_weight: float = Field(1.0, gt=0)
+    """Negatives that one such turn counts as."""
     random_negatives: int = Field(0, ge=0)
     """Random responses that all contexts of a step share, besides each other's candidates (G2R: 512)."""
     global_batch_size: int = Field(32, ge=1)
@@ -163,6 +165,8 @@ class StudentConfig(TrainingConfig):
     """Peak learning rate of AdamW."""
     epochs: int = Field(1, ge=1)
     """Passes over the training contexts."""
+    pretrained_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the weights before training in the student's (Wortsman et al. 2022): it keeps topics known."""
     sparsity: SparsityConfig = SparsityConfig()
     early_stopping: int | None = Field(None, ge=1)
     """Validations in a row without a better MRR that end training."""

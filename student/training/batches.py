@@ -36,8 +36,9 @@ class StepBatch:
     """[N], each text once, whatever its case"""
     positive_mask: Tensor
     """[B, N], the context's gold and generated responses"""
-    negative_mask: Tensor
-    """[B, N], all other columns but the context's retrieved candidates and its conversation's responses"""
+    negative_weights: Tensor
+    """[B, N], how many negatives a column counts as: none are the context's positives and retrieved
+    candidates, and its conversation's other responses"""
     own_mask: Tensor
     """[B, N], the context's candidates but those without a target beside others that have one"""
     target_probs: Tensor
@@ -110,8 +111,9 @@ def step_batch(rows: Sequence[Row], config: StudentConfig, random_negatives: Seq
     `random_negatives` are negatives of every context that does not have them as candidates (G2R §3.1).
 
     The newest `own_turn_negatives` turns of a context are negatives of all: a retriever otherwise ranks
-    them first (Fedorenko et al. 2017). They are no candidates, so they take no part in the KL divergence:
-    language models' likelihoods prefer such copies, too.
+    them first (Fedorenko et al. 2017). What a context has said counts as `own_turn_weight` negatives. Own
+    turns are no candidates, so they take no part in the KL divergence: language models' likelihoods prefer
+    such copies, too.
     """
     candidates_of_rows = [_first_candidates(row, config.max_candidates) for row in rows]
 
@@ -141,16 +143,26 @@ def step_batch(rows: Sequence[Row], config: StudentConfig, random_negatives: Seq
             negative_mask[number, column] &= candidate["source"] == "random"
             target_probs[number, column] += prob or 0.0
     _exclude_own_conversation(negative_mask, rows, columns, config.own_turn_negatives)
+    negative_weights = negative_mask * _own_turn_weights(rows, columns, config.own_turn_weight)
 
     return StepBatch(
         contexts=[context_text(row["context"], config.context_turns) for row in rows],
         responses=list(responses.values()),
         positive_mask=positive_mask,
-        negative_mask=negative_mask,
+        negative_weights=negative_weights,
         own_mask=own_mask,
         target_probs=target_probs,
         gold=torch.tensor(gold),
     )
+
+
+def _own_turn_weights(rows: Sequence[Row], columns: Mapping[str, int], weight: float) -> Tensor:
+    """Return [B, N], `weight` where a context has said a column's text, 1 elsewhere."""
+    weights = torch.ones(len(rows), len(columns))
+    for number, row in enumerate(rows):
+        own_turns = [columns[key] for key in said_keys(row["context"]) if key in columns]
+        weights[number, own_turns] = weight
+    return weights
 
 
 def own_turn_texts(row: Row, num_turns: int) -> list[str]:

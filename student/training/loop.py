@@ -20,6 +20,7 @@ from student.encoders.encoder import (
 )
 from student.encoders.packaged import resolve_model
 from student.retrieval.document_vectors import DocumentVectors, vectors_of_candidates
+from student.training.averaging import averaged, copy_of_weights
 from student.training.batches import StepBatch, epoch_batches
 from student.training.checkpoints import TrainingState
 from student.training.errors import memory_advice
@@ -113,7 +114,9 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
     config = StudentConfig(**loop["student"])
     num_steps: int = loop["num_steps"]
     prepare_worker(config)
-    engine, state, warning = start_or_resume(build_model(config), config, num_steps)
+    model = build_model(config)
+    pretrained = copy_of_weights(model) if config.pretrained_share else {}
+    engine, state, warning = start_or_resume(model, config, num_steps)
 
     if loop["response_vectors"]:
         candidates = vectors_of_candidates(loop["targets"], DocumentVectors(*loop["response_vectors"]))
@@ -122,7 +125,7 @@ def train_loop_per_worker(loop: dict[str, Any]) -> dict[str, Any]:
     if config.kind == "sparse":
         sparsity = SparsityController(config, num_steps, engine.module.encoder, state.sparsity)
 
-    task = StudentTask(engine, config, sparsity, loop)
+    task = StudentTask(engine, config, sparsity, loop, pretrained)
     return {**run_steps(task, engine, state, config, num_steps), **warning}
 
 
@@ -137,8 +140,10 @@ class StudentTask(TrainingTask[StepBatch]):
         config: StudentConfig,
         sparsity: SparsityController | None,
         loop: dict[str, Any],
+        pretrained: dict[str, Tensor],
     ) -> None:
         self._engine = engine
+        self._pretrained = pretrained
         self._config = config
         self._sparsity = sparsity
         self._targets_uri: str = loop["targets"]
@@ -167,7 +172,8 @@ class StudentTask(TrainingTask[StepBatch]):
         measures: dict[str, float] = {}
         thresholds = self._sparsity.thresholds() if self._sparsity else {}
         if self._held_out:
-            measures, thresholds = validate(self._engine, self._held_out, self._config, self._sparsity)
+            with averaged(self._engine.module, self._pretrained, self._config.pretrained_share):
+                measures, thresholds = validate(self._engine, self._held_out, self._config, self._sparsity)
         return measures, partial(write_student, self._config, thresholds)
 
     def has_converged(self, state: TrainingState) -> bool:
@@ -203,12 +209,21 @@ def build_model(config: StudentConfig) -> StepEncoder:
 def write_student(
     config: StudentConfig, thresholds: dict[Side, float], weights: dict[str, Tensor], folder: Path
 ) -> None:
-    """Write the student for sentence-transformers, a sparse one with its `thresholds`."""
+    """Write the student for sentence-transformers, a sparse one with its `thresholds`.
+
+    Its weights are the mean of the trained `weights` and those before training, see
+    `student.training.averaging`.
+    """
     encoder = load_encoder(EncoderSource(config.model, config.kind, config.max_tokens))
     if config.encoders != "shared":
         encoder = separate_encoders(encoder)
 
-    encoder_weights = {name.removeprefix("encoder."): weight for name, weight in weights.items()}
-    encoder.load_state_dict(encoder_weights, strict=False)  # without buffers and frozen weights
+    pretrained = encoder.state_dict()
+    averages: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        name = name.removeprefix("encoder.")
+        averages[name] = weight.lerp(pretrained[name].to(weight), config.pretrained_share)
+
+    encoder.load_state_dict(averages, strict=False)  # without buffers and frozen weights
     fold_thresholds(encoder, thresholds)
     encoder.save(str(folder))

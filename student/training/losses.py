@@ -25,15 +25,16 @@ class Losses(NamedTuple):
     embedding_mse: Tensor
 
 
-def cross_entropy(student_scores: Tensor, positive_mask: Tensor, negative_mask: Tensor) -> Tensor:
+def cross_entropy(student_scores: Tensor, positive_mask: Tensor, negative_weights: Tensor) -> Tensor:
     """Mean over contexts of the mean over positives of -log p(positive).
 
-    `student_scores`, `positive_mask`, `negative_mask` [B, N]. Each positive competes with the row's
+    `student_scores`, `positive_mask`, `negative_weights` [B, N]. Each positive competes with the row's
     negatives and not with its other positives: a context's gold and generated responses are all correct
-    (G2R §3.1). A column in neither mask is ignored.
+    (G2R §3.1). A negative of weight 2 counts as two, a column of weight 0 is none.
     """
     scores = student_scores.float()
-    negatives = scores.masked_fill(~negative_mask, -torch.inf).logsumexp(dim=1, keepdim=True)  # [B, 1]
+    weighted = scores + negative_weights.float().log()
+    negatives = weighted.masked_fill(negative_weights == 0, -torch.inf).logsumexp(dim=1, keepdim=True)
     losses = torch.logaddexp(scores, negatives) - scores  # [B, N]
     per_row = (losses * positive_mask).sum(dim=1) / positive_mask.sum(dim=1).clamp(min=1)
     return per_row.mean()
@@ -46,7 +47,7 @@ def kl_divergence(
     student_temperature: float,
     teacher_temperature: float,
 ) -> Tensor:
-    """Mean over the contexts that have targets of KL(target || student) over their candidates.
+    """KL(target || student) over each context's candidates; the mean over the step's contexts.
 
     `student_scores`, `target_probs`, `own_mask` [B, N]; a row of `target_probs` without targets is all
     zeros. The targets are the teachers' probabilities to the power of 1 / `teacher_temperature`, normalised
@@ -59,7 +60,7 @@ def kl_divergence(
     softened = target_probs.pow(1 / teacher_temperature)
     targets = softened / softened.sum(dim=1, keepdim=True).clamp(min=1e-12)
     per_row = (torch.xlogy(targets, targets) - targets * log_probs).sum(dim=1)
-    return student_temperature**2 * _mean_over(per_row, target_probs.sum(dim=1) > 0)
+    return student_temperature**2 * _mean_over_step(per_row, target_probs.sum(dim=1) > 0)
 
 
 def margin_mse(
@@ -75,7 +76,7 @@ def margin_mse(
     `student_scores`, `target_probs`, `own_mask` [B, N], `gold` [B]. A margin is the gold response's score
     minus that of another candidate of the context, over the temperature. A teacher's score is the log of its
     probability, which differs from the softmax's input by a constant of the row. Mean over the candidates,
-    then over the contexts that have targets, the gold response's among them.
+    then over the step's contexts; one without targets, or without the gold response's, adds nothing.
     """
     scores = student_scores.float() / student_temperature
     log_targets = target_probs.clamp(min=_MIN_PROBABILITY).log() / teacher_temperature
@@ -84,20 +85,20 @@ def margin_mse(
     others = own_mask.scatter(1, gold[:, None], False)
     per_row = (errors.pow(2) * others).sum(dim=1) / others.sum(dim=1).clamp(min=1)
     has_gold = own_mask.gather(1, gold[:, None]).squeeze(1)
-    return _mean_over(per_row, (target_probs.sum(dim=1) > 0) & has_gold & others.any(dim=1))
+    return _mean_over_step(per_row, (target_probs.sum(dim=1) > 0) & has_gold & others.any(dim=1))
 
 
 def embedding_mse(contexts: Tensor, responses: Tensor, target_probs: Tensor) -> Tensor:
     """Squared distances between contexts and their candidates, weighted by their targets.
 
-    `contexts` [B, D], `responses` [N, D], `target_probs` [B, N]. Mean over the contexts that have targets.
+    `contexts` [B, D], `responses` [N, D], `target_probs` [B, N]. Mean over the step's contexts.
     With teachers' rewrites as candidates, a context's vector learns to equal theirs. DiSCo (§3) relaxes
     this distillation of embeddings to one of scores.
     """
     squares = (
         contexts.pow(2).sum(dim=1, keepdim=True) - 2 * contexts @ responses.T + responses.pow(2).sum(dim=1)
     )
-    return _mean_over((target_probs * squares).sum(dim=1), target_probs.sum(dim=1) > 0)
+    return _mean_over_step((target_probs * squares).sum(dim=1), target_probs.sum(dim=1) > 0)
 
 
 def distillation_loss(contexts: Tensor, responses: Tensor, batch: StepBatch, config: StudentConfig) -> Losses:
@@ -108,7 +109,7 @@ def distillation_loss(contexts: Tensor, responses: Tensor, batch: StepBatch, con
     student_scores = config.similarity_scale * contexts @ responses.T
     temperatures = (config.student_temperature, config.teacher_temperature)
 
-    ce = cross_entropy(student_scores, batch.positive_mask, batch.negative_mask)
+    ce = cross_entropy(student_scores, batch.positive_mask, batch.negative_weights)
     kl = kl_divergence(student_scores, batch.target_probs, batch.own_mask, *temperatures)
     margins = margin_mse(student_scores, batch.target_probs, batch.own_mask, batch.gold, *temperatures)
     embedding = embedding_mse(contexts, responses, batch.target_probs)
@@ -125,6 +126,9 @@ def distillation_loss(contexts: Tensor, responses: Tensor, batch: StepBatch, con
     return Losses((weights * parts).sum(), ce, kl, margins, embedding)
 
 
-def _mean_over(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of `values` [B] where `mask` [B] is true; 0, with a gradient, where it never is."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+def _mean_over_step(values: Tensor, has_targets: Tensor) -> Tensor:
+    """Mean of `values` [B], in which contexts without targets count as 0.
+
+    So a context that the teachers scored weighs the same, however few of them they scored.
+    """
+    return (values * has_targets).mean()

@@ -33,7 +33,7 @@ def test_a_text_of_two_contexts_is_one_column_and_positive_where_it_is_gold() ->
     assert batch.responses == ["yes", "no", "perhaps"]
     assert batch.positive_mask.tolist() == [[True, False, False], [False, True, True]]
     # Row a: its random "no" and row b's "perhaps". Row b: "yes", which was retrieved for it, may be right.
-    assert batch.negative_mask.tolist() == [[False, True, True], [False, False, False]]
+    assert batch.negative_weights.tolist() == [[False, True, True], [False, False, False]]
     assert batch.own_mask.tolist() == [[True, True, False], [True, True, True]]
     assert batch.target_probs.tolist() == [[0.75, 0.25, 0.0], [0.25, 0.5, 0.25]]
 
@@ -83,14 +83,14 @@ def test_a_candidate_without_a_target_beside_others_is_in_no_teachers_distributi
     assert batch.own_mask.tolist() == [[True, False, False, True]]
     assert batch.target_probs.tolist() == [[0.75, 0.0, 0.0, 0.25]]
     assert batch.positive_mask.tolist() == [[True, True, False, False]]
-    assert batch.negative_mask.tolist() == [[False, False, False, True]]
+    assert batch.negative_weights.tolist() == [[False, False, False, True]]
 
 
 def test_random_negatives_are_negatives_of_every_context_but_their_own() -> None:
     rows = [row("a", [("yes", "gold")], None), row("b", [("no", "gold")], None)]
     batch = step_batch(rows, CONFIG, random_negatives=["YES", "perhaps"])
     assert batch.responses == ["yes", "no", "perhaps"]
-    assert batch.negative_mask.tolist() == [[False, True, True], [True, False, True]]
+    assert batch.negative_weights.tolist() == [[False, True, True], [True, False, True]]
     assert batch.gold.tolist() == [0, 1]
 
 
@@ -100,10 +100,13 @@ def test_the_newest_own_turns_are_negatives_of_every_context_and_no_candidates()
     batch = step_batch(rows, StudentConfig(own_turn_negatives=2))
     assert batch.responses == ["yes", "no", "so", "new", "b"]
     # Row a has said "No.", which is row b's gold response.
-    assert batch.negative_mask.tolist() == [
+    assert batch.negative_weights.tolist() == [
         [False, True, True, True, True],
         [True, False, False, True, True],
     ]
+    # What the other context has said is an ordinary negative of this one.
+    weighted = step_batch(rows, StudentConfig(own_turn_negatives=2, own_turn_weight=7))
+    assert weighted.negative_weights.tolist() == [[0, 7, 1, 7, 1], [1, 0, 0, 1, 7]]
     assert (
         batch.own_mask[:, 3:].sum()
         == batch.positive_mask[:, 3:].sum()
@@ -119,7 +122,7 @@ def test_gold_responses_of_one_conversation_are_no_negatives_of_each_other_unles
     for number in (0, 1):
         rows[number]["conversation_id"] = "same"
     batch = step_batch(rows, CONFIG)
-    assert batch.negative_mask.tolist() == [[False, False, True], [True, False, True], [True, True, False]]
+    assert batch.negative_weights.tolist() == [[False, False, True], [True, False, True], [True, True, False]]
 
 
 def test_a_later_turn_of_the_same_conversation_is_no_negative() -> None:
@@ -132,7 +135,7 @@ def test_a_later_turn_of_the_same_conversation_is_no_negative() -> None:
     batch = step_batch([*rows, row("x", [("y", "gold")], None)], StudentConfig(own_turn_negatives=2))
     assert batch.responses == ["b", "d", "y", "a", "c", "x"]
     # The first context has said "a" alone; the second one has said "b", its neighbour's response, too.
-    assert batch.negative_mask.tolist() == [
+    assert batch.negative_weights.tolist() == [
         [False, False, True, True, False, True],
         [True, False, True, True, True, True],
         [True, True, False, True, True, True],

@@ -160,6 +160,26 @@ def test_the_best_checkpoint_becomes_the_student(unbroken: Training, tiny_encode
     assert np.abs(changed).max() > 1e-3
 
 
+def test_the_student_is_the_mean_of_its_weights_before_and_after_training(
+    tmp_path: Path, tiny_encoder: Path
+) -> None:
+    weights, reports = [], []
+    for share in (0.0, 0.25):
+        settings = {"epochs": 1, "zero_stage": 3, "report_every_steps": 1, "checkpoint_every_steps": 2}
+        training = Training(tmp_path / str(share), tiny_encoder, num_workers=1, **settings)
+        training.run(pretrained_share=share)
+        last = SentenceTransformer(str(training.checkpoints()[-1] / "model"))
+        weights.append({name: weight.clone() for name, weight in last.state_dict().items()})
+        reports.append(training.reports.read())
+
+    before = load_encoder(EncoderSource(str(tiny_encoder), "dense", 16)).state_dict()
+    means = {name: weight.lerp(before[name], 0.25) for name, weight in weights[0].items()}
+    assert_same_weights(weights[1], means, by=1e-6)
+    # What is validated is the mean; what goes on training is not.
+    assert [line["loss"] for line in reports[0]] == [line["loss"] for line in reports[1]]
+    assert reports[0][-1]["validation_loss"] != reports[1][-1]["validation_loss"]
+
+
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
 def test_training_resumes_exactly_from_the_last_checkpoint_after_a_worker_is_killed(

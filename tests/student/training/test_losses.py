@@ -33,6 +33,13 @@ def test_a_column_that_is_neither_positive_nor_negative_takes_no_part() -> None:
     assert loss.item() == pytest.approx(math.log(4), rel=1e-6)
 
 
+def test_a_negative_of_weight_two_counts_as_two() -> None:
+    positives = mask([1, 0, 0])
+    once = cross_entropy(torch.tensor([[1.0, 2.0, 2.0]]), positives, ~positives)
+    twice = cross_entropy(torch.tensor([[1.0, 2.0, 9.0]]), positives, torch.tensor([[0.0, 2.0, 0.0]]))
+    assert twice.item() == pytest.approx(once.item(), rel=1e-6)
+
+
 def test_a_row_without_negatives_adds_nothing_and_has_a_finite_gradient() -> None:
     scores = torch.tensor([[3.0, -2.0]], requires_grad=True)
     loss = cross_entropy(scores, mask([1, 1]), mask([0, 0]))
@@ -85,13 +92,15 @@ def test_a_target_of_zero_probability_adds_nothing() -> None:
     assert loss.item() == pytest.approx(math.log(2), rel=1e-6)
 
 
-def test_contexts_without_targets_do_not_change_the_kl_divergence() -> None:
-    scores = torch.zeros(2, 2)
-    targets = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    loss = kl_divergence(
-        scores, targets, mask([1, 1], [1, 1]), student_temperature=1.0, teacher_temperature=1.0
-    )
-    assert loss.item() == pytest.approx(math.log(2), rel=1e-6)
+def test_a_context_with_targets_weighs_the_same_however_few_of_a_step_have_them() -> None:
+    scores = torch.zeros(2, 2, requires_grad=True)
+    gradients = []
+    for others in ([0.0, 0.0], [1.0, 0.0]):
+        targets = torch.tensor([[1.0, 0.0], others])
+        loss = kl_divergence(scores, targets, mask([1, 1], [1, 1]), 1.0, 1.0)
+        gradients.append(torch.autograd.grad(loss, scores)[0])
+    assert torch.equal(gradients[0][0], gradients[1][0])
+    assert gradients[0][0].abs().sum() > 0 and gradients[0][1].abs().sum() == 0
 
 
 def test_no_targets_at_all_is_zero_with_a_gradient() -> None:
@@ -117,14 +126,14 @@ def test_margins_of_contexts_without_targets_or_other_candidates_take_no_part() 
     scores = torch.tensor([[1.0, 0.0], [7.0, 0.0], [7.0, 0.0]])
     targets = torch.tensor([[0.5, 0.5], [0.0, 0.0], [1.0, 0.0]])
     loss = margin_mse(scores, targets, mask([1, 1], [1, 1], [1, 0]), torch.tensor([0, 0, 0]), 1.0, 1.0)
-    assert loss.item() == pytest.approx(1.0)
+    assert loss.item() == pytest.approx(1 / 3)  # of three contexts, one has an error of 1
 
 
 def test_margins_of_a_gold_response_without_a_target_take_no_part() -> None:
     scores = torch.tensor([[1.0, 0.0, 0.0], [7.0, 0.0, 0.0]])
     targets = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
     own_mask = mask([1, 1, 0], [0, 1, 1])
-    assert margin_mse(scores, targets, own_mask, torch.tensor([0, 0]), 1.0, 1.0).item() == pytest.approx(1.0)
+    assert margin_mse(scores, targets, own_mask, torch.tensor([0, 0]), 1.0, 1.0).item() == pytest.approx(0.5)
 
 
 def test_a_row_whose_candidates_have_no_targets_has_a_finite_gradient() -> None:
@@ -141,7 +150,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts() -> None:
         contexts=["a"],
         responses=["b", "c"],
         positive_mask=mask([1, 0]),
-        negative_mask=mask([0, 1]),
+        negative_weights=mask([0, 1]).float(),
         own_mask=mask([1, 1]),
         target_probs=torch.tensor([[1.0, 0.0]]),
         gold=torch.tensor([0]),
@@ -166,7 +175,7 @@ def test_an_embedding_is_drawn_to_each_candidate_by_its_target() -> None:
     responses = torch.tensor([[1.0, 2.0], [0.0, 0.0]])
     # The second context has no targets.
     targets = torch.tensor([[0.75, 0.25], [0.0, 0.0]])
-    assert embedding_mse(contexts, responses, targets).item() == pytest.approx(0.75 * 4 + 0.25 * 1)
+    assert embedding_mse(contexts, responses, targets).item() == pytest.approx((0.75 * 4 + 0.25 * 1) / 2)
 
 
 class Embeddings(torch.nn.Module):
