@@ -13,7 +13,13 @@ def main(arguments: list[str]) -> None:
     """Do what is missing, then report."""
     config, options = parse_comparison(arguments)
 
-    from jobs.comparison.inputs import check_inputs, check_system_resources, human_ratings, out_of_domain
+    from jobs.comparison.inputs import (
+        check_examples,
+        check_inputs,
+        check_system_resources,
+        human_ratings,
+        out_of_domain,
+    )
     from jobs.comparison.judging import judge, time_systems
     from jobs.comparison.results import MeasuredRun, comparison
     from jobs.comparison.systems import first_student, held_out_sets, run_systems
@@ -27,7 +33,7 @@ def main(arguments: list[str]) -> None:
 
     with started(config, options.run or options.config.stem) as base:
         check_system_resources(config)
-        base.do_all(TEACHERS_WORK)
+        base.do_all(TEACHERS_WORK, checks={"examples": lambda: check_examples(base)})
         sets = held_out_sets(base, outside)
         systems = run_systems(base, sets)
 

@@ -1,7 +1,6 @@
 """The part of a config that every job has, and how a config is read from YAML and the command line."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import Annotated, Any, Self, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from jobs.command_line import UnknownKeyError, option_pairs, read_value, resolve, set_at
 from serve.config import IndexConfig
 from student.config import StudentConfig, TrainingConfig
 from teachers.config import Section, TeacherConfig, writes
@@ -25,6 +26,7 @@ _RENAMED = {
     "targets.z_score": "targets.scale",
 }
 _REPORT_ROWS = ("ensemble", "kendall_tau")
+_SHOWN_CHARACTERS = 60
 
 
 class ConfigError(Exception):
@@ -153,18 +155,16 @@ def with_changes(kind: type[ConfigT], config: JobConfig, changes: Mapping[str, A
     content = config.model_dump(mode="json", exclude_unset=True, include=set(kind.model_fields))
 
     for key, value in changes.items():
-        *sections, last = key.split(".")
-        section = content
-        for part in sections:
-            section = section.setdefault(part, {})
-            if not isinstance(section, dict):
-                raise ConfigError(f"{key}: unknown key")
-        section[last] = value
+        try:
+            path, _ = resolve(kind, key)
+            set_at(content, path, value, replaces=True)
+        except UnknownKeyError:
+            raise ConfigError(_with_new_name(f"{key}: unknown key")) from None
 
     try:
         return kind(**content)
     except ValidationError as error:
-        raise ConfigError(first_error(error)) from None
+        raise ConfigError(first_error(error, content)) from None
 
 
 def option_parser(program: str, default_config: str) -> argparse.ArgumentParser:
@@ -187,73 +187,85 @@ def parse_as(
 
     if {"-h", "--help"} & set(overrides):
         parser.print_help()
+        kind(_cli_parse_args=["--help"])  # prints the config's keys, and exits
 
+    content = read_mapping("--config", options.config)
+    _apply_options(kind, content, overrides)
     try:
-        return kind(
-            _cli_parse_args=_teachers_as_json(overrides), **read_mapping("--config", options.config)
-        ), options
+        return kind(**content), options
     except ValidationError as error:
-        raise ConfigError(first_error(error)) from None
-    except SettingsError as error:
-        line = str(error).splitlines()[0]
-        _, unknown, words = line.partition("unrecognized arguments: ")
-        raise ConfigError(_with_new_name(f"{words.split()[0]}: unknown key" if unknown else line)) from None
+        raise ConfigError(first_error(error, content)) from None
 
 
-def _teachers_as_json(overrides: list[str]) -> list[str]:
-    """Return the options with all `--teachers.NAME.KEY VALUE` as one JSON object.
+def _apply_options(kind: type[JobConfig], content: dict[str, Any], overrides: list[str]) -> None:
+    """Set the values of `--KEY VALUE` in the content of the file; values of a repeated list are put together.
 
-    pydantic-settings reads a mapping as JSON, and of two mappings for one teacher it takes the last alone.
+    Raises:
+        ConfigError: an option is none, or names no key.
     """
-    words: list[str] = []
-    for word in overrides:
-        words += word.split("=", 1) if word.startswith("--") else [word]
-
-    rewritten: list[str] = []
-    teachers: dict[str, dict[str, Any]] = {}
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--teachers."):
-            rewritten.append(word)
-            continue
-
-        try:
-            _, name, key = word.split(".", 2)
-            teachers.setdefault(name, {})[key] = yaml.safe_load(words.pop(0))
-        except (ValueError, IndexError):
-            raise ConfigError(f"{word}: expected --teachers.NAME.KEY VALUE") from None
-
-    if teachers:
-        rewritten += ["--teachers", json.dumps(teachers)]
-    return rewritten
+    lists: dict[str, list[Any]] = {}
+    try:
+        for key, text in option_pairs(overrides):
+            try:
+                path, value_type = resolve(kind, key)
+                value = read_value(value_type, text)
+                if isinstance(value, list):
+                    value = lists[key] = [*lists.get(key, []), *value]
+                set_at(content, path, value)
+            except UnknownKeyError:
+                raise ConfigError(_with_new_name(f"--{key}: unknown key")) from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def read_mapping(option: str, path: Path) -> dict[str, Any]:
     """Return the content of the YAML file that `option` names; ConfigError if it is missing or no mapping."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{option} {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{option} {path}: expected UTF-8: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{option} {path}: is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # such as a date that the calendar has not
         raise ConfigError(f"{option} {path}: " + " ".join(str(error).split())) from None
 
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise ConfigError(f"{option} {path}: expected a mapping of sections")
     return content
 
 
-def first_error(error: ValidationError) -> str:
-    """Return one line: the first wrong key, and what is wrong with it."""
+def first_error(error: ValidationError, content: Any) -> str:
+    """Return one line: the first wrong key of the content, and what is wrong with it."""
     first = error.errors()[0]
-    parts = [str(part) for part in first["loc"]]
-    if parts[:1] == ["teachers"] and len(parts) > 3:
-        del parts[2:3]  # pydantic names the teacher's kind there
-
-    key = ".".join(parts)
+    key = ".".join(_key_parts(first, content))
     if first["type"] == "extra_forbidden":
         return _with_new_name(f"{key}: unknown key")
-    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{key}: expected a mapping of keys, got {repr(first['input'])[:_SHOWN_CHARACTERS]}"
+
+    message = " ".join(first["msg"].removeprefix("Value error, ").split())
     return f"{key}: {message}" if key else message
+
+
+def _key_parts(error: ErrorDetails, content: Any) -> list[str]:
+    """Return the parts of a wrong key, of a list also the place.
+
+    In between pydantic names the member of a union, such as a teacher's kind or `float`.
+    """
+    parts: list[str] = []
+    for number, part in enumerate(error["loc"], start=1):
+        is_missing = error["type"] == "missing" and number == len(error["loc"])
+        is_place = isinstance(content, list | tuple) and isinstance(part, int)
+        if isinstance(content, dict) and part in content:
+            content = content[part]
+        elif is_place:
+            content = content[int(part)]
+        elif not is_missing:
+            continue
+        parts.append(str(part))
+    return parts
 
 
 def _with_new_name(message: str) -> str:

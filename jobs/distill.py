@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
     """Do the stages that are missing."""
     config, options = parse(arguments)
 
-    from jobs.distillation.inputs import check_inputs
+    from jobs.distillation.inputs import check_examples, check_inputs
     from jobs.distillation.report import read_conversations
     from jobs.distillation.stages import STAGES
     from jobs.execution.tracking import trial_name
@@ -26,7 +26,9 @@ def main(arguments: list[str]) -> None:
     check_inputs(config)
     location = options.run or trial_name() or options.config.stem
     with started(config, location) as job:
-        job.do_all(STAGES, until=options.until)
+        # What a part of the job leaves out cannot fail.
+        checks = {"examples": lambda: check_examples(job)} if options.until == STAGE_NAMES[-1] else {}
+        job.do_all(STAGES, until=options.until, checks=checks)
         job.log_timings()
         if options.until == STAGE_NAMES[-1]:
             for conversation in read_conversations(job.run)[:1]:

@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     config, options = parse_search(arguments)
 
     from jobs.conversational_search.evaluation import evaluate
-    from jobs.conversational_search.inputs import check_inputs
+    from jobs.conversational_search.inputs import check_inputs, check_questions_by_split
     from jobs.conversational_search.report import search_comparison
     from jobs.conversational_search.stages import INDEX, LATENCY, TEACHERS_WORK, train_students
     from jobs.reports.publish import check_document, publish
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     check_document(options.results, options.config.stem)
     location = options.run or options.config.stem
     with started(config, location) as job:
-        job.do_all(TEACHERS_WORK)
+        job.do_all(TEACHERS_WORK, checks={"questions": lambda: check_questions_by_split(job)})
         students = train_students(job)
         job.do_all([INDEX, LATENCY])
 

@@ -11,7 +11,7 @@ Backend = Literal["auto", "torch", "onnx", "onnx-int8"]
 class IndexConfig(BaseModel):
     """Settings of the index of the response set."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     kind: DenseKind | Literal["auto"] = "auto"
     """For dense students: `exact`, `hnsw` (a graph; approximate), `quantised` (a graph over vectors of 8
@@ -27,7 +27,7 @@ class IndexConfig(BaseModel):
 class EndpointConfig(BaseModel):
     """A remote language model: any endpoint with OpenAI's chat completions."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     url: str = Field(pattern="^https?://")
     """Up to and with `/v1`."""
@@ -52,7 +52,7 @@ class EndpointConfig(BaseModel):
 class ServeConfig(BaseModel):
     """Settings of the served application."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     run: str = Field(min_length=1)
     """Run directory, a path or a URI, with `index/` in it."""

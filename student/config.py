@@ -36,7 +36,7 @@ def _by_kind(key: str) -> Callable[[dict[str, Any]], Any]:
 class SparsityConfig(BaseModel):
     """Budgets and regularisation of a sparse student."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     context_terms: float | None = Field(32, gt=0)
     """Budget: active terms of a context, on average."""
@@ -55,7 +55,7 @@ class SparsityConfig(BaseModel):
 class TrainingConfig(BaseModel):
     """Settings of Ray Train and DeepSpeed, for students and language models."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     learning_rate: float = Field(gt=0)
     """Peak learning rate of AdamW."""
@@ -89,6 +89,20 @@ class TrainingConfig(BaseModel):
     """Steps between checkpoints. Each is validated, the best is kept, and training resumes from the last."""
     max_failures: int = Field(2, ge=0)
     """Lost workers after which training fails."""
+
+    def whole_updates(self, section: str, num_steps: int) -> int:
+        """Return how many of the steps change the weights, a whole number of `accumulation_steps`.
+
+        Raises:
+            ValueError: they are too few for one change; names the key in `section`.
+        """
+        num_taken = num_steps - num_steps % self.accumulation_steps
+        if not num_taken:
+            raise ValueError(
+                f"{section}.accumulation_steps: expected at most the {num_steps} steps of the training, "
+                f"got {self.accumulation_steps}"
+            )
+        return num_taken
 
     @model_validator(mode="after")
     def _offloads_what_is_sharded(self) -> Self:
@@ -171,6 +185,15 @@ class StudentConfig(TrainingConfig):
     early_stopping: int | None = Field(None, ge=1)
     """Validations in a row without a better MRR that end training."""
 
+    def num_steps(self, num_contexts: int) -> int:
+        """Return the number of steps of a training on so many contexts.
+
+        Raises:
+            ValueError: see `whole_updates`.
+        """
+        steps_per_epoch = num_contexts // min(self.global_batch_size, num_contexts)
+        return self.whole_updates("student", self.epochs * steps_per_epoch)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         weights = ("cross_entropy_weight", "kl_weight", "margin_mse_weight", "embedding_mse_weight")
@@ -193,7 +216,7 @@ class StudentConfig(TrainingConfig):
 class PoolsConfig(BaseModel):
     """Pools of documents per question, from which the student's candidates are drawn."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     depth: int = Field(1000, ge=1)
     """Documents that each teacher retrieves; all teachers score those that any of them retrieved."""

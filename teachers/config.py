@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_val
 class Section(BaseModel):
     """A part of the config in which an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class _Teacher(Section):
@@ -152,7 +152,8 @@ class EndpointTeacher(_Teacher):
 
 
 def _kind(teacher: Any) -> str:
-    return str(teacher.get("kind", "vllm") if isinstance(teacher, dict) else teacher.kind)
+    # What is no teacher at all, such as a name without keys, is refused as one of the first kind.
+    return str(teacher.get("kind", "vllm") if isinstance(teacher, dict) else getattr(teacher, "kind", "vllm"))
 
 
 TeacherConfig = Annotated[

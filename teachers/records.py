@@ -26,8 +26,9 @@ QUESTIONS = pa.schema(
         ("context", pa.list_(MESSAGE)),  # oldest turn first; the last one is the question
         ("rewrite", pa.string()),  # human-written, a query that stands alone; null where there is none
         ("gold_response", pa.string()),  # the answer in its conversation; null where that is unknown
-        ("positives", pa.list_(pa.string())),  # relevant documents
+        ("positives", pa.list_(pa.string())),  # relevant documents, of the highest grade first
         ("ignored", pa.list_(pa.string())),
+        ("grades", pa.list_(pa.int32())),  # of `positives`, 1 and above; null where all are 1
     ]
 )
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from jobs.config import ConfigError, option_parser, parse_as, with_changes
 from jobs.distillation.config import DistillationConfig
 from teachers.config import Section, TeacherConfig
+from teachers.corpora.config import ExamplesConfig
 
 logger = logging.getLogger(__name__)
 
@@ -143,6 +144,11 @@ def parse_comparison(arguments: list[str]) -> tuple[ComparisonConfig, argparse.N
 
 def _unknown_system(key: str, name: str, names: list[str]) -> str:
     return f"{key}: unknown system {name!r}; expected one of {', '.join(names)}"
+
+
+def splits_of(examples: ExamplesConfig) -> tuple[str, ...]:
+    """Return the splits that systems are measured on."""
+    return ("test", "test_by_sender") if examples.held_out_senders else ("test",)
 
 
 def existing_file(file: str | None) -> str | None:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-from jobs.comparison.config import ComparisonConfig, existing_file
+from jobs.comparison.config import ComparisonConfig, existing_file, splits_of
 from jobs.config import ConfigError
 from jobs.distillation import inputs as distillation
 from jobs.distillation.config import DistillationConfig
 from jobs.execution.cluster import check_resources
 from jobs.execution.inputs import check_teachers
+from jobs.execution.job import Job
 from student.evaluation.held_out import HeldOut, response_selection
 from teachers.scoring.ratings import Rated, read_ratings
 
@@ -17,6 +18,19 @@ def check_inputs(config: ComparisonConfig) -> None:
     distillation.check_inputs(config)
     check_teachers(config.compare.judges, "compare.judges")
     _check_systems(config, distillation.check_inputs)
+
+
+def check_examples(job: Job[ComparisonConfig]) -> None:
+    """Raises ValueError where the examples are too few for a system's training or for the measures."""
+    config = job.config
+    distillation.check_examples(job, splits_of(config.examples))
+
+    num_examples = job.run.read_json("stages", "examples.json")["counts"]["train examples"]
+    for name in config.compare.systems:
+        try:
+            config.system(name, config.compare.seeds[0]).student.num_steps(num_examples)
+        except ValueError as error:
+            raise ValueError(f"compare.systems.{name}: {error}") from None
 
 
 def check_system_resources(config: ComparisonConfig) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.comparison.config import BM25, ComparisonConfig
+from jobs.comparison.config import BM25, ComparisonConfig, splits_of
 from jobs.distillation.config import DistillationConfig
 from jobs.distillation.stages import CANDIDATES, SCORE, TARGETS, DistillationJob, driven_user_turns
 from jobs.execution.job import Counts, Job
@@ -36,7 +36,6 @@ ComparisonJob = Job[ComparisonConfig]
 Models = dict[str, EncoderSource | None]
 """Encoders by name; None is BM25."""
 
-SPLITS = ("test", "test_by_sender")
 OUT_OF_DOMAIN = "out_of_domain"
 _TEACHERS_WORK = frozenset({"examples", "contexts", "responses", "response_set", "neighbours"})
 
@@ -48,7 +47,7 @@ def held_out_sets(base: ComparisonJob, outside: HeldOut | None) -> dict[str, Hel
 
     sample = ContextSample(config.student.context_turns, config.evaluate.contexts, config.evaluate.seed)
     sets = {}
-    for split in SPLITS if config.examples.held_out_senders else SPLITS[:1]:
+    for split in splits_of(config.examples):
         sets[split] = held_out(base.run.at("examples"), responses, split, sample)
     if outside is not None:
         sets[OUT_OF_DOMAIN] = outside

@@ -77,10 +77,9 @@ class SearchConfig(StudentSections, TaughtJobConfig):
             if name in self.teachers or name == HUMAN:
                 raise ValueError(f"pools.runs.{name}: is the name of a teacher; choose another")
 
-        scorers = {*self.teachers, HUMAN, *self.pools.runs}
-        for name in self.targets.weights if isinstance(self.targets.weights, dict) else ():
-            if name not in scorers:
-                raise ValueError(f"targets.weights.{name} names no teacher of `teachers`")
+        scorers = {*self.teachers, *self.pools.runs}
+        with_human = {*scorers, HUMAN}
+        self.targets.check_weights(with_human, with_human if self.rewriting.human else scorers)
 
         # The documents' vectors and their index then stay as they are.
         if self.student.encoders != "frozen_responses":

@@ -224,7 +224,7 @@ def document_vectors(job: SearchJob) -> Iterator[Vectors]:
 QUESTIONS = Stage(
     "questions",
     ("documents",),
-    lambda job: [job.config.questions.model_dump(), questions_identity(job.config.questions)],
+    lambda job: [job.config.questions.model_dump(), questions_identity(job.config.questions), "grades"],
     _write_questions,
 )
 REWRITE = Stage("rewrite", ("questions",), _rewrite_settings, _rewrite)

@@ -67,10 +67,9 @@ class DistillationConfig(StudentSections, TaughtJobConfig):
                 f"candidates.generated_per_teacher = {self.candidates.generated_per_teacher} is more than "
                 f"generate.samples = {self.generate.samples}"
             )
-        for name in self.targets.weights if isinstance(self.targets.weights, dict) else ():
-            if name not in self.teachers:
-                raise ValueError(f"targets.weights.{name} names no teacher of `teachers`")
-        if not any(scores(teacher) for teacher in self.teachers.values()):
+        scorers = [name for name, teacher in self.teachers.items() if scores(teacher)]
+        self.targets.check_weights(self.teachers, scorers)
+        if not scorers:
             raise ValueError("teachers: expected at least one teacher that scores")
         if self.targets.fits_on_validation and not self.candidates.validation_contexts:
             raise ValueError("targets: fitting on validation needs candidates.validation_contexts")

@@ -1,15 +1,36 @@
 """Checks of a distillation's data and weights."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from jobs.config import ConfigError
 from jobs.distillation.config import DistillationConfig
 from jobs.execution.inputs import check, check_student, check_teachers
+from jobs.execution.job import Job
 from student.encoders.packaged import check_encoder
+from student.evaluation.held_out import check_responses
 from teachers.corpora.conversations import check_source
 from teachers.corpora.examples import read_scripts
 from teachers.generation.filters import filters
 from teachers.scoring.candidates import RANKED_CANDIDATES
+
+
+def check_examples(job: Job[DistillationConfig], splits: Sequence[str] = ("test",)) -> None:
+    """Raises ValueError where the examples are too few for what comes after the teachers' work.
+
+    Systems are measured on `splits`.
+    """
+    examples, config = job.run.at("examples"), job.config
+    for split in splits:
+        check_responses(examples, split)
+
+    counts = job.run.read_json("stages", "examples.json")["counts"]
+    config.student.num_steps(counts["train examples"])
+    if config.targets.fits_on_validation and not counts["validation examples"]:
+        raise ValueError(
+            "targets: expected validation examples to fit temperature or weights to, got none; "
+            "add conversations or raise examples.validation_share"
+        )
 
 
 def check_inputs(config: DistillationConfig) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -63,14 +63,26 @@ class Job(Generic[ConfigT]):
         child.keys = dict(self.keys)
         return child
 
-    def do_all(self, steps: "Iterable[Step[ConfigT]]", until: str | None = None) -> None:
-        """Do the steps in their order, up to and with the one named `until`."""
+    def do_all(
+        self,
+        steps: "Iterable[Step[ConfigT]]",
+        until: str | None = None,
+        checks: Mapping[str, Callable[[], None]] | None = None,
+    ) -> None:
+        """Do the steps in their order, up to and with the one named `until`.
+
+        `checks` run right after the steps of their names: of what would fail only after hours of later ones.
+        """
         for step in steps:
             if isinstance(step, Stage):
                 self.do(step)
             else:
                 step(self)
-            if name_of(step) == until:
+
+            name = name_of(step)
+            if checks and name in checks:
+                checks[name]()
+            if name == until:
                 return
 
     def do(self, stage: "Stage[ConfigT]") -> Counts:

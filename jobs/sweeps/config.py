@@ -19,7 +19,7 @@ Method = Literal["grid", "random", "bayes"]
 class Parameter(BaseModel):
     """The values of one dotted key."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     value: Any = None
     """The same in every trial."""
@@ -37,7 +37,8 @@ class Parameter(BaseModel):
     @model_validator(mode="after")
     def _check_alternatives(self) -> Self:
         is_range = self.min is not None or self.max is not None
-        if (self.value is not None) + (self.values is not None) + is_range != 1:
+        # A `value` of null counts: W&B's agent passes None.
+        if ("value" in self.model_fields_set) + (self.values is not None) + is_range != 1:
             raise ValueError("expected one of `value`, `values`, or `min` and `max`")
 
         if self.values and len(set(map(repr, self.values))) < len(self.values):
@@ -78,7 +79,7 @@ class EarlyTermination(BaseModel):
     """The validations, by number, at which a trial goes on only if it is among the best 1/`eta` of those that
     came so far."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     type: Literal["hyperband"]
     min_iter: int | None = Field(None, ge=1)
@@ -116,7 +117,7 @@ class EarlyTermination(BaseModel):
 class SweepConfig(BaseModel):
     """The sweep. What only W&B's agent reads, such as `command`, is let pass."""
 
-    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True, allow_inf_nan=False)
 
     name: str = "sweep"
     """The group of the trials' W&B runs."""
@@ -176,10 +177,11 @@ def read_sweep(file: Path, config: DistillationConfig) -> SweepConfig:
     Raises:
         ConfigError: it is missing or wrong, or one of its values is wrong for the config.
     """
+    content = read_mapping("--sweep", file)
     try:
-        sweep = SweepConfig(**read_mapping("--sweep", file))
+        sweep = SweepConfig(**content)
     except ValidationError as error:
-        raise ConfigError(f"--sweep {file}: {first_error(error)}") from None
+        raise ConfigError(f"--sweep {file}: {first_error(error, content)}") from None
 
     if sweep.method == "bayes" and find_spec("optuna") is None:
         raise ConfigError(f"--sweep {file}: method: bayes needs Optuna, of the extra `sweep`")

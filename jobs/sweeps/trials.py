@@ -22,6 +22,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from jobs.comparison.systems import branch, make_targets
+from jobs.distillation import inputs as distillation
 from jobs.distillation.config import DistillationConfig
 from jobs.distillation.stages import DistillationJob
 from jobs.execution.run_directory import key_of
@@ -29,8 +30,6 @@ from jobs.execution.tracking import Tracker
 from jobs.stages.training import TRAIN, training_reports
 from jobs.sweeps.config import Parameter, SweepConfig
 from student.config import StudentConfig
-from student.training.ray_trainer import num_training_rows
-from teachers.dataset import read_rows
 from teachers.storage import absolute
 
 _SEED = 0
@@ -92,6 +91,18 @@ class _Lines(tune.Callback):
         )
 
 
+def check_examples(base: DistillationJob, sweep: SweepConfig) -> None:
+    """Check the examples before teachers work.
+
+    Raises:
+        ValueError: there are too few for a step, or for validation, by which trials are judged; or trials
+            would be stopped as they warm up.
+    """
+    distillation.check_examples(base, ("validation",))
+    counts = base.run.read_json("stages", "examples.json")["counts"]
+    check_early_termination(sweep, base.config, counts["train examples"])
+
+
 def run_trials_once(
     base: DistillationJob, sweep: SweepConfig, at_once: int | None = None
 ) -> list[dict[str, Any]]:
@@ -105,15 +116,7 @@ def run_trials(base: DistillationJob, sweep: SweepConfig, at_once: int | None = 
 
     A trial has `trial`, `changes`, `score` (None where there was none), `validations`, `stopped` (early) and
     `error`. A student that was trained before with the same settings costs nothing.
-
-    Raises:
-        ValueError: there are no validation examples to judge them by, or trials would be stopped as they warm
-            up.
     """
-    if not read_rows(base.run.at("examples"), "validation"):
-        raise ValueError("examples: there are none for validation, by which trials are judged")
-    check_early_termination(sweep, base.config, num_training_rows(base.run.at("targets")))
-
     if sweep.may_repeat:
         at_once = (
             1  # trials of the same settings share a folder: the second is to find what the first has done

@@ -14,7 +14,7 @@ from student.encoders.encoder import EncoderSource
 from teachers.corpora.config import QuestionsConfig
 from teachers.corpora.conversations import source_identity
 from teachers.corpora.documents import as_response_set
-from teachers.corpora.questions import write_questions
+from teachers.corpora.questions import questions_identity, write_questions
 from teachers.corpora.training_sets import (
     TrainingSetPart,
     num_examples,
@@ -31,7 +31,7 @@ TrainingSetsJob = Job[TrainingSetsConfig]
 def _questions_settings(job: TrainingSetsJob) -> list[Any]:
     # Another job writes the synthesised files, and may write them again.
     identities = [source_identity(source) for source in job.config.synthesised]
-    return [job.config.questions.model_dump(), identities]
+    return [job.config.questions.model_dump(), questions_identity(job.config.questions), identities, "grades"]
 
 
 def _write_questions(job: TrainingSetsJob) -> Counts:

@@ -61,11 +61,7 @@ def held_out(examples_uri: str, response_set: Sequence[str], split: str, sample:
     """
     rows = read_rows(examples_uri, split)
     chosen = rows[: sample.num_contexts]
-    gold_responses = list(dict.fromkeys(map(itemgetter("gold_response"), rows)))
-    if len(gold_responses) < NUM_CANDIDATES:
-        raise ValueError(
-            f"expected at least {NUM_CANDIDATES} distinct {split} responses, got {len(gold_responses)}"
-        )
+    gold_responses = _gold_responses(rows, split)
 
     servable = list(dict.fromkeys(response_set))
     columns: dict[str, int] = {}
@@ -88,6 +84,27 @@ def held_out(examples_uri: str, response_set: Sequence[str], split: str, sample:
         excluded=excluded,
         sampled=sample_candidates(gold, gold_columns, excluded, sample.seed),
     )
+
+
+def check_responses(examples_uri: str, split: str) -> None:
+    """Raise ValueError where the split has too few responses to rank."""
+    _gold_responses(read_rows(examples_uri, split), split)
+
+
+def _gold_responses(rows: Sequence[Mapping[str, Any]], split: str) -> list[str]:
+    """Return the distinct gold responses.
+
+    Raises:
+        ValueError: they are fewer than 20.
+    """
+    responses = list(dict.fromkeys(map(itemgetter("gold_response"), rows)))
+    if len(responses) < NUM_CANDIDATES:
+        key = "held_out_senders" if split == "test_by_sender" else f"{split}_share"
+        raise ValueError(
+            f"examples: expected at least {NUM_CANDIDATES} distinct {split} responses, got {len(responses)}; "
+            f"add conversations or raise examples.{key}"
+        )
+    return responses
 
 
 def excluded_columns(

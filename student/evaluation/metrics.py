@@ -4,6 +4,7 @@ Q queries, in the order of the qrels.
 """
 
 from collections.abc import Mapping
+from math import isnan
 
 import ir_measures
 import numpy as np
@@ -68,15 +69,21 @@ def sparsity_metrics(contexts: csr_matrix, responses: csr_matrix) -> dict[str, f
 def _by_query(
     measures: Mapping[str, ir_measures.Measure], qrels: Qrels, run: Run
 ) -> dict[str, NDArray[np.float64]]:
-    """Return each measure's values [Q]."""
+    """Return each measure's values [Q].
+
+    Raises:
+        ValueError: a score is NaN, which sorts anywhere.
+    """
     pessimistic: dict[str, dict[str, float]] = {}
     for query, scores in run.items():
+        if any(map(isnan, scores.values())):
+            raise ValueError(f"query {query}: expected scores to rank by, got NaN")
         pessimistic[query] = dict(scores)
         for document, grade in qrels[query].items():
-            if grade and document in scores:
+            if grade > 0 and document in scores:
                 # trec_eval breaks ties by document id, which has no meaning here.
                 score = scores[document]
-                pessimistic[query][document] = score - 1e-6 * abs(score) - 1e-9
+                pessimistic[query][document] = score - grade * (1e-6 * abs(score) + 1e-9)
 
     names, values = {}, {}
     for name, measure in measures.items():

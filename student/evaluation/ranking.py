@@ -41,6 +41,15 @@ def without_excluded(scores: Scores, excluded: Sequence[Collection[int]]) -> Sco
     return ranked
 
 
+def check_scores(scores: Scores) -> None:
+    """Raise ValueError where a score is NaN: it would rank anywhere, also first."""
+    num_rows = int(np.isnan(scores).any(axis=-1).sum())
+    if num_rows:
+        raise ValueError(
+            f"{num_rows} of {len(scores)} contexts have scores that are NaN; nothing can be ranked"
+        )
+
+
 def ranking_metrics(
     scores: Scores, gold: Sequence[int], sampled: Sequence[Sequence[int]]
 ) -> dict[str, float]:
@@ -55,7 +64,11 @@ def ranking_metrics_by_context(
     """Return `hits@1/20` among `sampled` [C, 20]; `mrr`, `recall@k`, `ndcg@10` among all columns; each [C].
 
     `gold` [C] are the columns of `scores` [C, N] with the gold responses. `mrr` is 0 from rank 1,001 on.
+
+    Raises:
+        ValueError: a score is NaN.
     """
+    check_scores(scores)
     ranked: dict[str, dict[str, float]] = {}
     among: dict[str, dict[str, float]] = {}
     for query, (row, gold_column, candidates) in enumerate(zip(scores, gold, sampled, strict=True)):
@@ -75,6 +88,7 @@ def candidate_metrics_by_context(scores: Scores, gold: Sequence[int]) -> dict[st
     `gold` [C] are the columns of the gold ones.
     """
     assert scores.shape == (len(gold), NUM_CANDIDATES)
+    check_scores(scores)
     run = {str(query): _as_run_row(row, range(NUM_CANDIDATES)) for query, row in enumerate(scores)}
     return candidate_metrics(_gold_qrels(gold), run)
 

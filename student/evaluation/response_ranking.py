@@ -68,6 +68,9 @@ def measure(
     has the context's own turns among the candidates, `own_turn@1` is the share of contexts in which such a
     turn scores at least as high as every response of the set, and `echo@1` the share in which the best
     response is a near copy of a turn.
+
+    Raises:
+        ValueError: a model's scores are NaN; names the model.
     """
     vectors = _embed_sets(sets, models, tally)
 
@@ -83,7 +86,10 @@ def measure(
                 scores = _vector_blocks(contexts, responses)
                 if source.kind == "sparse":
                     sparsity = sparsity_metrics(contexts, responses[: contexts_of_set.num_ranked])
-            measurements[name][set_name] = _measure_scores(scores, contexts_of_set, sparsity)
+            try:
+                measurements[name][set_name] = _measure_scores(scores, contexts_of_set, sparsity)
+            except ValueError as error:
+                raise ValueError(f"{name}, {set_name}: {error}") from None
     return measurements
 
 

@@ -77,7 +77,7 @@ def train_language_model(
         "finetune": config.model_copy(update={"sequences_per_step": per_step}).model_dump(),
         "sequences": absolute(sequences_uri),
         "model_folder": model_folder,
-        "num_steps": num_steps - num_steps % config.accumulation_steps,
+        "num_steps": config.whole_updates("finetune", num_steps),
         "validation": held_out[:_VALIDATION_SEQUENCES],
     }
 

@@ -76,12 +76,11 @@ def train_student(
 
     held_out = validation_set(read_rows(examples_uri, "validation"), config)
     steps_per_epoch = num_contexts // global_batch_size
-    num_steps = config.epochs * steps_per_epoch
     loop_config = {
         "student": student.model_dump(),
         "targets": absolute(targets_uri),
         "steps_per_epoch": steps_per_epoch,
-        "num_steps": num_steps - num_steps % config.accumulation_steps,
+        "num_steps": config.num_steps(num_contexts),
         "validation": asdict(held_out) if held_out else None,
         "response_vectors": [absolute(uri) for uri in response_vectors] if response_vectors else None,
     }

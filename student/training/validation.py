@@ -101,7 +101,8 @@ def validate(
 
     metrics = {f"validation_{name}": value.item() for name, value in measured.items()}
     for name in ("mrr", "hits@1/20"):
-        metrics[f"validation_{name}"] = ranking[name]
+        if name in ranking:
+            metrics[f"validation_{name}"] = ranking[name]
     return metrics, thresholds
 
 
@@ -109,6 +110,8 @@ def held_out_metrics(
     held_out: ValidationSet, scores: Tensor, similarity_scale: float
 ) -> tuple[Tensor, dict[str, float]]:
     """Return the loss and `ranking_metrics` of `scores` [B, N], without the excluded responses.
+
+    Scores that are not finite have no ranking, and a loss that is not finite.
 
     Of the turns that are no response, only a context's own ones are ranked for it.
     """
@@ -122,6 +125,9 @@ def held_out_metrics(
         is_excluded[row, own_turns] = False
 
     loss = cross_entropy(similarity_scale * scores, positives, ~positives & ~is_excluded)
+    if not torch.isfinite(scores).all():
+        return loss, {}  # the loss says so, and ends the training
+
     others_first = scores.masked_fill(is_excluded, scores.min() - 1)
     return loss, ranking_metrics(others_first.cpu().numpy(), held_out.gold, held_out.candidates)
 

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -96,11 +96,22 @@ def run_steps(
             continue
 
         measures, write_model = task.validate()
+        check_finite(measures, step, num_steps, task.section)
         metrics |= measures
         state = state.after(step, metrics.get("validation_mrr"), task.sparsity_state())
         save(engine, state, metrics, write_model)
 
     return metrics
+
+
+def check_finite(values: Mapping[str, float], step: int, num_steps: int, section: str) -> None:
+    """Raise TrainingError where a value, the same on all workers, is not finite: the model is of no use."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            words = name.replace("_", " ")
+            raise TrainingError(
+                f"step {step} of {num_steps}: the {words} is {value}; lower {section}.learning_rate"
+            )
 
 
 class Means:
@@ -137,10 +148,7 @@ class Means:
         rows = len(self._values["loss"]) * self._rows_per_step
 
         means = {name: sum(values) / len(values) for name, values in self._values.items()}
-        if not math.isfinite(means["loss"]):
-            raise TrainingError(
-                f"step {step} of {num_steps}: the loss is {means['loss']}; lower {section}.learning_rate"
-            )
+        check_finite({"loss": means["loss"]}, step, num_steps, section)
 
         rates = {"contexts_per_s": rows / seconds, "data_share": self._waited_s / seconds}
         self._reset()

@@ -67,7 +67,7 @@ class QuestionsConfig(Section):
     share: float = Field(1, gt=0, le=1)
     """Of the conversations, how many are used: the job's budget."""
     qrels: str | None = None
-    """TREC's judgements of these questions; they count beside `positives`."""
+    """TREC's judgements of these questions, with grades; they count beside `positives`, whose grade is 1."""
     max_characters: int = Field(2000, ge=16)
     """Longer turns are cut at a word."""
     validation_share: float = Field(0.1, ge=0, lt=1)

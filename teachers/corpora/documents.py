@@ -10,10 +10,11 @@ import pyarrow as pa
 from teachers.corpora import chitchat, python_topics
 from teachers.corpora.config import DocumentsConfig
 from teachers.corpora.conversations import CHITCHAT, check_source, source_identity
-from teachers.corpora.examples import as_text
+from teachers.corpora.messages import check_characters
 from teachers.corpora.python_topics import PYTHON_TOPICS
+from teachers.corpora.rejections import Rejections
 from teachers.corpora.row_files import read_files
-from teachers.dataset import Rows, RowWriter, rows_to, write_rows
+from teachers.dataset import Rows, rows_to, write_rows
 from teachers.records import DOCUMENTS, REJECTED, RESPONSE_SET
 from teachers.scratch import insert, query_rows, scratch_database
 from teachers.words import cut_at_word
@@ -34,21 +35,24 @@ def write_documents(documents_uri: str, rejected_uri: str, config: DocumentsConf
     for corpus in config.corpus:
         check_corpus(corpus)
     counts: Counter[str] = Counter()
-    with scratch_database() as database, rows_to(rejected_uri, REJECTED) as rejected:
+    with scratch_database() as database, rows_to(rejected_uri, REJECTED) as writer:
+        rejections = Rejections(writer)
         database.execute("create table read (place bigint, origin varchar, doc_id varchar, text varchar)")
-        insert(database, "read", _read(config, rejected, counts), _READ)
+        insert(database, "read", _read(config, rejections, counts), _READ)
 
         repeated = f"select origin, doc_id from read qualify not {_FIRST} order by place"
         for origin, doc_id in query_rows(database, repeated):
             counts["documents rejected"] += 1
-            rejected.write({"origin": origin, "row": doc_id, "reason": "`doc_id` was there before"})
+            rejections.add(origin, doc_id, "`doc_id` was there before")
 
         kept = query_rows(database, f"select doc_id, text from read qualify {_FIRST} order by place")
         rows = ({"doc_id": doc_id, "text": text} for doc_id, text in kept)
         counts["documents"] = write_rows(documents_uri, rows, DOCUMENTS)
 
     if not counts["documents"]:
-        raise ValueError(f"documents.corpus: {', '.join(config.corpus)} has no document")
+        raise ValueError(
+            f"documents.corpus: {', '.join(config.corpus)} has no document: {rejections.in_words()}"
+        )
     return counts
 
 
@@ -75,16 +79,17 @@ def documents_identity(config: DocumentsConfig) -> list[Any]:
     return identities
 
 
-def _read(config: DocumentsConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
+def _read(config: DocumentsConfig, rejections: Rejections, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of the table `read`."""
     rows = chain.from_iterable(_rows_of(corpus) for corpus in config.corpus)
 
     for place, (origin, row) in enumerate(rows):
+        rejections.see(row)
         try:
             doc_id, text = _id_and_text(row)
         except ValueError as error:
             counts["documents rejected"] += 1
-            rejected.write({"origin": origin, "row": as_text(row), "reason": str(error)})
+            rejections.add(origin, row, str(error))
             continue
 
         cut = cut_at_word(text, config.max_characters)
@@ -123,8 +128,5 @@ def _id_and_text(row: Any) -> tuple[str, str]:
     if title is not None and not isinstance(title, str):
         raise ValueError("`title` is not a string")
     text = " ".join(f"{title or ''} {row['text']}".split())
-    try:
-        f"{doc_id}{text}".encode()
-    except UnicodeEncodeError:
-        raise ValueError("a lone surrogate, half of a character, in its text") from None
+    check_characters("its text", f"{doc_id}{text}")
     return doc_id, text

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.conversations import Message, clean, read
-from teachers.dataset import RowWriter, rows_to, write_rows
+from teachers.corpora.rejections import Rejections
+from teachers.dataset import rows_to, write_rows
 from teachers.records import EXAMPLES, HUMAN_RESPONSES, MESSAGE, REJECTED, SPLITS
 from teachers.scratch import hash_64, insert, query_rows, scratch_database
 from teachers.storage import read_bytes
@@ -50,16 +51,18 @@ def write_examples(
     """
     counts: Counter[str] = Counter()
 
-    with scratch_database() as database, rows_to(rejected_uri, REJECTED) as rejected:
+    with scratch_database() as database, rows_to(rejected_uri, REJECTED) as writer:
+        rejections = Rejections(writer)
         database.execute(f"create table pool ({_POOL})")
-        insert(database, "pool", _pool(config, rejected, counts), _POOL_SCHEMA)
+        insert(database, "pool", _pool(config, rejections, counts), _POOL_SCHEMA)
         _choose(database, config, counts)
 
-        if not counts["train examples"] or not counts["test examples"]:
+        num_train, num_test = counts["train examples"], counts["test examples"]
+        if not num_train or not num_test:
+            advice = "; add conversations or raise examples.test_share" if num_train else ""
             raise ValueError(
-                f"examples.conversations: {config.conversations!r} gives {counts['train examples']} training "
-                f"and {counts['test examples']} test examples; {counts['conversations rejected']} of "
-                f"{counts['conversations']} rows were rejected"
+                f"examples.conversations: expected training and test examples, got {num_train} and "
+                f"{num_test} of {config.conversations!r}: {rejections.in_words()}{_losses(counts)}{advice}"
             )
 
         write_rows(examples_uri, _chosen(database), EXAMPLES)
@@ -68,16 +71,24 @@ def write_examples(
     return counts
 
 
-def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
+def _losses(counts: Counter[str]) -> str:
+    """Return the counts that say where examples got lost, as the end of an error's line."""
+    reported = ("conversations", "conversations rejected", "train examples", "test examples")
+    losses = [f"{count} {name}" for name, count in counts.items() if count and name not in reported]
+    return f"; {', '.join(losses)}" if losses else ""
+
+
+def _pool(config: ExamplesConfig, rejections: Rejections, counts: Counter[str]) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of the table `pool`: all examples of the conversations."""
     place = 0
     for name, raw in read(config.conversations):
         counts["conversations"] += 1
+        rejections.see(raw)
         try:
             cleaned = clean(raw, config.max_characters)
         except ValueError as error:
             counts["conversations rejected"] += 1
-            rejected.write({"origin": name, "row": as_text(raw), "reason": str(error)})
+            rejections.add(name, raw, str(error))
             continue
 
         counts.update(cleaned.dropped)
@@ -90,6 +101,9 @@ def _pool(config: ExamplesConfig, rejected: RowWriter, counts: Counter[str]) -> 
             continue
 
         for row in cut(name, split, cleaned.messages, config):
+            if len(words(row["gold_response"])) < config.min_response_words:
+                counts["responses that are too short"] += 1
+                continue
             key = text_key(row["gold_response"])
             if key in said_keys(row["context"]):
                 counts["responses already said in their context"] += 1
@@ -176,8 +190,6 @@ def cut(conversation_id: str, split: str, messages: list[Message], config: Examp
         response = messages[turn]
         if config.responses_from == "assistant" and response["role"] != "assistant":
             continue
-        if len(words(response["content"])) < config.min_response_words:
-            continue
 
         context = messages[max(0, turn - config.context_turns) : turn]
         if response["role"] == "user":
@@ -262,8 +274,3 @@ def _human_responses(database: duckdb.DuckDBPyConnection, seed: int) -> Iterator
     query = f"select example_id, response from pool where split = 0 {in_random_order}"
     for example_id, response in query_rows(database, query):
         yield {"example_id": example_id, "response": response}
-
-
-def as_text(raw: object) -> str:
-    """Return a rejected row as REJECTED keeps it."""
-    return json.dumps(raw, default=str, ensure_ascii=True)[:2000]

@@ -26,6 +26,17 @@ _ROLES: dict[str, str | None] = {
 }
 _SYSTEM = frozenset({"system", "developer"})
 COLUMNS = ("messages", "conversations")
+# Of rows of other data sets, by the columns that they have: an error names the format that it recognised.
+_FORMATS = {
+    ("messages",): "OpenAI's `messages`",
+    ("conversations",): "ShareGPT's `conversations`",
+    ("_id", "text"): "BEIR's `_id` and `text`",
+    ("doc_id", "text"): "a corpus's `doc_id` and `text`",
+    ("instruction", "output"): "Alpaca's `instruction` and `output`",
+    ("prompt", "completion"): "`prompt` and `completion`",
+    ("prompt", "chosen"): "preferences' `prompt` and `chosen`",
+}
+_NUM_NAMES = 5
 
 
 class Turn(NamedTuple):
@@ -54,11 +65,27 @@ def turns(row: Any, dropped: Counter[str]) -> Iterator[Turn]:
         if text is None:
             dropped["message without text"] += 1
             continue
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise ValueError("a lone surrogate, half of a character, in a message") from None
+        check_characters("a message", text)
         yield Turn(str(_ROLES[role]), text, sender)
+
+
+def row_format(row: Any) -> str:
+    """Return the name of a row's format: a data set's columns, or whatever else was read."""
+    if isinstance(row, Exception):
+        return "no JSON"
+    if not isinstance(row, dict):
+        return f"type {type(row).__name__}, not an object"
+
+    for columns, name in _FORMATS.items():
+        if all(column in row for column in columns):
+            return name
+    return _names(row)
+
+
+def _names(row: dict[str, Any]) -> str:
+    """Return the first names of a row's columns."""
+    names = [f"`{str(name)[:40]}`" for name in list(row)[:_NUM_NAMES]]
+    return ", ".join(names) or "nothing"
 
 
 def _messages(row: Any) -> list[Any]:
@@ -71,8 +98,7 @@ def _messages(row: Any) -> list[Any]:
 
     column = next((name for name in COLUMNS if name in row), None)
     if column is None:
-        names = ", ".join(f"`{name}`" for name in list(row)[:5])
-        raise ValueError(f"no `messages` or `conversations`, but {names or 'nothing'}")
+        raise ValueError(f"no `messages` or `conversations`, but {_names(row)}")
     messages = row[column]
     if isinstance(messages, ValueError):
         raise messages
@@ -94,7 +120,16 @@ def _parts_of(message: Any) -> tuple[str, Any, str | None]:
         raise ValueError(f"unknown role {role!r}")
     if sender is not None and not isinstance(sender, str):
         raise ValueError("`name` is not a string")
+    check_characters("`name`", sender or "")
     return role, content, sender
+
+
+def check_characters(place: str, text: str) -> None:
+    """Raise ValueError where a text has half of a character, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"a lone surrogate, half of a character, in {place}") from None
 
 
 def _text(content: Any, dropped: Counter[str]) -> str | None:

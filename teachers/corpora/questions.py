@@ -1,7 +1,7 @@
 """Conversational questions: read, checked against the documents, split by conversation."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from teachers.corpora import chitchat
 from teachers.corpora.config import QuestionsConfig
 from teachers.corpora.conversations import CHITCHAT, Message, check_source, clean, source_identity
-from teachers.corpora.examples import as_text, position_of, split_at
-from teachers.corpora.messages import COLUMNS
+from teachers.corpora.examples import position_of, split_at
+from teachers.corpora.messages import COLUMNS, check_characters
+from teachers.corpora.rejections import Rejections
 from teachers.corpora.row_files import content_identity, read_files
 from teachers.corpora.trec import read_qrels, read_topics
-from teachers.dataset import Rows, RowWriter, rows_to, write_rows
+from teachers.dataset import Rows, rows_to, write_rows
 from teachers.records import EXAMPLES, QUESTIONS, REJECTED
 from teachers.scratch import hash_64
 from teachers.texts import said_keys, text_key
@@ -38,6 +39,8 @@ def write_questions(
     validation question without a relevant document could not be measured, and is rejected; training needs
     none.
 
+    Judgements of a query that is the id of no row count as `judgements of unknown queries`.
+
     Raises:
         ValueError: a file does not exist, no row is a question, or a line of the judgements is malformed.
     """
@@ -48,14 +51,17 @@ def write_questions(
     documents = _Documents(
         _doc_id_hashes(documents_uri), _doc_ids_by_turn(documents_uri, config), _judged(config.qrels)
     )
-    with rows_to(rejected_uri, REJECTED) as rejected:
-        rows = _questions(config, documents, rejected, counts)
+    with rows_to(rejected_uri, REJECTED) as writer:
+        rejections = Rejections(writer)
+        rows = _questions(config, documents, rejections, counts)
         counts["questions"] = write_rows(questions_uri, rows, QUESTIONS)
 
     if not counts["questions"]:
+        unknown = counts["judgements of unknown queries"]
+        judgements = f"; {unknown} judgements of questions.qrels are of unknown queries" if unknown else ""
         raise ValueError(
-            f"questions.conversations: {', '.join(config.conversations)} has no question, and "
-            f"{counts['questions rejected']} rows that were rejected"
+            f"questions.conversations: {', '.join(config.conversations)} has no question: "
+            f"{rejections.in_words()}{judgements}"
         )
     return counts
 
@@ -99,8 +105,8 @@ class _Documents:
     """Sorted"""
     ids_by_turn: dict[str, list[str]]
     """Key of a turn of some question -> the documents with its text"""
-    judged: dict[str, list[str]]
-    """Question -> relevant documents, by TREC's judgements"""
+    judged: dict[str, dict[str, int]]
+    """Question -> document -> grade, by TREC's judgements"""
 
 
 def _doc_ids_by_turn(documents_uri: str, config: QuestionsConfig) -> dict[str, list[str]]:
@@ -127,41 +133,45 @@ def _doc_id_hashes(documents_uri: str) -> NDArray[np.int64]:
     return np.sort(np.fromiter(ids, np.int64))
 
 
-def _judged(qrels: str | None) -> dict[str, list[str]]:
-    """Return question -> its relevant documents, by TREC's judgements."""
-    relevant: dict[str, list[str]] = defaultdict(list)
+def _judged(qrels: str | None) -> dict[str, dict[str, int]]:
+    """Return question -> document -> grade, by TREC's judgements; of a repeated one the last counts."""
+    judged: dict[str, dict[str, int]] = {}
     for query_id, doc_id, relevance in read_qrels(qrels) if qrels else ():
-        if relevance > 0:
-            relevant[query_id].append(doc_id)
-    return relevant
+        judged.setdefault(query_id, {})[doc_id] = relevance
+    return judged
 
 
 def _questions(
     config: QuestionsConfig,
     documents: _Documents,
-    rejected: RowWriter,
+    rejections: Rejections,
     counts: Counter[str],
 ) -> Iterator[dict[str, Any]]:
     seen: set[str] = set()
     tested: set[str] = set()  # conversations of `test_conversations`
+    unknown = dict(documents.judged)  # judgements of queries that no row was yet
 
     for origin, row, for_test in _rows(config):
+        rejections.see(row)
         try:
             question = _question(row, origin, config)
+            unknown.pop(question["question_id"], None)
             if for_test:
                 question["split"] = "test"
                 tested.add(question["conversation_id"])
             elif question["conversation_id"] in tested:
                 raise ValueError("its conversation is one of questions.test_conversations")
             if position_of(f"{config.seed}:used:{question['conversation_id']}") >= config.share:
+                counts["questions beyond the share"] += 1
                 continue
             if question["question_id"] in seen:
                 raise ValueError("`id` was there before")
 
-            relevant = [*question["positives"], *documents.judged.get(question["question_id"], ())]
+            grades = _grades(question["positives"], documents.judged.get(question["question_id"], {}))
             question["positives"] = _in_corpus(
-                relevant, documents.id_hashes, counts, "positives that are no document"
+                list(grades), documents.id_hashes, counts, "positives that are no document"
             )
+            question["grades"] = [grades[doc_id] for doc_id in question["positives"]]
             question["ignored"] = _in_corpus(
                 question["ignored"], documents.id_hashes, counts, "ignored that are no document"
             )
@@ -170,12 +180,24 @@ def _questions(
                 raise ValueError(f"a {question['split']} question without a relevant document")
         except ValueError as error:
             counts["questions rejected"] += 1
-            rejected.write({"origin": origin, "row": as_text(row), "reason": str(error)})
+            rejections.add(origin, row, str(error))
             continue
 
         seen.add(question["question_id"])
         counts[f"{question['split']} questions"] += 1
         yield question
+
+    if unknown:
+        counts["judgements of unknown queries"] = sum(map(len, unknown.values()))
+
+
+def _grades(positives: Iterable[str], judged: Mapping[str, int]) -> dict[str, int]:
+    """Return relevant document -> grade, the highest first; one that the row names has 1 at least."""
+    grades = dict.fromkeys(positives, 1)
+    for doc_id, grade in judged.items():
+        if grade > 0:
+            grades[doc_id] = max(grade, grades.get(doc_id, 1))
+    return dict(sorted(grades.items(), key=lambda item: -item[1]))
 
 
 def _rows(config: QuestionsConfig) -> Iterator[tuple[str, Any, bool]]:
@@ -254,6 +276,7 @@ def _string(row: dict[str, Any], key: str) -> str | None:
     value = row.get(key)
     if value is not None and not isinstance(value, str):
         raise ValueError(f"`{key}` is not a string")
+    check_characters(f"`{key}`", value or "")
     return value.strip() or None if value else None
 
 
@@ -261,6 +284,7 @@ def _strings(row: dict[str, Any], key: str) -> list[str]:
     values = row.get(key) or []
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise ValueError(f"`{key}` is not a list of document ids")
+    check_characters(f"`{key}`", "".join(values))
     return values
 
 

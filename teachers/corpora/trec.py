@@ -4,13 +4,14 @@ Columns are separated by spaces or tabs; empty lines are skipped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite
 from typing import NamedTuple
 
 from teachers.storage import read_bytes, write_text
 
 
 class Judgement(NamedTuple):
-    """A line of qrels: a document's relevance to a query, 0 or below for none."""
+    """A line of qrels: the grade of a document's relevance to a query, 0 or below for none."""
 
     query_id: str
     doc_id: str
@@ -41,9 +42,12 @@ def read_run(uri: str) -> Iterator[Ranked]:
     """Yield the lines; raise ValueError where one is not `query Q0 document rank score tag`."""
     for place, words in _lines(uri, 6):
         try:
-            yield Ranked(words[0], words[2], int(words[3]), float(words[4]), words[5])
+            ranked = Ranked(words[0], words[2], int(words[3]), float(words[4]), words[5])
         except ValueError:
             raise ValueError(f"{place}: rank {words[3]!r} or score {words[4]!r} is not a number") from None
+        if not isfinite(ranked.score):
+            raise ValueError(f"{place}: expected a finite score, got {words[4]!r}")
+        yield ranked
 
 
 def read_scores(uri: str) -> dict[str, dict[str, float]]:

@@ -1,5 +1,6 @@
 """Sections of a config on candidates, scores and target distributions."""
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -66,6 +67,24 @@ class TargetsConfig(Section):
         if not isinstance(temperature, str) and temperature <= 0:
             raise ValueError("must be greater than 0")
         return temperature
+
+    @field_validator("weights")
+    @classmethod
+    def _not_negative(cls, weights: dict[str, float] | str) -> dict[str, float] | str:
+        for name, weight in weights.items() if isinstance(weights, dict) else ():
+            if weight < 0:
+                raise ValueError(f"expected 0 or more for {name}, got {weight:g}: no weight may be negative")
+        return weights
+
+    def check_weights(self, teachers: Collection[str], scorers: Collection[str]) -> None:
+        """Raise ValueError where a weight names none of the teachers, or all weigh 0 of those that score."""
+        if not isinstance(self.weights, dict):
+            return
+        for name in self.weights:
+            if name not in teachers:
+                raise ValueError(f"targets.weights.{name} names no teacher of `teachers`")
+        if scorers and not any(self.weights.get(name, 1) for name in scorers):
+            raise ValueError("targets.weights: expected a weight above 0 for some teacher, got 0 for all")
 
     @property
     def fits_on_validation(self) -> bool:

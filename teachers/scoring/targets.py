@@ -126,7 +126,7 @@ def fit_ensemble(
     contexts that its teacher scored, weights to those that all scored.
 
     Raises:
-        ValueError: there are no such contexts, `targets.entropy` is out of reach, or a weight is negative.
+        ValueError: there are no such contexts, or `targets.entropy` is out of reach.
     """
     deviations = _deviations(teachers, config, validation or training)
     training = [scale_scores(scores, config.scale, deviations) for scores in training]
@@ -140,8 +140,6 @@ def fit_ensemble(
 
     if isinstance(config.weights, dict):
         weights = np.array([config.weights.get(teacher, 1.0) for teacher in teachers])
-        if (weights < 0).any():
-            raise ValueError(f"targets.weights = {config.weights}: a weight is negative")
     else:
         complete: list[Array] = []
         for scores in validation:

@@ -43,7 +43,7 @@ class Questions:
     conversation_ids: dict[str, str]
     """question_id -> its conversation"""
     qrels: dict[str, dict[str, int]]
-    """question_id -> its relevant documents"""
+    """question_id -> its relevant documents and their grades"""
     ignored: dict[str, set[str]]
     """question_id -> documents that are removed from its ranking"""
     queries: dict[str, Queries]
@@ -88,7 +88,8 @@ def held_out_questions(questions_uri: str, split: str, rewrites: Mapping[str, st
     for row in rows:
         question_id = row["question_id"]
         questions.conversation_ids[question_id] = row["conversation_id"]
-        questions.qrels[question_id] = dict.fromkeys(row["positives"], 1)
+        grades = row["grades"] or [1] * len(row["positives"])
+        questions.qrels[question_id] = dict(zip(row["positives"], grades, strict=True))
         questions.ignored[question_id] = set(row["ignored"])
         last_turns[question_id] = row["context"][-1]["content"]
 

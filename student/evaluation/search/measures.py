@@ -29,9 +29,18 @@ def search_measures(
     results: Mapping[str, SearchResult],
     baselines: Mapping[str, Sequence[str]],
 ) -> dict[str, SearchMeasures]:
-    """Return each system's measures; `baselines` names the systems that each one is tested against."""
+    """Return each system's measures; `baselines` names the systems that each one is tested against.
+
+    Raises:
+        ValueError: a system's scores are NaN; names the system.
+    """
     conversations = [questions.conversation_ids[question_id] for question_id in questions.qrels]
-    values = {name: search_metrics(questions.qrels, result.run) for name, result in results.items()}
+    values = {}
+    for name, result in results.items():
+        try:
+            values[name] = search_metrics(questions.qrels, result.run)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
     measures = {}
     for name, result in results.items():

@@ -58,6 +58,17 @@ def test_steps_end_with_the_one_named_until(tmp_path: Path) -> None:
     assert recorder.runs == ["first"]
 
 
+def test_a_check_runs_right_after_its_step_and_ends_the_job(tmp_path: Path) -> None:
+    recorder = Recorder()
+
+    def refuse() -> None:
+        raise ValueError("too few rows")
+
+    with pytest.raises(ValueError, match="too few rows"):
+        new_job(tmp_path).do_all(recorder.stages(), checks={"first": refuse})
+    assert recorder.runs == ["first"]
+
+
 def test_a_stage_that_does_not_apply_leaves_no_key(tmp_path: Path) -> None:
     job = new_job(tmp_path)
     job.do(Stage("never", (), lambda job: [], lambda job: {}, applies=lambda job: False))

@@ -120,3 +120,12 @@ def test_flops_are_the_multiplications_of_a_mean_pair() -> None:
         "response_terms": 1.25,
         "flops": 1 * 1 / 2 + 1 / 2 * 1 / 4,
     }
+
+
+def test_scores_that_are_nan_rank_nothing() -> None:
+    scores = np.stack([descending(20), descending(20)])
+    scores[1, 7] = np.nan
+    with pytest.raises(ValueError, match=r"^1 of 2 contexts have scores that are NaN"):
+        ranking_metrics_by_context(scores, [0, 0], [range(20)] * 2)
+    with pytest.raises(ValueError, match=r"^1 of 2 contexts have scores that are NaN"):
+        candidate_metrics_by_context(scores, [0, 0])

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from student.config import StudentConfig
+from student.training.errors import TrainingError
 from student.training.validation import held_out_metrics, validation_set
+from student.training.worker_loop import check_finite
 from tests.student.student_rows import example_rows
 
 
@@ -54,3 +56,14 @@ def test_own_turns_that_are_negatives_are_ranked_for_their_context_alone() -> No
     _, metrics = held_out_metrics(held_out, scores, 1.0)
     assert metrics["mrr"] == pytest.approx((24 + 1 / 3) / 25)
     assert metrics["hits@1/20"] == 1
+
+
+def test_scores_that_are_nan_have_no_rank_and_a_loss_that_ends_the_training() -> None:
+    held_out = validation_set(example_rows(25, "validation"), StudentConfig())
+    assert held_out is not None
+    scores = torch.zeros(25, 25)
+    scores[3, 4] = torch.nan
+    loss, ranked = held_out_metrics(held_out, scores, 1.0)
+    assert ranked == {}
+    with pytest.raises(TrainingError, match=r"^step 3 of 9: the validation loss is nan; lower student\."):
+        check_finite({"validation_loss": loss.item()}, 3, 9, "student")

@@ -2,6 +2,7 @@ import gzip
 import json
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -223,8 +224,48 @@ def test_the_user_turns_of_test_conversations_are_driven_and_scripts_are_checked
     assert read_scripts(str(script)) == [["hi\u2028there", "bye"]]
 
 
-def test_an_error_without_usable_rows_names_the_counts(tmp_path: Path) -> None:
-    (tmp_path / "bad.jsonl").write_text("{}\n{}\n")
+@pytest.mark.parametrize(
+    ("rows", "outcome"),
+    [
+        ([{}] * 2, "2 rows of nothing; 2 of 2 rows were rejected"),
+        ([], "no rows"),
+        ([{"_id": "1", "text": "x"}], "1 rows of BEIR's `_id` and `text`; 1 of 1 rows were rejected"),
+        (
+            [{"conversations": [{"from": "human", "value": "only one speaks"}]}] * 3,
+            "3 rows of ShareGPT's `conversations`; 3 conversations without a reply",
+        ),
+        (
+            [
+                {"messages": [_message("user", f"talk {number}"), _message("assistant", "👍")]}
+                for number in range(60)
+            ],
+            "60 rows of OpenAI's `messages`; 60 responses that are too short",
+        ),
+        (
+            [{"messages": [_message("user", "so?"), _message("assistant", "always this")]}] * 60,
+            "test replies also in training; add conversations or raise examples.test_share",
+        ),
+    ],
+)
+def test_an_error_without_examples_names_the_format_and_where_they_got_lost(
+    tmp_path: Path, rows: list[dict[str, Any]], outcome: str
+) -> None:
+    (tmp_path / "bad.jsonl").write_text("\n".join(map(json.dumps, rows)))
     config = ExamplesConfig(conversations=str(tmp_path / "bad.jsonl"))
-    with pytest.raises(ValueError, match="2 of 2 rows were rejected"):
+    with pytest.raises(ValueError, match=r"^examples\.conversations: expected training and test") as error:
         write_examples(*_outputs(tmp_path), config)
+    assert outcome in str(error.value) and "\n" not in str(error.value)
+
+
+def test_names_and_columns_with_half_a_character_are_rejected_with_their_row(tmp_path: Path) -> None:
+    messages = [_message("user", "hello there"), _message("assistant", "hi to you")]
+    named = [{**message, "name": "\ud83d"} for message in messages]
+    rows = [{"messages": named}, {"\ud83d": 1}]
+    for number in range(60):
+        rows.append({"messages": [_message("user", f"{number}?"), _message("assistant", f"it is {number}")]})
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    counts = write_examples(*_outputs(tmp_path), ExamplesConfig(conversations=str(tmp_path / "a.jsonl")))
+    assert counts["conversations rejected"] == 2
+    reasons = {row["origin"]: row["reason"] for row in read_rows(str(tmp_path / "rejected"))}
+    assert reasons["a.jsonl:1"] == "a lone surrogate, half of a character, in `name`"
+    assert reasons["a.jsonl:2"].startswith("no `messages`")

@@ -100,6 +100,7 @@ def test_questions_are_checked_against_the_documents_and_judgements_join_them(
     first, second = read_rows(str(tmp_path / "questions"))
     assert (first["question_id"], first["positives"], first["ignored"]) == ("q1", ["d1"], ["d2"])
     assert first["rewrite"] == "What do owls do at night?" and second["rewrite"] is None
+    assert (first["grades"], second["grades"]) == ([2], [1])
     assert first["context"][-1] == {"role": "user", "content": "And at night?"}
     assert (second["question_id"], second["positives"], second["split"]) == ("q2", ["d2"], "test")
     assert (counts["test questions"], counts["positives that are no document"]) == (2, 2)
@@ -111,6 +112,40 @@ def test_questions_are_checked_against_the_documents_and_judgements_join_them(
         "questions.jsonl:6": "`positives` is not a list of document ids",
         "questions.jsonl:7": "a test question without a relevant document",
     }
+
+
+def test_grades_are_kept_the_highest_first_and_judgements_of_unknown_queries_counted(
+    documents: str, tmp_path: Path
+) -> None:
+    rows = [question("q1", "Owls?", positives=["d1"]), question("q2", "Larks?", positives=["d1"])]
+    qrels = str(tmp_path / "qrels.txt")
+    judgements = [Judgement("q1", "d2", 3), Judgement("q1", "d1", 0), Judgement("q2", "d1", 2)]
+    write_qrels(qrels, [*judgements, Judgement("q9", "d1", 1), Judgement("q9", "d2", 0)])
+    config = QuestionsConfig(
+        conversations=lines(tmp_path / "questions.jsonl", rows), qrels=qrels, test_share=1, validation_share=0
+    )
+    counts = write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "rejected"), config)
+    grades = [
+        dict(zip(row["positives"], row["grades"], strict=True))
+        for row in read_rows(str(tmp_path / "questions"))
+    ]
+    # What a row names as relevant stays so, whatever the judgements say.
+    assert grades == [{"d2": 3, "d1": 1}, {"d1": 2}]
+    assert list(grades[0]) == ["d2", "d1"]
+    assert counts["judgements of unknown queries"] == 2
+
+
+def test_a_string_with_half_a_character_is_the_fault_of_its_row(documents: str, tmp_path: Path) -> None:
+    rows = [
+        question("q1", "Owls?", positives=["d1"], query_rewrite="owls \ud83d"),
+        question("q2", "Larks?", positives=["d2", "\ud83d"]),
+        question("q3", "Larks?", positives=["d2"]),
+    ]
+    config = QuestionsConfig(conversations=lines(tmp_path / "questions.jsonl", rows), test_share=1)
+    write_questions(documents, str(tmp_path / "questions"), str(tmp_path / "rejected"), config)
+    assert [row["question_id"] for row in read_rows(str(tmp_path / "questions"))] == ["q3"]
+    reasons = [row["reason"] for row in read_rows(str(tmp_path / "rejected"))]
+    assert [reason.rpartition(" ")[2] for reason in reasons] == ["`query_rewrite`", "`positives`"]
 
 
 def test_no_conversation_is_in_two_splits(documents: str, tmp_path: Path) -> None:

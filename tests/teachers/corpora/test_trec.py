@@ -51,6 +51,7 @@ def test_topics_keep_one_line_for_a_query(tmp_path: Path) -> None:
     [
         (read_run, "q1 Q0 d1 1 0.5", ":2: expected 6 columns, got 5"),
         (read_run, "q1 Q0 d1 first 0.5 ours", ":2: rank 'first' or score '0.5' is not a number"),
+        (read_run, "q1 Q0 d1 1 nan ours", ":2: expected a finite score, got 'nan'"),
         (read_qrels, "q1 0 d1 yes", ":2: relevance 'yes' is not a whole number"),
         (read_topics, "q1 who?", ":2: expected an id, a tab and a query"),
     ],

@@ -1,13 +1,21 @@
 """Document search and its measures, against results worked by hand."""
 
+from math import log2, nan
 from pathlib import Path
 
 import pytest
 
-from student.evaluation.search.document_search import Questions, SearchResult, bm25_runs, response_questions
+from student.evaluation.metrics import search_metrics
+from student.evaluation.search.document_search import (
+    Questions,
+    SearchResult,
+    bm25_runs,
+    held_out_questions,
+    response_questions,
+)
 from student.evaluation.search.measures import search_measures
 from teachers.dataset import write_rows
-from teachers.records import DOCUMENTS
+from teachers.records import DOCUMENTS, QUESTIONS
 from teachers.words import cut_at_word
 
 
@@ -73,3 +81,38 @@ def test_measures_compare_a_system_with_its_baselines() -> None:
     assert measures["first"].against == {}
     assert measures["second"].against["first"].mean == pytest.approx(-1 / 4)
     assert measures["second"].sparsity == {"flops": 3.0}
+
+
+def test_grades_reach_the_measures(tmp_path: Path) -> None:
+    row = {
+        "question_id": "q1",
+        "conversation_id": "c",
+        "split": "test",
+        "context": [{"role": "user", "content": "and when?"}],
+        "rewrite": None,
+        "gold_response": None,
+        "positives": ["best", "good"],
+        "grades": [3, 1],
+        "ignored": [],
+    }
+    write_rows(str(tmp_path / "questions"), [row, {**row, "question_id": "q2", "grades": None}], QUESTIONS)
+    questions = held_out_questions(str(tmp_path / "questions"), "test", {})
+    assert questions.qrels == {"q1": {"best": 3, "good": 1}, "q2": {"best": 1, "good": 1}}
+
+    run = {question_id: {"good": 2.0, "best": 1.0} for question_id in questions.qrels}
+    ndcg = search_metrics(questions.qrels, run)["ndcg@3"]
+    # (1 + 3 / log2(3)) / (3 + 1 / log2(3)); without grades the order of two relevant documents is the same.
+    assert ndcg == pytest.approx([(1 + 3 / log2(3)) / (3 + 1 / log2(3)), 1])
+
+
+def test_of_tied_documents_the_one_of_the_lower_grade_ranks_first() -> None:
+    metrics = search_metrics({"q": {"a": 3, "b": 1}}, {"q": {"a": 1.0, "b": 1.0, "c": 1.0}})
+    gain, ideal = 1 / log2(3) + 3 / log2(4), 3 + 1 / log2(3)
+    assert metrics["ndcg@3"] == pytest.approx([gain / ideal])
+
+
+def test_a_system_whose_scores_are_nan_is_named_and_has_no_measures() -> None:
+    questions = questions_of({"q1": {"a": 1}})
+    results = {"broken": SearchResult({"q1": {"a": nan, "b": 1.0}})}
+    with pytest.raises(ValueError, match=r"^broken: query q1: expected scores to rank by, got NaN$"):
+        search_measures(questions, results, {"broken": []})
