@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from jobs.config import ConfigError
 from jobs.distillation.config import DistillationConfig
@@ -15,12 +16,13 @@ from teachers.generation.filters import filters
 from teachers.scoring.candidates import RANKED_CANDIDATES
 
 
-def check_examples(job: Job[DistillationConfig], splits: Sequence[str] = ("test",)) -> None:
+def check_examples(job: Job[Any], splits: Sequence[str] = ("test",)) -> None:
     """Raises ValueError where the examples are too few for what comes after the teachers' work.
 
-    Systems are measured on `splits`.
+    Systems are measured on `splits`. The config is a distillation's, or one that has its sections.
     """
-    examples, config = job.run.at("examples"), job.config
+    config: DistillationConfig = job.config
+    examples = job.run.at("examples")
     for split in splits:
         check_responses(examples, split)
 

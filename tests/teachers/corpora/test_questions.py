@@ -203,5 +203,7 @@ def test_topics_are_questions_that_trecs_judgements_answer(documents: str, tmp_p
 
 def test_a_corpus_without_a_document_is_an_error_of_one_line(tmp_path: Path) -> None:
     config = DocumentsConfig(corpus=lines(tmp_path / "corpus.jsonl", CORPUS[3:]))
-    with pytest.raises(ValueError, match=r"^documents\.corpus: .*/corpus\.jsonl has no document$"):
+    with pytest.raises(
+        ValueError, match=r"^documents\.corpus: .*/corpus\.jsonl has no document: 2 rows of a corpus"
+    ):
         write_documents(str(tmp_path / "documents"), str(tmp_path / "rejected"), config)
