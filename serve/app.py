@@ -187,7 +187,7 @@ class ResponderReplica:
         "/v1/chat/completions",
         response_model=ChatCompletion,
         responses={
-            200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            200: {"content": {"text/event-stream": {}}},  # events, each a chat.completion.chunk
             404: {"description": "There is no such model."},
         },
     )
