@@ -18,6 +18,8 @@ _SENTENCE_END = regex.compile(
 _UNSPACED = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]{2,}", regex.VERSION1
 )
+# With its marks: a vowel of Hindi is one.
+_TERM = regex.compile(r"[\w\p{M}]{2,}|\p{Han}|\p{Extended_Pictographic}")
 
 
 def words(text: str) -> list[str]:
@@ -75,9 +77,15 @@ def _last_character_end(text: str, limit: int) -> int:
     return end or limit
 
 
-def with_spaces(text: str) -> str:
-    """Return a text for tokenisers that split at spaces: pairs of characters stand for unspaced words."""
-    return str(_UNSPACED.sub(lambda run: f" {_pairs(run[0])} ", text))
+def search_terms(text: str) -> list[str]:
+    """Return the terms of a text for lexical search, in lower case.
+
+    A term is a word of two characters or more, an emoji, or a pair of neighbouring characters where words
+    have no spaces between them.
+    """
+    spaced = _UNSPACED.sub(lambda run: f" {_pairs(run[0])} ", text.lower())
+    terms: list[str] = _TERM.findall(spaced)
+    return terms
 
 
 def _pairs(run: str) -> str:

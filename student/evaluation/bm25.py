@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import bm25s
 import numpy as np
+from bm25s.stopwords import STOPWORDS_EN
 from numpy.typing import NDArray
 
-from teachers.words import with_spaces
+from teachers.words import search_terms
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,13 @@ def bm25_scores(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield for each query its scores [N] of `texts`; a text without one of the query's words has 0."""
     retriever = bm25s.BM25(k1=parameters.k1, b=parameters.b)
-    retriever.index(bm25s.tokenize(list(map(with_spaces, texts)), show_progress=False), show_progress=False)
+    retriever.index([_terms(text) for text in texts], show_progress=False)
 
-    for words in bm25s.tokenize(list(map(with_spaces, queries)), return_ids=False, show_progress=False):
-        yield retriever.get_scores(words) if words else np.zeros(len(texts), np.float32)
+    for query in queries:
+        terms = _terms(query)
+        yield retriever.get_scores(terms) if terms else np.zeros(len(texts), np.float32)
+
+
+def _terms(text: str) -> list[str]:
+    """Return the terms of a text that are no English stop words, as bm25s has it."""
+    return [term for term in search_terms(text) if term not in STOPWORDS_EN]

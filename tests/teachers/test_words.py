@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from teachers.words import cut_at_word, sentence_spans, with_spaces, word_spans, words
+from teachers.words import cut_at_word, search_terms, sentence_spans, word_spans, words
 
 TEXTS = st.text(
     st.one_of(
@@ -65,6 +65,15 @@ def test_sentences_end_by_the_marks_of_their_script() -> None:
     assert found_texts == ["It is 3.5 km.", '"Really?"', "Yes 你好。", "很好！", "ठीक है।", "हाँ"]
 
 
-def test_texts_without_spaces_are_terms_of_two_characters() -> None:
-    assert with_spaces("你好世界 and more").split() == ["你好", "好世", "世界", "and", "more"]
-    assert with_spaces("plain text") == "plain text"
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("你好世界 and more", ["你好", "好世", "世界", "and", "more"]),
+        ("好 a I", ["好"]),
+        ("वह बहुत अच्छा है", ["वह", "बहुत", "अच्छा", "है"]),
+        ("I don't like 🍕🍕 at 3.5 km", ["don", "like", "🍕", "🍕", "at", "km"]),
+        ("Schön!", ["schön"]),
+    ],
+)
+def test_terms_are_words_emoji_and_pairs_of_unspaced_characters(text: str, terms: list[str]) -> None:
+    assert search_terms(text) == terms
