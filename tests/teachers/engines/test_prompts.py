@@ -59,7 +59,7 @@ def test_the_end_of_a_turn_is_the_template_s_own_and_not_the_end_of_the_text(tmp
         tmp_path, "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '<|im_start|>' }}{% endfor %}"
     )
     assert prompt_format.tokenizer.decode(prompt_format.end_of_turn) == "<|im_start|>"
-    without = _with_template(tmp_path, "{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    without = _with_template(tmp_path, "{% for m in messages %}{{ m['role'] + m['content'] }}{% endfor %}")
     assert without.end_of_turn == [without.tokenizer.eos_token_id]
 
 

@@ -54,7 +54,10 @@ def test_where_a_replica_is_lost_another_is_asked(tmp_path: Path) -> None:
     writers = set()
     while writers != {"one", "two"}:
         writers |= {row["text"] for row in teachers.make({"both": keys("a")})["both"]}
-    ray.kill(replicas[0])  # for good
+    ray.kill(replicas[0])  # for good, though it may answer for a moment yet
+    with pytest.raises(ray.exceptions.RayActorError):
+        while ray.get(replicas[0].make.remote(keys("a"))):
+            pass
     assert {teachers.make({"both": keys("a")})["both"][0]["text"] for _ in range(5)} == {"two"}
     ray.kill(replicas[1], no_restart=False)
     assert teachers.make({"both": keys("a")})["both"][0]["text"] == "two"
