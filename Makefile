@@ -87,12 +87,11 @@ faults: $(STAMP)
 
 faults-of-engines: $(STAMP)
 	.venv/bin/python -m pytest -m faults tests/teachers/inference/test_kills.py tests/teachers/inference/test_worker.py \
-	  tests/teachers/test_storage.py tests/student/training/test_loop.py $(ARGS)
+	  tests/teachers/test_storage.py tests/student/training/test_loop.py tests/serve/test_openapi.py $(ARGS)
 
 faults-of-clusters: $(STAMP)
 	.venv/bin/python -m pytest -m faults tests/jobs/execution/test_submit.py tests/jobs/execution/test_nodes.py \
-	  tests/jobs/execution/test_autoscaling.py tests/jobs/sweeps/test_trials.py tests/serve/test_faults.py \
-	  tests/serve/test_openapi.py $(ARGS)
+	  tests/jobs/execution/test_autoscaling.py tests/jobs/sweeps/test_trials.py tests/serve/test_faults.py $(ARGS)
 
 lint: $(STAMP)
 	.venv/bin/ruff format --check .

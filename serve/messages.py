@@ -25,7 +25,9 @@ MAX_CHARACTERS = 20_000
 # Calls of tools and their results are no turns of the conversation, and of any length.
 _TOOLS = ("tool", "function")
 
-_TEXT = {"type": "string", "pattern": r"\S"}
+# Not ECMAScript's \S, which takes these separators for text; Python and Rust strip them.
+TEXT_PATTERN = r"[^\s\u001c-\u001f\u0085]"
+_TEXT = {"type": "string", "pattern": TEXT_PATTERN}
 _PARTS_WITH_TEXT = {
     "type": "array",
     "contains": {"type": "object", "required": ["text"], "properties": {"text": _TEXT}},

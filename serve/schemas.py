@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from serve.changes import State
-from serve.messages import MAX_CHARACTERS, Messages, Number, RequestBody
+from serve.messages import MAX_CHARACTERS, TEXT_PATTERN, Messages, Number, RequestBody
 
 MAX_CANDIDATES = 100
 MAX_K = 100
@@ -15,7 +15,7 @@ Source = Literal["gold", "generated", "added"]
 Text = Annotated[
     str,
     StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARACTERS),
-    Field(json_schema_extra={"pattern": r"\S"}),
+    Field(json_schema_extra={"pattern": TEXT_PATTERN}),
 ]
 
 

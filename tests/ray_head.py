@@ -43,8 +43,19 @@ class RayHead:
         # Any port: all agents of a machine have the same default.
         agent = "--dashboard-agent-listen-port 0"
         node = self._start(f"--address {address} --num-cpus {num_cpus} --labels {labels} {agent}")
-        wait(lambda: self.alive() - before)
+
+        def joined() -> bool:
+            assert node.poll() is None, f"the node ended:\n{self._log()}"
+            return bool(self.alive() - before)
+
+        try:
+            wait(joined)
+        except TimeoutError as error:
+            raise TimeoutError(f"the node did not join: {error}\n{self._log()}") from error
         return node
+
+    def _log(self) -> str:
+        return (self.folder / "log").read_text()[-4000:]
 
     def kill_node(self, node: subprocess.Popen[bytes]) -> None:
         """Kill a node as when a machine is lost: its processes cannot clean up."""
@@ -140,10 +151,14 @@ def _below(node: subprocess.Popen[bytes]) -> list[psutil.Process]:
 def wait(until: Callable[[], Any], seconds: float = 300) -> Any:
     """Poll `until`; return its first true value."""
     deadline = time.monotonic() + seconds
-    while True:
-        with suppress(httpx.HTTPError, ValueError, KeyError):
+    last_error: Exception | None = None
+    while time.monotonic() < deadline:
+        try:
             value = until()
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            last_error = error
+        else:
             if value:
                 return value
-        assert time.monotonic() < deadline
         time.sleep(0.5)
+    raise TimeoutError(f"not so within {seconds:.0f} s; {last_error!r}")
