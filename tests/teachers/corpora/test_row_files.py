@@ -25,7 +25,7 @@ def rows_of(source: Path) -> list[Any]:
         ("a.jsonl", LINES),
         ("a.ndjson", b"\xef\xbb\xbf" + LINES + b"\n\n"),
         ("a.json", b"  " + json.dumps(ROWS).encode()),
-        ("a.jsonl.gz", gzip.compress(LINES)),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)),
         ("a.jsonl.zst", bytes(pa.compress(LINES, codec="zstd", asbytes=True))),
     ],
 )
@@ -63,7 +63,7 @@ def test_a_row_that_is_nested_too_deeply_is_an_error_of_its_own(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.jsonl.gz", gzip.compress(LINES * 100)[:-20], r"a\.jsonl\.gz: cannot be read: "),
+        ("a.jsonl.gz", gzip.compress(LINES * 100, mtime=0)[:-20], r"a\.jsonl\.gz: cannot be read: "),
         ("a.jsonl", LINES.decode().encode("utf-16"), r"a\.jsonl: expected UTF-8, got UTF-16"),
         ("a.parquet", b"PAR1 and no more", r"a\.parquet: expected Parquet: "),
         ("a.csv", b"a,b", r"expected files that end in \.parquet, \.jsonl, .*, got none"),
