@@ -1,6 +1,7 @@
 """Checks of a comparison's data, weights and systems, and the files that are read before it starts."""
 
 from collections.abc import Callable
+from itertools import islice
 
 from jobs.comparison.config import ComparisonConfig, existing_file, splits_of
 from jobs.config import ConfigError
@@ -10,6 +11,7 @@ from jobs.execution.cluster import check_resources
 from jobs.execution.inputs import check_teachers
 from jobs.execution.job import Job
 from student.evaluation.held_out import HeldOut, response_selection
+from teachers.corpora.row_files import read_files
 from teachers.scoring.ratings import Rated, read_ratings
 
 
@@ -57,4 +59,5 @@ def out_of_domain(config: ComparisonConfig) -> HeldOut | None:
     file = existing_file(config.compare.out_of_domain)
     if file is None:
         return None
-    return response_selection(file, config.student.context_turns, config.evaluate.contexts)
+    rows = islice(read_files(file, ["candidates"]), config.evaluate.contexts)
+    return response_selection(rows, config.student.context_turns)

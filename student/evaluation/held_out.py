@@ -1,7 +1,6 @@
 """Held-out contexts, and the responses that are ranked for them. C contexts, N responses."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 from student.evaluation.ranking import NUM_CANDIDATES, sample_candidates
 from student.text import context_text
 from teachers.dataset import read_rows
-from teachers.storage import read_bytes
 from teachers.texts import said_keys, text_key
 
 
@@ -139,24 +137,24 @@ def _turn_columns(context: Sequence[Mapping[str, str]], columns: dict[str, int])
     return [columns.setdefault(message["content"], len(columns)) for message in context]
 
 
-def response_selection(uri: str, context_turns: int, num_contexts: int) -> HeldOut:
-    """Return contexts with 20 candidates each, from JSON Lines: `id`, `messages`, `candidates` and `label`.
+def response_selection(rows: Iterable[tuple[str, Any]], context_turns: int) -> HeldOut:
+    """Return contexts with 20 candidates each, from named rows of `id`, `messages`, `candidates` and `label`.
 
     There is no response set: ranks are among the row's candidates.
 
     Raises:
-        ValueError: a row is not of this form; the message names its line.
+        ValueError: a row is not of this form; the message begins with its name.
     """
-    rows = _selection_rows(uri, num_contexts)
+    checked = [_selection_row(name, row) for name, row in rows]
     columns: dict[str, int] = {}
-    for row in rows:
+    for row in checked:
         for text in row["candidates"]:
             columns.setdefault(text, len(columns))
 
     num_ranked = len(columns)
-    own_turns = [_turn_columns(row["messages"], columns) for row in rows]
+    own_turns = [_turn_columns(row["messages"], columns) for row in checked]
     selection = HeldOut([], [], [], list(columns), 0, num_ranked, [], [], own_turns, [])
-    for row in rows:
+    for row in checked:
         candidates = list(row["candidates"])
         gold_response = candidates.pop(row["label"])
 
@@ -169,22 +167,21 @@ def response_selection(uri: str, context_turns: int, num_contexts: int) -> HeldO
     return selection
 
 
-def _selection_rows(uri: str, num_rows: int) -> list[dict[str, Any]]:
-    content = read_bytes(uri)
-    if content is None:
-        raise ValueError(f"{uri}: there is no such file")
-    lines = content.splitlines()
+def _selection_row(name: str, row: Any) -> dict[str, Any]:
+    """Return a row of a selection.
 
-    rows = []
-    for number, line in enumerate(lines[:num_rows], start=1):
-        try:
-            row = json.loads(line)
-            fits = len(row["candidates"]) == NUM_CANDIDATES and row["messages"] and row["id"]
-            assert fits and 0 <= row["label"] < NUM_CANDIDATES
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
-            raise ValueError(
-                f"{uri}:{number}: expected an object with `id`, `messages`, {NUM_CANDIDATES} `candidates` "
-                "and `label`, the gold one's place among them"
-            ) from error
-        rows.append(row)
-    return rows
+    Raises:
+        ValueError: it is of another form.
+    """
+    try:
+        fits = len(row["candidates"]) == NUM_CANDIDATES and row["messages"] and row["id"]
+        fits = fits and 0 <= row["label"] < NUM_CANDIDATES
+    except (KeyError, TypeError):  # of an Exception in a row's place, too
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name}: expected an object with `id`, `messages`, {NUM_CANDIDATES} `candidates` and `label`, "
+            "the gold one's place among them"
+        )
+    selected: dict[str, Any] = row
+    return selected

@@ -1,7 +1,6 @@
 """Examples (context, response) of conversations, split by conversation and optionally by sender."""
 
 import hashlib
-import json
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -13,10 +12,11 @@ import pyarrow as pa
 from teachers.corpora.config import ExamplesConfig
 from teachers.corpora.conversations import Message, clean, read
 from teachers.corpora.rejections import Rejections
+from teachers.corpora.row_files import read_files
 from teachers.dataset import rows_to, write_rows
 from teachers.records import EXAMPLES, HUMAN_RESPONSES, MESSAGE, REJECTED, SPLITS
 from teachers.scratch import hash_64, insert, query_rows, scratch_database
-from teachers.storage import read_bytes
+from teachers.storage import path_exists
 from teachers.texts import said_keys, text_key
 from teachers.words import words
 
@@ -139,22 +139,19 @@ def held_out_user_turns(config: ExamplesConfig, count: int) -> list[list[str]]:
 
 
 def read_scripts(uri: str) -> list[list[str]]:
-    """Return the user's turns of each conversation of a JSON Lines file with `turns`, lists of strings.
+    """Return the user's turns of each conversation of a file whose rows have `turns`, lists of strings.
 
     Raises:
-        ValueError: there is no such file, or a line is of another form.
+        ValueError: there is no such file, or a row is of another form.
     """
-    content = read_bytes(uri)
-    if content is None:
+    if not path_exists(uri):
         raise ValueError(f"no file {uri!r}")
 
     conversations: list[list[str]] = []
-    for number, line in enumerate(content.splitlines(), start=1):
-        try:
-            turns = json.loads(line)["turns"]
-            assert isinstance(turns, list) and turns and all(isinstance(turn, str) for turn in turns)
-        except (ValueError, KeyError, TypeError, AssertionError) as error:
-            raise ValueError(f"{uri}:{number}: expected an object with `turns`, a list of strings") from error
+    for name, row in read_files(uri, ["turns"]):
+        turns = row.get("turns") if isinstance(row, dict) else None
+        if not isinstance(turns, list) or not turns or not all(isinstance(turn, str) for turn in turns):
+            raise ValueError(f"{name}: expected an object with `turns`, a list of strings")
         conversations.append(turns)
     return conversations
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
-from student.evaluation.held_out import ContextSample, held_out
+from student.evaluation.held_out import ContextSample, held_out, response_selection
 from student.evaluation.response_ranking import evaluate_student, measure
 from teachers.dataset import write_rows
 from teachers.records import EXAMPLES, RESPONSE_SET
@@ -127,3 +127,23 @@ def test_near_copies_of_the_context_come_last_among_the_answers(tmp_path: Path) 
     assert bm25.metrics["echo@1"][1] == 1.0  # the shorter one scores higher
     assert bm25.answers[1] == [answer, copy]
     assert bm25.best_scores[1] > bm25.best_scores[0] == 0  # no other context has a word of theirs
+
+
+def test_contexts_with_candidates_of_their_own_are_ranked_among_those() -> None:
+    row = {
+        "id": "talk-3",
+        "messages": [{"role": "user", "content": "hi"}],
+        "candidates": [f"answer {number}" for number in range(20)],
+        "label": 4,
+    }
+    selection = response_selection([("a.jsonl:1", row)], context_turns=2)
+    assert (selection.conversation_ids, selection.contexts) == (["talk"], ["hi"])
+    assert [selection.responses[column] for column in selection.sampled[0][:2]] == ["answer 4", "answer 0"]
+    for wrong in (
+        {**row, "label": 20},
+        {**row, "candidates": ["one"]},
+        {"id": "talk-3"},
+        ValueError("no JSON"),
+    ):
+        with pytest.raises(ValueError, match=r"a\.jsonl:2: expected an object with `id`, `messages`, 20 "):
+            response_selection([("a.jsonl:1", row), ("a.jsonl:2", wrong)], context_turns=2)

@@ -222,6 +222,10 @@ def test_the_user_turns_of_test_conversations_are_driven_and_scripts_are_checked
     # A line separator within a turn ends no line of the file.
     script.write_text('{"turns": ["hi\u2028there", "bye"]}\n')
     assert read_scripts(str(script)) == [["hi\u2028there", "bye"]]
+    # It is read as every file of rows: with a byte-order mark, empty lines and a compression.
+    packed = tmp_path / "scripts.jsonl.gz"
+    packed.write_bytes(gzip.compress(b'\xef\xbb\xbf{"turns": ["hi"]}\n\n'))
+    assert read_scripts(str(packed)) == [["hi"]]
 
 
 @pytest.mark.parametrize(
