@@ -13,7 +13,7 @@ from teachers.corpora.conversations import CHITCHAT, check_source, source_identi
 from teachers.corpora.messages import check_characters
 from teachers.corpora.python_topics import PYTHON_TOPICS
 from teachers.corpora.rejections import Rejections
-from teachers.corpora.row_files import read_files
+from teachers.corpora.row_files import read_files, row_object
 from teachers.dataset import Rows, rows_to, write_rows
 from teachers.records import DOCUMENTS, REJECTED, RESPONSE_SET
 from teachers.scratch import insert, query_rows, scratch_database
@@ -109,13 +109,7 @@ def _id_and_text(row: Any) -> tuple[str, str]:
     Raises:
         ValueError: the row is not a document; the message says why.
     """
-    if isinstance(row, RecursionError):
-        raise ValueError("JSON that is nested too deeply")
-    if isinstance(row, Exception):
-        raise ValueError(f"not JSON: {row}")
-    if not isinstance(row, dict):
-        raise ValueError("not an object")
-
+    row = row_object(row)
     doc_id = row.get("doc_id", row.get("_id"))  # BEIR's name for it
     for key, value in (("doc_id", doc_id), ("text", row.get("text"))):
         if not isinstance(value, str) or not value.strip():

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from teachers.corpora.row_files import row_object
+
 # Of OpenAI's format and of others'; what is None is no turn of the conversation.
 _ROLES: dict[str, str | None] = {
     "user": "user",
@@ -37,6 +39,7 @@ _FORMATS = {
     ("prompt", "chosen"): "preferences' `prompt` and `chosen`",
 }
 _NUM_NAMES = 5
+LONE_SURROGATE = "a lone surrogate, half of a character"
 
 
 class Turn(NamedTuple):
@@ -89,13 +92,7 @@ def _names(row: dict[str, Any]) -> str:
 
 
 def _messages(row: Any) -> list[Any]:
-    if isinstance(row, RecursionError):
-        raise ValueError("JSON that is nested too deeply")
-    if isinstance(row, Exception):
-        raise ValueError(f"not JSON: {row}")
-    if not isinstance(row, dict):
-        raise ValueError("not an object")
-
+    row = row_object(row)
     column = next((name for name in COLUMNS if name in row), None)
     if column is None:
         raise ValueError(f"no `messages` or `conversations`, but {_names(row)}")
@@ -129,7 +126,7 @@ def check_characters(place: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"a lone surrogate, half of a character, in {place}") from None
+        raise ValueError(f"{LONE_SURROGATE}, in {place}") from None
 
 
 def _text(content: Any, dropped: Counter[str]) -> str | None:

@@ -1,7 +1,9 @@
 """Rows of files: JSON Lines, a JSON array or Parquet, also compressed, one file or a folder of them."""
 
 import json
+import logging
 from collections.abc import Collection, Iterator
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -10,6 +12,8 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from teachers.storage import file_digest_of, folder_exists, open_uri
+
+logger = logging.getLogger(__name__)
 
 _LINES = (".jsonl", ".ndjson", ".json")
 # pyarrow decompresses by these names.
@@ -29,7 +33,7 @@ def read_files(source: str, columns: Collection[str]) -> Iterator[tuple[str, Any
     """
     filesystem, root = open_uri(source)
     for file in row_files(source):
-        name = file.removeprefix(root).strip("/") or file.rpartition("/")[2]
+        name = file.removeprefix(root).strip("/") or _base_name(file)
         if file.endswith(".parquet"):
             rows = _parquet_rows(filesystem, file, columns)
         else:
@@ -49,10 +53,42 @@ def row_files(source: str) -> list[str]:
         return [path]
 
     files = filesystem.get_file_info(pyarrow.fs.FileSelector(path, recursive=True))
-    chosen = sorted(file.path for file in files if file.is_file and file.path.endswith(_SUFFIXES))
+    paths = sorted(file.path for file in files if file.is_file)
+    chosen = [file for file in paths if file.endswith(_SUFFIXES)]
     if not chosen:
         raise ValueError(f"{source}: expected files that end in {', '.join(_SUFFIXES)}, got none")
+
+    # Spark and others put files such as _SUCCESS beside those that they write.
+    others = [file for file in paths if not file.endswith(_SUFFIXES) and _base_name(file)[0] not in "_."]
+    if others:
+        example = _base_name(others[0])
+        _log_once(f"{source}: files passed over for their names: {len(others)}, such as {example}")
     return chosen
+
+
+def _base_name(file: str) -> str:
+    return file.rpartition("/")[2]
+
+
+@cache
+def _log_once(line: str) -> None:
+    """Log a line once in a process: a source is listed for its key, and again to be read."""
+    logger.info(line)
+
+
+def row_object(row: Any) -> dict[str, Any]:
+    """Return a row that was read, an object.
+
+    Raises:
+        ValueError: it is none; the message says why.
+    """
+    if isinstance(row, RecursionError):
+        raise ValueError("JSON that is nested too deeply")
+    if isinstance(row, Exception):
+        raise ValueError(f"not JSON: {row}")
+    if not isinstance(row, dict):
+        raise ValueError("not an object")
+    return row
 
 
 def content_identity(source: str) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import openai
 
 from teachers.config import EndpointTeacher
+from teachers.corpora.messages import LONE_SURROGATE
 from teachers.engines.protocol import TeacherError
 
 # Wrong key, nothing paid, no right, no such path or model: every row would fail alike.
@@ -20,7 +21,6 @@ _REFUSALS = frozenset({401, 402, 403, 404})
 _NOT_NOW = frozenset({429, 503})
 _CONTENT_REFUSALS = frozenset({400, 413, 422})
 _LONGEST_PROBLEM = 300
-LONE_SURROGATE = "a lone surrogate, half of a character"
 
 Content = TypeVar("Content")
 

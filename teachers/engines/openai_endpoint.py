@@ -11,9 +11,10 @@ import openai
 
 from teachers.config import EndpointTeacher, GenerateConfig
 from teachers.corpora.conversations import Message
+from teachers.corpora.messages import LONE_SURROGATE
 from teachers.engines.chat_layout import ConversationKind, Layout, caveats, find_layout
 from teachers.engines.likelihood import Pair
-from teachers.engines.openai_client import LONE_SURROGATE, OpenAIClient, RefusedContentError, RowError
+from teachers.engines.openai_client import OpenAIClient, RefusedContentError, RowError
 from teachers.engines.prompts import PromptFormat
 from teachers.engines.protocol import (
     DEFAULT_MAX_TOKENS,

@@ -8,6 +8,7 @@ from typing import Any
 import jinja2
 
 from teachers.corpora.conversations import Message
+from teachers.corpora.messages import LONE_SURROGATE
 from teachers.engines.chat_layout import ALL_KINDS, ConversationKind, Layout, find_layout, texts_of
 
 _SPEAKERS = {"user": "A", "assistant": "B"}
@@ -162,7 +163,5 @@ class PromptFormat:
         try:
             ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
         except (TypeError, UnicodeEncodeError):
-            raise ValueError(
-                f"teachers.{self.teacher}: expected text, got a lone surrogate, half of a character"
-            ) from None
+            raise ValueError(f"teachers.{self.teacher}: expected text, got {LONE_SURROGATE}") from None
         return ids

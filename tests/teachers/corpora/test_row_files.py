@@ -49,6 +49,21 @@ def test_files_of_one_name_in_two_folders_have_rows_of_two_names(tmp_path: Path)
     assert names[-3:] == ["more.parquet:0", "more.parquet:1", "more.parquet:2"]
 
 
+def test_files_of_other_names_are_passed_over_with_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, content in (
+        ("a.jsonl", LINES),
+        ("_SUCCESS", b""),
+        (".a.jsonl.crc", b"x"),
+        ("notes.csv", b"a,b"),
+    ):
+        (tmp_path / name).write_bytes(content)
+    with caplog.at_level("INFO"):
+        assert rows_of(tmp_path) == rows_of(tmp_path) == ROWS
+    assert caplog.messages == [f"{tmp_path}: files passed over for their names: 1, such as notes.csv"]
+
+
 def test_a_line_separator_within_a_string_ends_no_row(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"messages": ["one\u2028two\x85"]}\n', encoding="utf-8")
     assert rows_of(tmp_path) == [{"messages": ["one\u2028two\x85"]}]
