@@ -11,6 +11,8 @@ from fastapi import HTTPException
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from ray import serve as ray_serve
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from serve.admin import router as admin_routes
@@ -272,7 +274,12 @@ class ResponderReplica:
         """
         context = ray_serve.get_replica_context()
         handle = ray_serve.get_deployment_handle(context.deployment, context.app_name)
-        results = await handle.broadcast(method, *arguments).results_async(return_exceptions=True)
+        try:
+            results = await handle.broadcast(method, *arguments).results_async(return_exceptions=True)
+        except (RayError, RayServeException) as error:
+            # Right after a replica died, the router may know none that lives: then this one alone.
+            logger.error(f"{method} was not sent to the other replicas: {error!r}")
+            results = [await getattr(self, method)(*arguments)]
 
         num_failures = 0
         for result in results:

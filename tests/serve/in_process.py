@@ -7,6 +7,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray.serve._private.common import DeploymentID
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from serve.app import ResponderReplica
 from serve.config import ServeConfig
@@ -15,12 +17,11 @@ from serve.config import ServeConfig
 _Replica: Any = ResponderReplica.func_or_class.__mro__[1]
 
 
-class OnlyReplica(_Replica):
-    """A replica that has no others beside it."""
+class NoReplicas:
+    """A deployment's handle whose router knows no replica that lives."""
 
-    async def everywhere(self, method: str, *arguments: Any) -> int:
-        await getattr(self, method)(*arguments)
-        return 1
+    def broadcast(self, method: str, *_: Any) -> Any:
+        raise DeploymentUnavailableError(DeploymentID("default"))
 
 
 class Parrot:
@@ -32,9 +33,11 @@ class Parrot:
 
 @contextmanager
 def only_replica(run: Path) -> Iterator[Any]:
-    """A replica of the run, which `serve.app.app` calls as long as this lasts."""
-    replica = OnlyReplica(ServeConfig(run=str(run)))
+    """A replica of the run, which `serve.app.app` calls as long as this lasts; it reaches no others."""
+    replica = _Replica(ServeConfig(run=str(run)))
     replica._generator = Parrot()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ray.serve.get_replica_context", lambda: SimpleNamespace(servable_object=replica))
+        context = SimpleNamespace(servable_object=replica, deployment="default", app_name="default")
+        patch.setattr("ray.serve.get_replica_context", lambda: context)
+        patch.setattr("ray.serve.get_deployment_handle", lambda *_: NoReplicas())
         yield replica

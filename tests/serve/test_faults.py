@@ -66,6 +66,7 @@ class Served:
         """Reload the newest version; return the answer."""
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
         answer = httpx.post(f"{self.url}/admin/reload", json={}, headers=headers, timeout=60)
+        assert answer.status_code == 200, answer.text
         body: dict[str, Any] = answer.json()
         return body
 

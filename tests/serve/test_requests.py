@@ -9,11 +9,14 @@ from starlette.testclient import TestClient
 from serve.app import app
 from serve.chat_endpoint import ChatEndpoint, EndpointError
 from serve.config import EndpointConfig
+from teachers.texts import response_id
+from tests.conftest import ADMIN_KEY
 from tests.http_server import chat_completion, json_server
 from tests.serve.conftest import make_run
 from tests.serve.in_process import only_replica
 
 HELLO = {"role": "user", "content": "hello"}
+ADMIN = {"Authorization": f"Bearer {ADMIN_KEY}"}
 CHAT = "/v1/chat/completions"
 
 
@@ -124,6 +127,12 @@ def test_a_long_name_of_a_field_makes_no_long_line(client: TestClient) -> None:
     answer = client.post("/respond", json={"messages": [HELLO], "a\n" * 10_000: 1})
     line = answer.json()["detail"]
     assert answer.status_code == 422 and "\n" not in line and len(line) < 200
+
+
+def test_a_replica_that_reaches_no_other_changes_itself(client: TestClient) -> None:
+    for change in ({"add": ["see you"]}, {"withdraw": [response_id("see you")]}):
+        answer = client.post("/admin/responses", json=change, headers=ADMIN)
+        assert (answer.status_code, answer.json()["replicas"]) == (200, 1), answer.text
 
 
 @pytest.mark.anyio
