@@ -39,7 +39,10 @@ class TextEncoder(Protocol):
 
 
 class TorchEncoder:
-    """The student by sentence-transformers, in float32: for one text bf16 would convert all weights."""
+    """The student by sentence-transformers, on the CPU: replicas reserve no GPU.
+
+    In float32: for one text bf16 would convert all weights.
+    """
 
     def __init__(self, source: EncoderSource) -> None:
         self._encoder: Encoder = load_encoder(source).eval()

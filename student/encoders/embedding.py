@@ -57,7 +57,7 @@ def texts_to_vectors(
     """Return the vectors [N, D] of each side's texts in their order; repeats are embedded once.
 
     Ray Data actors embed them. An actor takes as long to start as to embed hundreds of texts, so this
-    process embeds up to a block itself.
+    process embeds up to a block itself, unless GPUs are to be used: it has reserved none.
     """
     return texts_to_vectors_of_each(texts, [source], tally)[0]
 
@@ -74,7 +74,8 @@ def texts_to_vectors_of_each(
         tables.append({side: _VectorTable(side_texts) for side, side_texts in distinct.items()})
 
     done, total = 0, len(sources) * sum(map(len, distinct.values()))
-    embed_blocks = _embed_here if total <= _TEXTS_PER_BLOCK else _embed_by_actors
+    embeds_here = total <= _TEXTS_PER_BLOCK and not sources[0].use_gpu
+    embed_blocks = _embed_here if embeds_here else _embed_by_actors
     for batch in embed_blocks(blocks, sources):
         columns = (batch[name] for name in ("encoder", "side", "rows", "vectors"))
         for number, side, rows, vectors in zip(*columns, strict=True):

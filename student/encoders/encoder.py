@@ -44,7 +44,7 @@ class EncoderSource:
     precision: Precision = "auto"
     """Precision of matrix products where many texts are embedded, as in training."""
     use_gpu: bool = False
-    """Whether many texts are embedded on GPUs, as the student is trained."""
+    """Whether texts are embedded on GPUs, each by a process that has reserved one."""
 
     @classmethod
     def from_config(cls, config: StudentConfig, model: str) -> "EncoderSource":
@@ -53,7 +53,7 @@ class EncoderSource:
 
 
 def load_encoder(source: EncoderSource) -> Encoder:
-    """Return the encoder, on the GPU where there is one.
+    """Return the encoder, on the GPU if the source uses one, else on the CPU.
 
     It reads at most as many tokens as it has positions. Its prompts for `query` and `document` are those that
     every vector is made with, so a student that is saved has them under the names that the library looks for.
@@ -70,7 +70,9 @@ def load_encoder(source: EncoderSource) -> Encoder:
         check_kind(source.model, model, source.kind)
 
         encoder_class = SparseEncoder if source.kind == "sparse" else SentenceTransformer
-        encoder: Encoder = encoder_class(folder, local_files_only=True)
+        # By itself it would take a GPU that it sees: Ray hides none from processes that have reserved none.
+        device = "cuda" if source.use_gpu else "cpu"
+        encoder: Encoder = encoder_class(folder, device=device, local_files_only=True)
 
     limit_tokens(encoder, source.max_tokens, model.positions)
     encoder.prompts = {**encoder.prompts, **side_prompts(encoder.prompts, encoder.default_prompt_name)}

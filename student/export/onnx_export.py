@@ -62,7 +62,7 @@ def export_student(
                 f"expected at least {MIN_TEXTS} texts of the {side} side, got {len(texts[side])}"
             )
 
-    encoder = load_encoder(EncoderSource(str(folder), kind, max_tokens)).cpu().float().eval()
+    encoder = load_encoder(EncoderSource(str(folder), kind, max_tokens)).float().eval()
     max_tokens = min(max_tokens, encoder.max_seq_length or max_tokens)
     parts: dict[Side, str] = {side: f"{side}/" if has_routes(encoder) else "" for side in TASKS}
     with tempfile.TemporaryDirectory(prefix="rejoinder-onnx-") as scratch:

@@ -184,7 +184,7 @@ class StudentTask(TrainingTask[StepBatch]):
 
 
 def build_model(config: StudentConfig) -> StepEncoder:
-    """The module to train, ready for its first step, from the config's encoder."""
+    """The module to train, on the CPU, from the config's encoder; DeepSpeed moves it to its device."""
     encoder = load_encoder(EncoderSource(config.model, config.kind, config.max_tokens))
     if config.encoders != "shared":
         encoder = separate_encoders(encoder)

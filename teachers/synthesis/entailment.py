@@ -18,7 +18,7 @@ def check_entailment(model: str) -> None:
 
 
 def entailment(model: str | None) -> Entails | None:
-    """Return the probabilities by a sentence-transformers cross-encoder; None without a model.
+    """Return the probabilities by a sentence-transformers cross-encoder on the CPU; None without a model.
 
     `model` is a folder or a cached id that has passed `check_entailment`.
     """
@@ -28,7 +28,7 @@ def entailment(model: str | None) -> Entails | None:
     from sentence_transformers import CrossEncoder
 
     folder = model_folder(model)
-    encoder: Any = CrossEncoder(folder)
+    encoder: Any = CrossEncoder(folder, device="cpu")  # writers reserve no GPU
     limit_tokens(encoder, encoder.max_seq_length, inspect_model(folder).positions)
     labels = {label.lower(): place for place, label in encoder.config.id2label.items()}
 

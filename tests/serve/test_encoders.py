@@ -2,9 +2,11 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import sentence_transformers
 
 from serve.changes import Changes
 from serve.encoders import OnnxEncoder, TorchEncoder, load_text_encoder
@@ -56,6 +58,21 @@ def test_onnx_scores_as_torch_does(exported: Path, backend: str, tolerance: floa
     if backend == "onnx":
         assert ids == expected_ids
     np.testing.assert_allclose(actual, expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_a_replica_loads_the_student_on_the_cpu(any_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[str] = []
+    for name in ("SentenceTransformer", "SparseEncoder"):
+        encoder_class = getattr(sentence_transformers, name)
+
+        class Recorded(encoder_class):  # type: ignore[misc, valid-type]
+            def __init__(self, *arguments: Any, device: str, **options: Any) -> None:
+                devices.append(device)
+                super().__init__(*arguments, device="cpu", **options)
+
+        monkeypatch.setattr(sentence_transformers, name, Recorded)
+    load_text_encoder(str(any_run), load_index(version_folder(any_run)), "torch", 1)
+    assert devices == ["cpu"]
 
 
 def test_the_default_is_onnx_where_the_student_was_exported(exported: Path, any_run: Path) -> None:

@@ -25,6 +25,21 @@ def test_the_score_is_the_probability_of_the_entailment_label(tmp_path: Path) ->
     assert abs(expected[0] - expected[1]) > 1e-3
 
 
+def test_the_judge_takes_no_gpu_which_its_writer_has_not_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices: list[str] = []
+
+    def load(folder: str, *, device: str) -> CrossEncoder:
+        devices.append(device)
+        return CrossEncoder(folder, device="cpu")
+
+    model = str(make_cross_encoder(tmp_path / "judge", WORDS, LABELS))
+    monkeypatch.setattr("sentence_transformers.CrossEncoder", load)
+    assert entailment(model) is not None
+    assert devices == ["cpu"]
+
+
 def test_a_model_without_that_label_is_refused(tmp_path: Path) -> None:
     model = str(make_cross_encoder(tmp_path / "judge", WORDS, ["good", "bad"]))
     with pytest.raises(ValueError, match=r"expected a label `entailment`, got good, bad$"):
