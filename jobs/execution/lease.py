@@ -1,7 +1,12 @@
-"""A lease on a run directory: two jobs that write the same run would mix their datasets."""
+"""A lease on a run directory: two jobs that write the same run would mix their datasets.
+
+It is renewed as long as the job runs. One that is not renewed for a while is taken over: its job was killed,
+suspended, or cut off from the bucket. Should that job go on later, it sees whose the run is now, and ends.
+"""
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -27,6 +32,8 @@ _SETTLES_S = {"file": 0.3, "bucket": 1.5}
 def lease(run: RunDirectory) -> Iterator[None]:
     """Hold the run until the body ends. The lease of a job that was killed is taken over.
 
+    A job whose own lease was taken over meanwhile is ended by SIGTERM, as by `ray job stop`.
+
     Raises:
         ConfigError: another job holds it.
     """
@@ -46,9 +53,7 @@ def lease(run: RunDirectory) -> Iterator[None]:
     finally:
         ended.set()
         renewing.join()
-        held = run.read_json(_FILE)
-        if held is not None and held["id"] == holder["id"]:  # another job may have taken it over
-            run.delete_file(_FILE)
+        _give_back(run, holder)
 
 
 def _wait_until_free(run: RunDirectory) -> None:
@@ -80,10 +85,13 @@ def _is_running(held: dict[str, Any]) -> bool | None:
 
 
 def _held(run: RunDirectory, held: dict[str, Any]) -> ConfigError:
-    where = f"process {held['process']} on {held['host']}"
     return ConfigError(
-        f"{_shown(run)}: another job works there ({where}); wait for its end, or give another --run"
+        f"{_shown(run)}: another job works there ({_who(held)}); wait for its end, or give another --run"
     )
+
+
+def _who(held: dict[str, Any]) -> str:
+    return f"process {held['process']} on {held['host']}"
 
 
 def _shown(run: RunDirectory) -> str:
@@ -95,8 +103,35 @@ def _renew(run: RunDirectory, holder: dict[str, Any]) -> None:
 
 
 def _keep(run: RunDirectory, holder: dict[str, Any], ended: threading.Event) -> None:
+    """Renew the lease until `ended` is set; end the job where the lease is no longer its own."""
     while not ended.wait(_RENEWED_EVERY_S):
         try:
-            _renew(run, holder)
+            held = run.read_json(_FILE)
+            if not _is_held_by(holder, held):
+                _end_job(run, held)
+                return
+            _renew(run, holder)  # who takes it over just now sees this once it has settled
         except OSError as error:
             logger.warning("%s: the lease could not be renewed: %s", _shown(run), error)
+
+
+def _is_held_by(holder: dict[str, Any], held: dict[str, Any] | None) -> bool:
+    return held is not None and held["id"] == holder["id"]
+
+
+def _end_job(run: RunDirectory, held: dict[str, Any] | None) -> None:
+    """Say why, and end the main thread by SystemExit, within Ray's calls too: Ray has SIGTERM raise it."""
+    successor = "which has ended since" if held is None else _who(held)
+    logger.error("%s: another job has taken the run over (%s); this one ends", _shown(run), successor)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _give_back(run: RunDirectory, holder: dict[str, Any]) -> None:
+    """Delete the lease if it is still this job's; one that cannot be deleted expires."""
+    try:
+        held = run.read_json(_FILE)
+        # Of an old one a successor's might be deleted: it can be taken over after it was read.
+        if _is_held_by(holder, held) and time.time() - held["renewed"] < _EXPIRES_S / 2:
+            run.delete_file(_FILE)
+    except OSError as error:
+        logger.warning("%s: the lease was not given back, and expires: %s", _shown(run), error)
