@@ -1,6 +1,7 @@
 """The part of a config that every job has, and how a config is read from YAML and the command line."""
 
 import argparse
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from jobs.command_line import UnknownKeyError, option_pairs, read_value, resolve
 from serve.config import IndexConfig
 from student.config import StudentConfig, TrainingConfig
 from teachers.config import Section, TeacherConfig, writes
+from teachers.storage import without_credentials
 
 # Keys that had another name before the first release.
 _RENAMED = {
@@ -109,6 +111,11 @@ class JobConfig(BaseSettings):
             key = f"{name}.num_workers"
             demands.append(Demand(key, training.num_workers, each, training.node_labels))
         return demands
+
+    def without_credentials(self) -> dict[str, Any]:
+        """Return the config as JSON has it, with its URIs as they may be shown and kept."""
+        content: dict[str, Any] = json.loads(without_credentials(self.model_dump_json()))
+        return content
 
     def changed(self, changes: Mapping[str, Any]) -> Self:
         """Return the config with other values at dotted keys, see `with_changes`."""

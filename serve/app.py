@@ -52,6 +52,7 @@ from serve.schemas import (
     SearchRequest,
 )
 from serve.versions import check_version, current_name, current_version, local_version
+from teachers.storage import WithoutCredentials
 
 logger = logging.getLogger("ray.serve")
 
@@ -72,6 +73,7 @@ class ResponderReplica:
     """One replica. Its responder is replaced as a whole: a request sees one version from start to end."""
 
     def __init__(self, config: ServeConfig) -> None:
+        logger.addFilter(WithoutCredentials())
         self.config = config
         self._model = Path(config.run.rstrip("/")).name
         self._fallback = ChatEndpoint("fallback", config.fallback) if config.fallback else None

@@ -25,7 +25,7 @@ from student.encoders.encoder import (
     tokens_of,
     vectors_of,
 )
-from teachers.storage import file_exists, local_folder
+from teachers.storage import file_exists, local_folder, without_credentials
 
 
 class TextEncoder(Protocol):
@@ -98,8 +98,8 @@ def load_text_encoder(run: str, index: Index, backend: Backend, threads: int) ->
 
     if backend in ("onnx", "onnx-int8"):
         raise ValueError(
-            f"encoder: {run} has no ONNX export of the student {metadata['student_hash']} "
-            "(run jobs/export.py), or onnxruntime is not installed"
+            f"encoder: {without_credentials(run)} has no ONNX export of the student "
+            f"{metadata['student_hash']} (run jobs/export.py), or onnxruntime is not installed"
         )
 
     torch.set_num_threads(threads)

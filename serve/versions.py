@@ -13,7 +13,15 @@ from pathlib import Path
 
 import pyarrow.fs
 
-from teachers.storage import file_exists, list_names, local_folder, open_uri, read_text, write_text
+from teachers.storage import (
+    file_exists,
+    list_names,
+    local_folder,
+    open_uri,
+    read_text,
+    without_credentials,
+    write_text,
+)
 
 METADATA_FILE = "index.json"
 _CURRENT = "current"
@@ -40,11 +48,13 @@ def check_version(run: str, version: str | None = None) -> str:
         ValueError: the run has no such version, or none at all.
     """
     complete = versions(run)
+    shown = without_credentials(run)
     if not complete:
-        raise ValueError(f"run: {run} has no complete index ({folder_of(run)}/*/{METADATA_FILE} is missing)")
+        file = f"{folder_of(shown)}/*/{METADATA_FILE}"
+        raise ValueError(f"run: {shown} has no complete index ({file} is missing)")
 
     if version is not None and version not in complete:
-        raise ValueError(f"version: {run} has no complete index {version!r}; it has {', '.join(complete)}")
+        raise ValueError(f"version: {shown} has no complete index {version!r}; it has {', '.join(complete)}")
     return version or complete[-1]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 import tempfile
@@ -17,12 +18,25 @@ import pyarrow as pa
 import pyarrow.fs
 
 # USER:PASSWORD@ of a URL, and the parameters in which pyarrow takes keys.
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s\"]+@|(?<=[?&])(?:access_key|secret_key|session_token)=[^&\s\"]*&?")
+_CREDENTIALS = re.compile(
+    r"(?<=://)[^/@\s\"]+@|(?<=[?&])(?:access_key|secret_key|session_token)=[^&\s\"']*&?"
+)
 
 
 def without_credentials(text: str) -> str:
     """Return a text, such as JSON or a command, with its URIs as they may be shown and kept."""
     return _CREDENTIALS.sub("", text)
+
+
+class WithoutCredentials(logging.Filter):
+    """Takes the credentials of URIs out of every line, tracebacks included, that it is put before."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Change the record, and let it pass."""
+        record.msg, record.args = without_credentials(record.getMessage()), None
+        if record.exc_info:
+            record.exc_text = without_credentials(logging.Formatter().formatException(record.exc_info))
+        return True
 
 
 # With pauses of up to 20 s between them: a request of S3 fails after some two minutes.

@@ -6,6 +6,8 @@ import sys
 from rich.console import Console
 from rich.logging import RichHandler
 
+from teachers.storage import WithoutCredentials
+
 _ROOMS = ("jobs", "teachers", "student", "serve")
 
 
@@ -28,6 +30,7 @@ def configure_logging(quiet: bool = False) -> None:
         handler = logging.StreamHandler(sys.stdout)
         handler.setFormatter(_PlainFormatter())
 
+    handler.addFilter(WithoutCredentials())
     for room in _ROOMS:
         logger = logging.getLogger(room)
         logger.handlers = [handler]

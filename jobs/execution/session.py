@@ -1,6 +1,5 @@
 """What every job does before its first stage and after its last."""
 
-import json
 import logging
 import os
 import sys
@@ -54,9 +53,9 @@ def started(config: ConfigT, location: str, stops_trainings: bool = False) -> "I
         connect(stops_trainings)
         try:
             check_resources(config)
-            resolved = json.loads(without_credentials(config.model_dump_json()))
+            resolved = config.without_credentials()
             run.write_json({"config": resolved, **circumstances()}, "run.json")
-            logger.info("run directory: %s", without_credentials(run.uri))
+            logger.info("run directory: %s", run.uri)
             with run.tracking_folder() as folder:
                 tracker = Tracker(config.tracking.project, folder, resolved)
                 yield Job(config, run, tracker)

@@ -6,7 +6,9 @@ Both only observe: neither can stop a run.
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import wandb
@@ -14,7 +16,7 @@ from ray.train import Checkpoint, UserCallback
 from ray.train.v2.api.context import TrainContext
 
 from jobs.execution.run_directory import RunDirectory
-from teachers.storage import read_text, write_text
+from teachers.storage import read_text, without_credentials, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +82,8 @@ class Tracker:
             if trial_name() is None:  # an agent of W&B's has a server
                 os.environ.setdefault("WANDB_MODE", "offline")
             os.environ.setdefault("WANDB_SILENT", "true")
-            self._run = wandb.init(**self._settings)
+            with _shown_arguments():
+                self._run = wandb.init(**self._settings)
         return self._run
 
     def _attempt(self, send: Callable[[], object]) -> None:
@@ -88,6 +91,17 @@ class Tracker:
             send()
         except Exception as error:  # a sink: whatever is wrong with it, the job goes on
             logger.warning("W&B: %s", error)
+
+
+@contextmanager
+def _shown_arguments() -> Iterator[None]:
+    """Hide credentials in the command's arguments, which W&B keeps as it finds them."""
+    arguments = sys.argv
+    sys.argv = list(map(without_credentials, arguments))
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 class TrainingReports:

@@ -188,12 +188,19 @@ def _trial(changes: dict[str, Any], base: DistillationJob, group: str) -> None:
     """Trains one student; runs in a process that Ray Tune starts."""
     config = base.config.changed(changes)
     job = branch(base, config, "trials", key_of(changes))
-    folder = job.run.uri if "://" not in job.run.uri else "."
-    job.tracker = Tracker(config.tracking.project, folder, config.model_dump(mode="json"), group)
-    make_targets(job)
+    with job.run.tracking_folder() as folder:
+        job.tracker = Tracker(config.tracking.project, folder, config.without_credentials(), group)
+        make_targets(job)
+        best = _train(job)
+        job.tracker.finish()
 
+    tune.report({**best, "trained": True})
+
+
+def _train(job: DistillationJob) -> dict[str, Any]:
+    """Train the student, report its validations to Ray Tune, and return those of the best checkpoint."""
     # What an earlier attempt has done, so that trials are compared by all of their validations.
-    every_steps = config.student.checkpoint_every_steps
+    every_steps = job.config.student.checkpoint_every_steps
     for validation in _validations(training_reports(job).lines(), every_steps):
         tune.report(validation)
 
@@ -201,11 +208,9 @@ def _trial(changes: dict[str, Any], base: DistillationJob, group: str) -> None:
     job.training_callbacks = [callback]
     reached = job.do(TRAIN)
     callback.wait()
-    job.tracker.finish()
 
-    # Of the best checkpoint. It is no further validation, and has no number.
-    best = {f"train/{name}": value for name, value in reached.items() if name.startswith("validation_")}
-    tune.report({**best, "trained": True})
+    # It is no further validation, and has no number.
+    return {f"train/{name}": value for name, value in reached.items() if name.startswith("validation_")}
 
 
 def _validations(reports: list[dict[str, Any]], every_steps: int) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Conversations and options as clients of chat APIs send them: tools, parts, nulls."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +26,23 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     run = make_run(tmp_path_factory.mktemp("requests") / "chat", "dense")
     with only_replica(run):
         yield TestClient(app, raise_server_exceptions=False)
+
+
+def test_a_replica_logs_uris_without_credentials(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("ray.serve")
+    logger.addHandler(caplog.handler)
+    try:
+        try:
+            raise ValueError("s3://KEY:SECRET@bucket/run/changes/1.json: expected a change")
+        except ValueError as error:
+            logger.error(f"{error}; version 1 stays", exc_info=True)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "s3://bucket/run/changes/1.json: expected a change; version 1 stays" in caplog.text
+    assert "ValueError: s3://bucket/run" in caplog.text
+    assert "SECRET" not in caplog.text
 
 
 def responses(client: TestClient, messages: list[dict[str, Any]]) -> Any:

@@ -31,6 +31,14 @@ def test_a_run_without_versions_is_refused(tmp_path: Path) -> None:
         check_version(str(tmp_path))
 
 
+@pytest.mark.parametrize("names", [[], ["1", "2"]])
+def test_a_run_is_named_without_its_credentials(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.versions.versions", lambda run: names)
+    with pytest.raises(ValueError, match=r": s3://bucket/run has no complete index") as error:
+        check_version("s3://KEY:SECRET@bucket/run", "3")
+    assert "SECRET" not in str(error.value)
+
+
 def test_replicas_load_the_newest_until_another_is_made_current(run: str) -> None:
     assert current_version(run) == "2"
     make_current(run, "1")

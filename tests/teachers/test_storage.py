@@ -33,6 +33,7 @@ from tests.s3_server import faulty_bucket
         ("s3://KEY:SECRET@bucket/runs/first", "s3://bucket/runs/first"),
         ('{"a": "https://me:pw@host/v1", "b": 1}', '{"a": "https://host/v1", "b": 1}'),
         ("s3://bucket/run?access_key=KEY&secret_key=S/+=&region=eu", "s3://bucket/run?region=eu"),
+        ("make serve 'RUN=s3://bucket/run?secret_key=S'", "make serve 'RUN=s3://bucket/run?'"),
         ("write to me@example.org, s3://bucket/me@home", "write to me@example.org, s3://bucket/me@home"),
     ],
 )

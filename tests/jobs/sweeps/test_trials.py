@@ -8,17 +8,23 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 import pytest
 import yaml
 
-from jobs.distillation.config import DistillationConfig
+from jobs.distillation.config import DistillationConfig, parse
+from jobs.execution.job import Job
+from jobs.execution.run_directory import RunDirectory, key_of
+from jobs.execution.tracking import Tracker
+from jobs.sweeps import trials
 from jobs.sweeps.config import SweepConfig, read_sweep
 from jobs.sweeps.trials import check_early_termination, room_for_trials, scheduler
 from student.config import StudentConfig
+from teachers.storage import open_uri, read_text
 from tests.jobs.sweeps.trials_base import NUM_STEPS, base_job
+from tests.s3_server import faulty_bucket
 
 GRID: dict[str, Any] = {
     "method": "grid",
@@ -64,10 +70,10 @@ def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() 
 
     def is_stopped(name: str, validation: int, loss: float) -> bool:
         result = {"validation": validation, "train/validation_loss": loss}
-        return bool(asha.on_trial_result(None, trials[name], result) == "STOP")
+        return bool(asha.on_trial_result(None, running[name], result) == "STOP")
 
-    trials = {name: SimpleNamespace(trial_id=name) for name in ("first", "second", "third", "fourth")}
-    for trial in trials.values():
+    running = {name: SimpleNamespace(trial_id=name) for name in ("first", "second", "third", "fourth")}
+    for trial in running.values():
         asha.on_trial_add(None, trial)
     assert not any(is_stopped("first", number, 1.0) for number in range(1, 301))
     assert [is_stopped("second", number, 2.0) for number in (1, 2, 3)] == [False, False, True]
@@ -78,7 +84,49 @@ def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() 
     ]
     assert not any(is_stopped("fourth", number, loss) for number, loss in ((3, 0.4), (9, 0.4), (27, 9.0)))
     # What a trained student ends with is no validation.
-    assert asha.on_trial_result(None, trials["fourth"], {"train/validation_loss": 9.0}) == "CONTINUE"
+    assert asha.on_trial_result(None, running["fourth"], {"train/validation_loss": 9.0}) == "CONTINUE"
+
+
+class KeptTracker:
+    """A tracker that writes a file, and keeps what it was given."""
+
+    made: ClassVar[list["KeptTracker"]] = []
+
+    def __init__(self, project: str | None, folder: str, config: dict[str, Any], group: str) -> None:
+        self.folder, self.config = Path(folder), config
+        self.made.append(self)
+
+    def finish(self) -> None:
+        (self.folder / "wandb").mkdir()
+        (self.folder / "wandb" / "run.wandb").write_text("numbers")
+
+
+def test_a_trial_in_a_bucket_keeps_what_it_tracks_there_and_tracks_no_credentials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reported: list[dict[str, Any]] = []
+    monkeypatch.setattr(KeptTracker, "made", [])
+    for name, stand_in in (
+        ("Tracker", KeptTracker),
+        ("make_targets", lambda job: None),
+        ("_train", lambda job: {"train/validation_mrr": 0.5}),
+        ("tune", SimpleNamespace(report=reported.append)),
+    ):
+        monkeypatch.setattr(trials, name, stand_in)
+    with faulty_bucket() as bucket:
+        filesystem, _ = open_uri(bucket.at(""))
+        monkeypatch.setattr("teachers.storage._s3", lambda _: filesystem)
+        config, _ = parse(["--config", "configs/local.yaml", "--store", "s3://KEY:SECRET@runs/store"])
+        base = Job(config, RunDirectory("s3://KEY:SECRET@runs/base"), Tracker(None, ".", {}))
+
+        changes = {"student.similarity_scale": 2.0}
+        trials._trial(changes, base, "sweep")
+        kept = f"s3://runs/base/trials/{key_of(changes)}/wandb/run.wandb"
+        assert read_text(kept) == "numbers"
+    [tracker] = KeptTracker.made
+    assert tracker.config["store"] == "s3://runs/store"
+    assert "SECRET" not in json.dumps(tracker.config)
+    assert reported == [{"train/validation_mrr": 0.5, "trained": True}]
 
 
 def command(folder: Path) -> list[str]:
