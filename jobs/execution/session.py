@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,10 @@ ConfigT = TypeVar("ConfigT", bound=JobConfig)
 
 
 def run_main(main: Callable[[list[str]], None]) -> int:
-    """Run a job with the command line's arguments; return the exit status, 2 for a user's mistake."""
+    """Run a job with the command line's arguments; return the exit status.
+
+    It is 2 for a user's mistake, 1 where storage or a server failed for longer than its client tries.
+    """
     from jobs.execution.log import configure_logging
 
     _set_up_libraries()
@@ -28,6 +32,12 @@ def run_main(main: Callable[[list[str]], None]) -> int:
     except (ConfigError, ValueError) as error:
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return 2
+    except Exception as error:
+        line = _system_error(error)
+        if line is None:
+            raise
+        print(f"error: {without_credentials(line)}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -62,6 +72,21 @@ def started(config: ConfigT, location: str, stops_trainings: bool = False) -> "I
                 tracker.finish()
         finally:
             ray.shutdown()
+
+
+def _system_error(error: Exception) -> str | None:
+    """Return name and message of an OSError, raised here or in a process of Ray's; None for other errors."""
+    from ray.exceptions import RayError, RayTaskError
+
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, OSError):
+        return f"{type(cause).__name__}: {' '.join(str(cause).split())}"
+
+    if not isinstance(error, RayError):
+        return None
+    # Ray Data keeps of an error in our code its traceback alone, under one of its own.
+    raised: list[str] = re.findall(r"^(?!ray\.)[\w.]+(?:Error|Exception): .*", str(error), re.MULTILINE)
+    return raised[-1] if raised and raised[-1].startswith("OSError: ") else None
 
 
 def _set_up_libraries() -> None:
