@@ -93,7 +93,7 @@ class ResponderReplica:
         try:
             self.pinned, self._taken = user_config.get("version"), None
             if self.pinned is not None:
-                await self.load(check_version(self.config.run, self.pinned))
+                await self.load(await asyncio.to_thread(check_version, self.config.run, self.pinned))
         except ValueError as error:
             logger.error(f"{error}; {self.responder.version} stays")
 

@@ -15,6 +15,8 @@ from serve.config import ServeConfig
 
 # The class below Ray's wrapper, whose constructor would start an application of its own.
 _Replica: Any = ResponderReplica.func_or_class.__mro__[1]
+REPLICA_NAMES: dict[str, Any] = _Replica.check_health.__globals__
+"""The module's names as its methods see them: Ray copies them when it pickles the class."""
 
 
 class NoReplicas:
