@@ -117,11 +117,8 @@ def run_trials(base: DistillationJob, sweep: SweepConfig, at_once: int | None = 
     A trial has `trial`, `changes`, `score` (None where there was none), `validations`, `stopped` (early) and
     `error`. A student that was trained before with the same settings costs nothing.
     """
-    if sweep.may_repeat:
-        at_once = (
-            1  # trials of the same settings share a folder: the second is to find what the first has done
-        )
-    elif at_once is None:
+    at_once = side_by_side(sweep, at_once)
+    if at_once is None:
         at_once = room_for_trials(base.config.student, ray.cluster_resources())
 
     tuner = tune.Tuner(
@@ -143,6 +140,21 @@ def run_trials(base: DistillationJob, sweep: SweepConfig, at_once: int | None = 
     trials = [_as_row(result, sweep) for result in tuner.fit()]
     sign = -1 if sweep.metric.mode == "max" else 1
     return sorted(trials, key=lambda trial: (trial["score"] is None, sign * (trial["score"] or 0)))
+
+
+def side_by_side(sweep: SweepConfig, at_once: int | None) -> int | None:
+    """Return how many trials may run at the same time: `at_once`, or 1 where trials may repeat settings."""
+    if not sweep.may_repeat:
+        return at_once
+    # Trials of the same settings share a folder: the second is to find what the first has done.
+    if at_once is not None and at_once > 1:
+        logger.warning(
+            "--at-once %d has no effect: a %s sweep without a continuous range may draw settings twice, "
+            "so its trials run one after the other",
+            at_once,
+            sweep.method,
+        )
+    return 1
 
 
 def room_for_trials(training: StudentConfig, resources: Mapping[str, float]) -> int:

@@ -20,7 +20,7 @@ from jobs.execution.run_directory import RunDirectory, key_of
 from jobs.execution.tracking import Tracker
 from jobs.sweeps import trials
 from jobs.sweeps.config import SweepConfig, read_sweep
-from jobs.sweeps.trials import check_early_termination, room_for_trials, scheduler
+from jobs.sweeps.trials import check_early_termination, room_for_trials, scheduler, side_by_side
 from student.config import StudentConfig
 from teachers.storage import open_uri, read_text
 from tests.jobs.sweeps.trials_base import NUM_STEPS, base_job
@@ -45,6 +45,34 @@ def test_trials_side_by_side_are_counted_by_the_scarcest_resource() -> None:
     assert room_for_trials(on_cpus, {"CPU": 9, "GPU": 1}) == 3
     assert room_for_trials(on_gpus, {"CPU": 64, "GPU": 5}) == 2
     assert room_for_trials(on_gpus, {"CPU": 64}) == room_for_trials(on_cpus, {"CPU": 2}) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "at_once", "expected", "num_warnings"),
+    [
+        ("random", {"values": [1.0, 100.0]}, 4, 1, 1),
+        ("bayes", {"min": 1, "max": 9}, 4, 1, 1),
+        ("random", {"values": [1.0, 100.0]}, 1, 1, 0),
+        ("random", {"values": [1.0, 100.0]}, None, 1, 0),
+        ("random", {"min": 1.5, "max": 9.0}, 4, 4, 0),
+        ("grid", {"values": [1.0, 100.0]}, 4, 4, 0),
+        ("grid", {"values": [1.0, 100.0]}, None, None, 0),
+    ],
+)
+def test_an_at_once_without_effect_is_told(
+    method: str,
+    values: dict[str, Any],
+    at_once: int | None,
+    expected: int | None,
+    num_warnings: int,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parameters = {"student.similarity_scale": values}
+    assert (
+        side_by_side(SweepConfig(**{**GRID, "method": method, "parameters": parameters}), at_once) == expected
+    )
+    assert len(caplog.messages) == num_warnings
+    assert all(line.startswith("--at-once 4 has no effect: ") for line in caplog.messages)
 
 
 def test_trials_that_would_be_compared_in_their_warm_up_are_refused() -> None:
