@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,25 @@ class Submitted:
 
 def stored_rows(store: str) -> list[str]:
     """FOLDER/KEY of every row that teachers made; a row made twice is listed twice."""
-    filesystem, path = open_uri(store)
     rows: list[str] = []
+    for folder, table in _stored_tables(store, "key"):
+        rows += [f"{folder}/{key}" for key in table["key"].to_pylist()]
+    return rows
 
+
+def stored_errors(store: str) -> list[str]:
+    """Of the rows that were stored as errors, in the place of what a teacher would have made."""
+    errors: list[str] = []
+    for _, table in _stored_tables(store, "error"):
+        errors += table["error"].drop_null().to_pylist()
+    return errors
+
+
+def _stored_tables(store: str, column: str) -> Iterator[tuple[str, pa.Table]]:
+    """Folder and table of each file of the store that is whole."""
+    filesystem, path = open_uri(store)
     for file in filesystem.get_file_info(FileSelector(path, allow_not_found=True, recursive=True)):
         # An unfinished file's name starts with a dot; it is removed at the end.
         if file.extension == "parquet" and not file.base_name.startswith("."):
             with suppress(pa.ArrowInvalid):  # still being written
-                keys = pq.read_table(file.path, columns=["key"], filesystem=filesystem)["key"].to_pylist()
-                rows += [f"{Path(file.path).parent.name}/{key}" for key in keys]
-    return rows
+                yield Path(file.path).parent.name, pq.read_table(file.path, [column], filesystem=filesystem)

@@ -14,7 +14,7 @@ from pyarrow.fs import FileSelector
 
 from serve.ingress import free_port
 from teachers.storage import open_uri
-from tests.jobs.running import Submitted, stored_rows
+from tests.jobs.running import Submitted, stored_errors, stored_rows
 from tests.ray_head import RayHead, ray_head, wait
 
 pytestmark = [pytest.mark.slow, pytest.mark.faults, pytest.mark.weights, pytest.mark.timeout(1200)]
@@ -116,6 +116,7 @@ def test_lost_nodes_cost_no_row_of_teachers_and_the_steps_since_the_last_checkpo
         print(f"\none of two nodes killed at {at_kill} pairs: {len(keys)} {took:.0f} s later, {twice} twice")
     assert len(set(keys)) > at_kill
     assert len(keys) == len(set(keys))
+    assert stored_errors(store) == []  # the node's loss is the fault of none of its rows
 
     job.wait(lambda: len(reported_steps(run)) > CHECKPOINT_EVERY + 1)
     assert all(trains(head, node) for node in trainers)
