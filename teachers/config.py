@@ -103,6 +103,16 @@ class VllmTeacher(_Teacher):
                 raise ValueError(f"{name} is set from other keys of the teacher")
         return engine
 
+    @field_validator("engine")
+    @classmethod
+    def _no_adapter(cls, engine: dict[str, Any]) -> dict[str, Any]:
+        if "enable_lora" in engine:
+            raise ValueError(
+                "enable_lora has no effect: no request names an adapter; merge the adapter into the weights "
+                "(`merge_and_unload` of peft) and set `model` to their folder"
+            )
+        return engine
+
 
 class SimilarityTeacher(_Teacher):
     """A frozen retriever or cross-encoder: it scores by similarity and writes nothing."""
