@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from teachers.engines.vllm_engine import Engine, alone_on_shared_gpu, tokenizer_
 from tests.tiny_models import make_teacher
 
 TOLERANCE_NATS_PER_TOKEN = 1e-3
+SPOILT_NATS_PER_TOKEN = 0.03
 MAX_MODEL_TOKENS = 256
 TEXTS = ["i am good, what about you?", "music", "i am good, and you?", "i am good", "", "é ü 😀 no"]
 # Contexts of growing length, so that some end exactly on a cache block of 32 tokens.
@@ -52,19 +54,26 @@ class RunningEngine:
     def check(self) -> str:
         return self._engine.check()
 
-    def check_with_a_broken_cache(self) -> tuple[str, bool]:
-        """What the check says, and whether the cache is read after it, where the cache spoils scores."""
+    def check_with_a_broken_cache(self, num_spoilt: int) -> tuple[str, bool, list[int]]:
+        """What the check says, whether the cache is read after it, and how many pairs it scored at a time.
+
+        The cache spoils the scores of the first `num_spoilt` pairs.
+        """
         likelihood = self._engine.likelihood
         exact = likelihood.log_likelihoods
+        num_pairs: list[int] = []
 
         def spoilt(pairs: list[Pair]) -> list[float]:
-            return [
-                value - (0.01 * len(pairs[0][1]) if likelihood.reads_cache else 0) for value in exact(pairs)
-            ]
+            num_pairs.append(len(pairs))
+            values = exact(pairs)
+            if likelihood.reads_cache:
+                for number, (_, response) in enumerate(pairs[:num_spoilt]):
+                    values[number] -= SPOILT_NATS_PER_TOKEN * len(response)
+            return values
 
         likelihood.log_likelihoods = spoilt  # type: ignore[method-assign]
         try:
-            return self._engine.check(), likelihood.reads_cache
+            return self._engine.check(), likelihood.reads_cache, num_pairs
         finally:
             likelihood.log_likelihoods = exact  # type: ignore[method-assign]
             likelihood.reads_cache = True
@@ -145,9 +154,20 @@ def test_a_response_that_does_not_fit_is_an_error_and_the_others_are_scored(
 
 def test_scoring_gives_up_a_cache_that_changes_scores_and_says_so(engine: ray.actor.ActorHandle) -> None:
     assert "prompt log-probabilities from the prefix cache" in ray.get(engine.check.remote())
-    line, reads_cache = ray.get(engine.check_with_a_broken_cache.remote())
+    line, reads_cache, _ = ray.get(engine.check_with_a_broken_cache.remote(num_spoilt=60))
     assert "WITHOUT the prefix cache" in line
     assert not reads_cache
+
+
+def test_one_pair_of_sixty_that_is_a_little_off_does_not_cost_the_cache(
+    engine: ray.actor.ActorHandle,
+) -> None:
+    line, reads_cache, num_pairs = ray.get(engine.check_with_a_broken_cache.remote(num_spoilt=1))
+    # 0.03 nats/token at one of 60 pairs: a mean of 0.0005, half of what float32 is allowed.
+    [difference] = re.findall(r"from the prefix cache \(without it (\S+) nats/token apart\)", line)
+    assert float(difference) == pytest.approx(SPOILT_NATS_PER_TOKEN / 60, rel=0.1)
+    assert reads_cache
+    assert num_pairs.count(60) == 2, "with the cache and without"
 
 
 def _prompts(seeds: range) -> list[Prompt]:
