@@ -27,6 +27,8 @@ class FaultyBucket:
     """Requests that are still to be answered by 503."""
     requests: list[str] = field(default_factory=list)
     """Methods of the requests so far."""
+    downloads: list[str] = field(default_factory=list)
+    """Paths of the files that were read so far."""
 
     def at(self, path: str) -> str:
         """Return the URI of `path` in the bucket."""
@@ -41,6 +43,9 @@ def faulty_bucket() -> Iterator[FaultyBucket]:
 
     def answer(environment: dict[str, Any], start: Callable[..., Any]) -> Any:
         bucket.requests.append(environment["REQUEST_METHOD"])
+        path = environment["PATH_INFO"].removeprefix("/runs").strip("/")
+        if environment["REQUEST_METHOD"] == "GET" and path:  # else it lists files
+            bucket.downloads.append(path)
         time.sleep(bucket.delay_s)
         if bucket.failures:
             bucket.failures -= 1
