@@ -23,8 +23,11 @@ FILES = {
 }
 
 
+TOKEN = "hf_of_an_account_with_access"
+
+
 class Hub(ThreadingHTTPServer):
-    """Has the models `them/open` and `them/gated`."""
+    """Has the models `them/open` and, for those who send the token, `them/gated`."""
 
     daemon_threads = True
 
@@ -65,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif kind != "resolve":
             info = {"id": model, "sha": commit, "siblings": [{"rfilename": name} for name in FILES]}
             self._send(200, {}, json.dumps(info).encode())
-        elif model == "them/gated":
+        elif model == "them/gated" and self.headers["Authorization"] != f"Bearer {TOKEN}":
             self._send(403, {"X-Error-Code": "GatedRepo"})
         else:
             if with_body:
@@ -136,6 +139,14 @@ def test_what_cannot_be_downloaded_is_one_line(hub: Hub, model: str, revision: s
     with pytest.raises(ValueError) as error:
         check_model(model, revision)
     assert str(error.value).startswith(line) and "\n" not in str(error.value)
+
+
+def test_a_gated_model_is_downloaded_with_the_token_of_the_environment(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    check_model("them/gated")
+    assert (Path(model_folder("them/gated")) / "model-1.safetensors").read_bytes() == b"weights"
 
 
 def test_without_a_network_it_is_one_line(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
