@@ -94,9 +94,21 @@ def test_only_the_head_may_start_machines() -> None:
         statements = json.loads(Path(f"configs/aws/{name}.json").read_text())["Statement"]
         assert all(statement["Effect"] == "Allow" for statement in statements)
         allowed[name] = json.dumps([statement["Action"] for statement in statements])
+    [passing] = [
+        statement
+        for statement in json.loads(Path("configs/aws/autoscaler.json").read_text())["Statement"]
+        if "PassRole" in json.dumps(statement["Action"])
+    ]
+    assert passing["Resource"] == "arn:aws:iam::*:role/rejoinder-worker", "another role could allow more"
     assert "s3:PutObject" in allowed["bucket"] and "ec2" not in allowed["bucket"]
     assert "ec2:RunInstances" in allowed["autoscaler"] and '"ec2:*"' not in allowed["autoscaler"]
     assert "FullAccess" not in Path("docs/cluster.md").read_text()
+
+
+def test_a_machines_role_is_read_by_requests_with_a_token_only() -> None:
+    # Else whoever has a server fetch http://169.254.169.254 gets the role's keys.
+    types = yaml.safe_load(CLUSTER.read_text())["available_node_types"]
+    assert {kind["node_config"]["MetadataOptions"]["HttpTokens"] for kind in types.values()} == {"required"}
 
 
 def test_a_wrong_key_of_the_cluster_launchers_file_would_be_found() -> None:

@@ -29,6 +29,13 @@ class Machine:
         file.write_text(f'#!/bin/sh\necho "{{\\"call\\": \\"{program} $*\\", {keys}}}" >> ~/calls\n')
         file.chmod(0o755)
 
+    def install_pip(self) -> None:
+        """Install a pip that brings uv, for the user alone."""
+        self.install("uv", "downloaded/bin")
+        self.install("pip", "bin")
+        with (self._home / "bin/pip").open("a") as script:
+            script.write("/bin/mv ~/downloaded ~/.local\n")
+
     def set_keys(self) -> None:
         """Put the keys where `file_mounts` would put them."""
         lines = [f"{name}='{value}'\n" for name, value in KEYS.items()]
@@ -36,10 +43,9 @@ class Machine:
 
     def run(self, commands: list[str]) -> list[dict[str, str]]:
         """Run the commands, as Ray does until one fails; return the calls of programs."""
-        path = f"{self._home / 'bin'}:/usr/bin:/bin"
-        environment = {"HOME": str(self._home), "PATH": path, "RAY_HEAD_IP": "10.0.0.1"}
+        environment = {"HOME": str(self._home), "PATH": str(self._home / "bin"), "RAY_HEAD_IP": "10.0.0.1"}
         for command in commands:
-            subprocess.run(["bash", "-c", command], env=environment, cwd=self._home, check=True)
+            subprocess.run(["/bin/bash", "-c", command], env=environment, cwd=self._home, check=True)
         calls = self._home / "calls"
         return [json.loads(line) for line in calls.read_text().splitlines()] if calls.exists() else []
 
@@ -47,6 +53,18 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["bin", ".local/bin", None], ids=["on PATH", "of the user", "absent"])
+def test_setup_takes_the_uv_that_there_is_or_installs_one(machine: Machine, place: str | None) -> None:
+    machine.install_pip()
+    if place is not None:
+        machine.install("uv", place)
+    calls = [call["call"] for call in machine.run(CLUSTER["setup_commands"])]
+    *installs_uv, venv, install = [call for call in calls if not call.startswith("hf ")]
+    assert installs_uv == ([] if place is not None else ["pip install --user uv"])
+    assert venv == "uv venv --python 3.11 .venv"
+    assert install == "uv pip install --python .venv/bin/python -e .[gpu,local] -c constraints.txt"
 
 
 @pytest.mark.parametrize("commands", ["head_start_ray_commands", "worker_start_ray_commands"])
