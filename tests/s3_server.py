@@ -27,6 +27,8 @@ class FaultyBucket:
     """Requests that are still to be answered by 503."""
     requests: list[str] = field(default_factory=list)
     """Methods of the requests so far."""
+    before_put: Callable[[], object] = lambda: None
+    """Called before a PUT is done."""
     downloads: list[str] = field(default_factory=list)
     """Paths of the files that were read so far."""
 
@@ -46,6 +48,8 @@ def faulty_bucket() -> Iterator[FaultyBucket]:
         path = environment["PATH_INFO"].removeprefix("/runs").strip("/")
         if environment["REQUEST_METHOD"] == "GET" and path:  # else it lists files
             bucket.downloads.append(path)
+        if environment["REQUEST_METHOD"] == "PUT":
+            bucket.before_put()
         time.sleep(bucket.delay_s)
         if bucket.failures:
             bucket.failures -= 1
