@@ -200,7 +200,7 @@ def test_a_clusters_responder_answers_other_machines_from_nodes_that_there_are()
 
 
 def check_cluster(cluster: dict[str, Any]) -> None:
-    """By structure: no package carries KubeRay's schemas. Keys are those of RayClusterSpec, 1.5."""
+    """By structure, for KubeRay's schemas are seldom at hand. Keys are those of RayClusterSpec, 1.5."""
     assert set(cluster) <= {
         "rayVersion",
         "enableInTreeAutoscaling",
