@@ -1,8 +1,8 @@
 """Sections of a config on teachers, and the base of every section."""
 
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal, Self, TypeGuard
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -112,6 +112,16 @@ class VllmTeacher(_Teacher):
                 "(`merge_and_unload` of peft) and set `model` to their folder"
             )
         return engine
+
+    @model_validator(mode="after")
+    def _stages_of_whole_gpus(self) -> Self:
+        stages = self.engine.get("pipeline_parallel_size", 1)
+        if stages != 1 and self.num_gpus % stages:
+            raise ValueError(
+                f"engine: pipeline_parallel_size: expected a number that divides num_gpus = "
+                f"{self.num_gpus:g}, got {stages}"
+            )
+        return self
 
 
 class SimilarityTeacher(_Teacher):

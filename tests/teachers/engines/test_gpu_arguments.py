@@ -106,3 +106,11 @@ def test_a_build_for_gpus_refuses_to_run_without_one_and_takes_none(start: Start
 def test_an_adapter_that_no_request_would_name_is_refused() -> None:
     with pytest.raises(ValidationError, match=r"enable_lora has no effect: .* merge the adapter into"):
         VllmTeacher(model="tiny", engine={"enable_lora": True})
+
+
+@pytest.mark.parametrize(("num_gpus", "stages"), [(3, 2), (2, 4), (0.5, 2)])
+def test_pipeline_stages_that_would_leave_gpus_idle_or_need_more_are_refused(
+    num_gpus: float, stages: int
+) -> None:
+    with pytest.raises(ValidationError, match=f"that divides num_gpus = {num_gpus:g}, got {stages}"):
+        VllmTeacher(model="tiny", num_gpus=num_gpus, engine={"pipeline_parallel_size": stages})
