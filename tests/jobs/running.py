@@ -96,4 +96,5 @@ def _stored_tables(store: str, column: str) -> Iterator[tuple[str, pa.Table]]:
         # An unfinished file's name starts with a dot; it is removed at the end.
         if file.extension == "parquet" and not file.base_name.startswith("."):
             with suppress(pa.ArrowInvalid):  # still being written
-                yield Path(file.path).parent.name, pq.read_table(file.path, [column], filesystem=filesystem)
+                table = pq.read_table(file.path, columns=[column], filesystem=filesystem)
+                yield Path(file.path).parent.name, table
