@@ -191,9 +191,11 @@ def build_model(config: StudentConfig) -> StepEncoder:
     if config.encoders == "frozen_responses":
         encoder[0].sub_modules["document"].requires_grad_(False)
 
-    if not config.use_gpu:
-        # In bf16 on a CPU the gradient of the fused attention takes a third of a step, of this one little.
-        for transformer in transformers_of(encoder).values():
+    for transformer in transformers_of(encoder).values():
+        if config.freeze_embeddings:
+            transformer.get_input_embeddings().requires_grad_(False)
+        if not config.use_gpu:
+            # In bf16 on a CPU the gradient of fused attention takes a third of a step, of this one little.
             transformer.set_attn_implementation("eager")
 
     model = StepEncoder(encoder)

@@ -17,7 +17,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from student.config import StudentConfig
-from student.encoders.encoder import EncoderSource, embed_texts, load_encoder
+from student.encoders.encoder import EncoderSource, embed_texts, load_encoder, separate_encoders
 from student.training.checkpoints import TrainingState
 from student.training.deepspeed_engine import deepspeed_config, learning_rate_share
 from student.training.errors import TrainingError, memory_advice
@@ -280,6 +280,21 @@ def test_a_sparse_student_with_a_frozen_response_encoder_stops_early(
     assert embed_texts(student, [f"w{i}" for i in range(30)], "context").nnz / 30 == pytest.approx(
         4, rel=0.15
     )
+
+
+def test_frozen_word_embeddings_stay_as_they_are_on_any_number_of_workers(
+    tmp_path: Path, tiny_encoder: Path
+) -> None:
+    settings = {"encoders": "separate", "freeze_embeddings": True, "zero_stage": 2}
+    training = Training(tmp_path, tiny_encoder, **settings)
+    training.run(epochs=1)
+    assert training.run(epochs=2, num_workers=1)["step"] == 8
+
+    before = dict(separate_encoders(load_encoder(EncoderSource(str(tiny_encoder), "dense", 16))).state_dict())
+    changed = {name for name, weight in training.weights().items() if not weight.equal(before[name])}
+    # The pooler is not on the way to the vectors.
+    unchanged = [name for name in before if name not in changed and "pooler" not in name]
+    assert len(unchanged) == 2 and all("word_embeddings" in name for name in unchanged), unchanged
 
 
 def test_targets_without_training_rows_are_rejected(tmp_path: Path, tiny_encoder: Path) -> None:
