@@ -16,13 +16,15 @@ def best_text(retrieved: Answer) -> str | None:
 def answer_above(retrieved: Answer, min_score: float | None, responder: Responder) -> RespondAnswer:
     """The responses of at least `min_score`, the best as the answer; the reason where there is none.
 
-    Near copies of a turn come last whatever their score: where the first is not good enough, none is.
+    Without a `min_score` there is none for a last turn whose words are too unusual among the responses. Near
+    copies of a turn come last whatever their score: where the first is not good enough, none is.
     """
     least = -math.inf if min_score is None else min_score
     best_score = retrieved.responses[0].score if retrieved.responses else -math.inf
+    unusual = None if min_score is not None else _unusual(retrieved, responder)
 
     responses: list[ResponseAnswer] = []
-    for response in retrieved.responses if best_score >= least else ():
+    for response in retrieved.responses if best_score >= least and unusual is None else ():
         if response.score >= least:
             responses.append(
                 ResponseAnswer(
@@ -37,6 +39,8 @@ def answer_above(retrieved: Answer, min_score: float | None, responder: Responde
     reason = None
     if not retrieved.responses:
         reason = "there is no response of these sources that the conversation has not said"
+    elif unusual is not None:
+        reason = unusual
     elif not responses:
         reason = f"the best score is {best_score:.4f}, below min_score {min_score:.4f}"
 
@@ -51,6 +55,20 @@ def answer_above(retrieved: Answer, min_score: float | None, responder: Responde
         source=responses[0].source if responses else None,
         responses=responses,
         version=responder.version,
+    )
+
+
+def _unusual(retrieved: Answer, responder: Responder) -> str | None:
+    """Why the last turn gets no answer, if its words are too unusual."""
+    if responder.confidence is None or retrieved.cross_entropy is None:
+        return None
+
+    most = responder.confidence.max_cross_entropy
+    if retrieved.cross_entropy <= most:
+        return None
+    return (
+        "the words of the last message are unusual among the responses: "
+        f"{retrieved.cross_entropy:.1f} nats per word, above {most:.1f}"
     )
 
 

@@ -307,8 +307,7 @@ class ResponderReplica:
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
-        min_scores = (question.min_score, self.config.min_score, responder.min_score)
-        min_score = next((score for score in min_scores if score is not None), None)
+        min_score = self.config.min_score if question.min_score is None else question.min_score
         answer = answer_above(retrieved, min_score, responder)
 
         outcome = "answered"

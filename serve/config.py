@@ -21,7 +21,8 @@ class IndexConfig(BaseModel):
     hnsw_ef_search: int = Field(default=512, ge=1)
     """Nodes kept in view during a search: more is slower and misses fewer; not for `exact`."""
     coverage: float = Field(default=0.9, gt=0, le=1)
-    """Share of the validation contexts that a responder answers: the score that they reach is its least."""
+    """Share of the validation contexts that a responder answers: those whose last turns have the most usual
+    words for the response set."""
 
 
 class EndpointConfig(BaseModel):
@@ -61,9 +62,10 @@ class ServeConfig(BaseModel):
     encoder: Backend = "auto"
     """`onnx` and `onnx-int8` need `jobs/export.py` first; `auto` is `onnx` after it, else `torch`."""
     min_score: float | None = None
-    """The least score of an answer, unless a request sets its own; the index's, if not given."""
+    """The least score of an answer, unless a request sets its own. If neither does, turns with unusual words
+    get no answer (`index.coverage`)."""
     fallback: EndpointConfig | None = None
-    """Answers where no response reaches the least score."""
+    """Answers where the responder has no answer."""
     generator: EndpointConfig | None = None
     """Answers every turn of the chat page, which shows its text below the retrieved response."""
     log_requests: bool = False

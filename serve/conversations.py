@@ -118,7 +118,7 @@ def hold_conversation(responder: Responder, user_turns: Sequence[str]) -> list[A
     for user_turn in user_turns:
         messages.append({"role": "user", "content": user_turn})
         retrieved = responder.respond(messages, 1)
-        answer = answer_above(retrieved, responder.min_score, responder).answer
+        answer = answer_above(retrieved, None, responder).answer
         score = retrieved.responses[0].score if retrieved.responses else None
         turns.append(AnsweredTurn(user_turn, answer, score))
         if answer is not None:

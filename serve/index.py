@@ -21,9 +21,11 @@ from serve.inverted import InvertedIndex, invert, read_postings, write_postings
 from serve.versions import METADATA_FILE, folder_of
 from student.encoders.encoder import EncoderSource, Vectors, student_hash
 from student.evaluation.abstention import Confidence
+from student.evaluation.word_model import WordModel
 from teachers.storage import copy_folder, file_digest, local_folder
 
 RESPONSES_FILE = "responses.arrow"
+WORDS_FILE = "words.arrow"
 STUDENT_FOLDER = "student"
 
 
@@ -35,6 +37,8 @@ class Index:
     vectors: DenseIndex | InvertedIndex
     responses: pa.Table  # RESPONSE_SET
     metadata: dict[str, Any]
+    words: WordModel | None
+    """Of the responses; None where the index has no confidence"""
 
     @property
     def version(self) -> str:
@@ -61,6 +65,8 @@ class IndexContent:
     vectors: Vectors
     """[N, D]"""
     confidence: Confidence | None = None
+    words: WordModel | None = None
+    """Of the responses, beside a confidence"""
 
 
 def write_version(
@@ -75,7 +81,10 @@ def write_version(
         folder = Path(scratch) / "built"
         folder.mkdir()
 
-        _write_responses(responses, folder / RESPONSES_FILE)
+        _write_table(responses, folder / RESPONSES_FILE)
+        if content.words is not None:
+            counts = content.words.counts
+            _write_table(pa.table({"word": [*counts], "count": [*counts.values()]}), folder / WORDS_FILE)
         kind = "inverted" if student.kind == "sparse" else choose_kind(config, len(responses))
         if kind == "inverted":
             write_postings(invert(vectors), folder)
@@ -120,7 +129,8 @@ def load_index(folder: Path) -> Index:
     try:
         metadata = json.loads((folder / METADATA_FILE).read_text())
         files, expected = metadata["files"], metadata["student_hash"]
-    except (ValueError, KeyError):
+        Confidence(**metadata.get("confidence", {"max_cross_entropy": 0, "slope": 0, "intercept": 0}))
+    except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder}: {METADATA_FILE} is damaged or of another version of Rejoinder") from None
 
     for name, fingerprint in files.items():
@@ -137,12 +147,24 @@ def load_index(folder: Path) -> Index:
     return Index(
         folder=folder,
         vectors=read(folder),
-        responses=pa.ipc.open_file(pa.memory_map(str(folder / RESPONSES_FILE))).read_all(),
+        responses=_read_table(folder / RESPONSES_FILE),
         metadata=metadata,
+        words=_read_words(folder / WORDS_FILE),
     )
 
 
-def _write_responses(responses: pa.Table, file: Path) -> None:
-    """Write the responses uncompressed, so that they can be memory-mapped."""
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, responses.schema) as writer:
-        writer.write_table(responses)
+def _write_table(table: pa.Table, file: Path) -> None:
+    """Write the table uncompressed, so that it can be memory-mapped."""
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _read_table(file: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+
+
+def _read_words(file: Path) -> WordModel | None:
+    if not file.is_file():
+        return None
+    table = _read_table(file)
+    return WordModel(dict(zip(table["word"].to_pylist(), table["count"].to_pylist(), strict=True)))

@@ -17,6 +17,7 @@ from student.evaluation.abstention import fit_confidence
 from student.evaluation.held_out import ContextSample, HeldOut, held_out
 from student.evaluation.ranking import NUM_CANDIDATES
 from student.evaluation.response_ranking import measure_vectors
+from student.evaluation.word_model import WordModel
 from teachers.dataset import read_rows
 
 
@@ -68,9 +69,11 @@ def write_confident_index(
     texts: dict[Side, list[str]] = {"context": contexts.contexts, "response": contexts.responses}
     vectors = texts_to_vectors(texts, student, tally)
     measured = measure_vectors(vectors["context"], vectors["response"], contexts)
-    confidence = fit_confidence(measured.best_scores, measured.metrics["hits@1/20"], config.coverage)
+    words = WordModel.of(contexts.servable())
+    hits, cross_entropies = measured.metrics["hits@1/20"], contexts.cross_entropies(words)
+    confidence = fit_confidence(measured.best_scores, hits, cross_entropies, config.coverage)
 
-    content = IndexContent(responses, vectors["response"][: len(responses)], confidence)
+    content = IndexContent(responses, vectors["response"][: len(responses)], confidence, words)
     version = write_version(content, student, run, config, validation.sample.context_turns)
     return {"version": version, **_counts(responses), "confidence": asdict(confidence)}
 

@@ -61,6 +61,8 @@ class Answer:
     responses: list[ScoredResponse]
     tokens: int
     """Tokens that the student read."""
+    cross_entropy: float | None
+    """Nats per word of the last turn among the responses' words; None where the index has no confidence."""
     timings: Timings
 
 
@@ -106,13 +108,8 @@ class Responder:
 
     @property
     def confidence(self) -> Confidence | None:
-        """How sure an answer is, by its score; None where that was not fitted."""
+        """Which turns get an answer, and how sure one is; None where that was not fitted."""
         return self._index.confidence
-
-    @property
-    def min_score(self) -> float | None:
-        """The least score of an answer that the index was fitted to; None where it was not."""
-        return None if self.confidence is None else self.confidence.min_score
 
     @property
     def num_responses(self) -> int:
@@ -174,7 +171,9 @@ class Responder:
             responses.append(self._response_at(rows[place], scores[place]))
         timings.search, _ = _elapsed_ms(start)
 
-        return Answer(responses, int(np.asarray(tokens["attention_mask"]).sum()), timings)
+        words = self._index.words
+        cross_entropy = None if words is None else words.cross_entropy(turns[-1]["content"])
+        return Answer(responses, int(np.asarray(tokens["attention_mask"]).sum()), cross_entropy, timings)
 
     def search(self, messages: Sequence[Mapping[str, str]], k: int) -> Answer:
         """Retrieve documents: without those that share no term with a sparse context, best first.

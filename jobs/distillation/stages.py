@@ -271,7 +271,9 @@ TARGETS = Stage(
     _write_targets,
     then=lambda job, counts: warn(counts),
 )
-INDEX = Stage("index", ("train", "response_set"), lambda job: [job.config.index.model_dump()], _write_index)
+INDEX = Stage(
+    "index", ("train", "response_set"), lambda job: [job.config.index.model_dump(), "words"], _write_index
+)
 EVALUATE = Stage(
     "evaluate",
     ("index", "targets"),

@@ -131,7 +131,7 @@ CONVERSATIONS = (
 )
 COVERAGE = (
     Column("coverage", "contexts answered", ".0%"),
-    Column("min_score", "least score"),
+    Column("max_cross_entropy", "most nats a word"),
     Column("hits@1/20", "hits@1/20 of the answered"),
 )
 CROSS_ENTROPY = Column("cross_entropy", "cross-entropy, nats")

@@ -212,7 +212,7 @@ def _filters_figure(comparison: Comparison) -> Figure:
 
 
 def coverage_figure(rows: Sequence[Mapping[str, float]]) -> Figure:
-    """A line of the quality of answers, from the surest to all, by `quality_by_coverage`."""
+    """A line of the quality of answers, from the most usual turns to all, by `quality_by_coverage`."""
     [coverage, _, quality] = columns.COVERAGE
     points = [(row[coverage.key], row[quality.key]) for row in rows]
     line = Line(points, _KIND_COLOURS["dense"], quality.title, 0)

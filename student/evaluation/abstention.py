@@ -1,8 +1,9 @@
-"""Abstention: when a responder gives no answer, by the score of its best response.
+"""Abstention: when a responder gives no answer, by how unusual the words of the last turn are.
 
 Selective prediction (El-Yaniv and Wiener 2010) measures a system that may abstain by its quality against its
 coverage, the share of contexts that it answers. An answer's quality is here whether the system ranks the
-human response first among 20 for the same context. C contexts.
+human response first among 20 for the same context. The best response's score does not tell what is out of
+scope (docs/answers.md). C contexts.
 """
 
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Confidence:
-    """The least score of an answer, and the probability that one fits as a logistic function of its score."""
+    """Which turns get an answer, and the probability that one fits as a logistic function of its score."""
 
-    min_score: float
+    max_cross_entropy: float
+    """Of a turn that gets an answer, in nats per word, see `WordModel`"""
     slope: float
     intercept: float
 
@@ -35,11 +37,12 @@ class Confidence:
         return float(expit(self.slope * score + self.intercept))
 
 
-def fit_confidence(scores: Floats, hits: Floats, coverage: float) -> Confidence:
+def fit_confidence(scores: Floats, hits: Floats, cross_entropies: Floats, coverage: float) -> Confidence:
     """Return the confidence that answers the share `coverage` of these contexts.
 
-    `scores` [C] are of the best response to each context, `hits` [C] its hits@1/20. The logistic function
-    has the greatest likelihood that does not fall with the score (Platt 1999).
+    `scores` [C] are of the best response to each context, `hits` [C] its hits@1/20, `cross_entropies` [C]
+    of its last turn. The logistic function has the greatest likelihood that does not fall with the score
+    (Platt 1999).
     """
     mean, spread = float(scores.mean()), float(scores.std()) or 1.0
     standardised = (scores - mean) / spread
@@ -51,20 +54,20 @@ def fit_confidence(scores: Floats, hits: Floats, coverage: float) -> Confidence:
         return -float(np.mean(targets * log_expit(logits) + (1 - targets) * log_expit(-logits)))
 
     slope, intercept = minimize(loss, np.zeros(2), bounds=[(0, None), (None, None)]).x
-    min_score = float(np.quantile(scores, 1 - coverage, method="higher"))
-    return Confidence(min_score, float(slope / spread), float(intercept - slope * mean / spread))
+    max_cross_entropy = float(np.quantile(cross_entropies, coverage, method="lower"))
+    return Confidence(max_cross_entropy, float(slope / spread), float(intercept - slope * mean / spread))
 
 
-def quality_by_coverage(scores: Floats, hits: Floats) -> list[dict[str, float]]:
-    """Return `coverage`, `min_score` and, of the answered contexts, `hits@1/20`, from all to the surest."""
+def quality_by_coverage(cross_entropies: Floats, hits: Floats) -> list[dict[str, float]]:
+    """Return `coverage`, `max_cross_entropy` and, of those answered, `hits@1/20`, from all to few."""
     rows = []
     for coverage in _COVERAGES:
-        min_score = float(np.quantile(scores, 1 - coverage, method="higher"))
-        answered = scores >= min_score
+        max_cross_entropy = float(np.quantile(cross_entropies, coverage, method="lower"))
+        answered = cross_entropies <= max_cross_entropy
         rows.append(
             {
                 "coverage": float(answered.mean()),
-                "min_score": min_score,
+                "max_cross_entropy": max_cross_entropy,
                 "hits@1/20": float(hits[answered].mean()),
             }
         )

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from student.evaluation.ranking import NUM_CANDIDATES, sample_candidates
+from student.evaluation.word_model import WordModel
 from student.text import context_text
 from teachers.dataset import read_rows
 from teachers.texts import said_keys, text_key
@@ -33,6 +37,8 @@ class HeldOut:
     """[C]"""
     contexts: list[str]
     """[C], as the student's text"""
+    last_turns: list[str]
+    """[C], the contexts' newest turns"""
     responses: list[str]
     """[N], distinct; those of the response set first, turns of contexts that are no response last"""
     num_servable: int
@@ -47,6 +53,14 @@ class HeldOut:
     """[C], columns of the context's turns"""
     sampled: list[list[int]]
     """[C, 20], columns of the candidates of hits@1/20, the gold response first"""
+
+    def servable(self) -> list[str]:
+        """Return the responses of the response set."""
+        return self.responses[: self.num_servable]
+
+    def cross_entropies(self, words: WordModel) -> NDArray[np.float64]:
+        """Return the cross-entropies [C] of the last turns."""
+        return np.array(list(map(words.cross_entropy, self.last_turns)))
 
 
 def held_out(examples_uri: str, response_set: Sequence[str], split: str, sample: ContextSample) -> HeldOut:
@@ -74,6 +88,7 @@ def held_out(examples_uri: str, response_set: Sequence[str], split: str, sample:
         example_ids=list(map(itemgetter("example_id"), chosen)),
         conversation_ids=list(map(itemgetter("conversation_id"), chosen)),
         contexts=[context_text(row["context"], sample.context_turns) for row in chosen],
+        last_turns=[row["context"][-1]["content"] for row in chosen],
         own_turns=[_turn_columns(row["context"], columns) for row in chosen],
         responses=list(columns),
         num_servable=len(servable),
@@ -153,7 +168,7 @@ def response_selection(rows: Iterable[tuple[str, Any]], context_turns: int) -> H
 
     num_ranked = len(columns)
     own_turns = [_turn_columns(row["messages"], columns) for row in checked]
-    selection = HeldOut([], [], [], list(columns), 0, num_ranked, [], [], own_turns, [])
+    selection = HeldOut([], [], [], [], list(columns), 0, num_ranked, [], [], own_turns, [])
     for row in checked:
         candidates = list(row["candidates"])
         gold_response = candidates.pop(row["label"])
@@ -161,6 +176,7 @@ def response_selection(rows: Iterable[tuple[str, Any]], context_turns: int) -> H
         selection.example_ids.append(row["id"])
         selection.conversation_ids.append(row["id"].rsplit("-", 1)[0])
         selection.contexts.append(context_text(row["messages"], context_turns))
+        selection.last_turns.append(row["messages"][-1]["content"])
         selection.gold.append(columns[gold_response])
         selection.excluded.append(set())
         selection.sampled.append([columns[text] for text in (gold_response, *candidates)])

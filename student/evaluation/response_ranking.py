@@ -19,6 +19,7 @@ from student.evaluation.ranking import (
     ranking_metrics_by_context,
     without_excluded,
 )
+from student.evaluation.word_model import WordModel
 from teachers.dataset import read_rows, write_rows
 from teachers.records import MEASURED
 from teachers.texts import is_near_copy
@@ -248,9 +249,10 @@ def evaluate_student(
 
     means: dict[str, dict[str, float]] = {}
     coverage: dict[str, list[dict[str, float]]] = {}
+    cross_entropies = contexts.cross_entropies(WordModel.of(contexts.servable()))
     for name, by_set in measurements.items():
         measurement = by_set["test"]
-        coverage[name] = quality_by_coverage(measurement.best_scores, measurement.metrics["hits@1/20"])
+        coverage[name] = quality_by_coverage(cross_entropies, measurement.metrics["hits@1/20"])
         means[name] = {}
         for metric, values in measurement.metrics.items():
             means[name][metric] = float(values.mean())

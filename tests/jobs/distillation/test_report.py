@@ -22,8 +22,8 @@ def page_of(conversations: list[dict[str, Any]], reading: bool = True) -> str:
     metrics = {
         "systems": {"bm25": ranked, "untrained student": ranked, "student": {**ranked, "mrr": 0.375}},
         "coverage": [
-            {"coverage": 1.0, "min_score": 0.1, "hits@1/20": 0.5},
-            {"coverage": 0.7, "min_score": 0.3125, "hits@1/20": 0.625},
+            {"coverage": 1.0, "max_cross_entropy": 0.1, "hits@1/20": 0.5},
+            {"coverage": 0.7, "max_cross_entropy": 0.3125, "hits@1/20": 0.625},
         ],
         "teachers": {**example.teachers.measures, "kendall_tau": example.teachers.kendall_tau},
         "conversations": {"small talk": {"verbatim_repeats": 0.0, "no_answer": 0.125, "turns": 50.0}},

@@ -22,7 +22,7 @@ def test_terms_are_shown_where_a_system_has_them(
         "response_set": {"human": {"kept": 7, "duplicate": 1}},
         "scoring": {},
         "conversations": {"scripts": {"verbatim_repeats": 0.0, "turns": 50.0}},
-        "coverage": [{"coverage": 0.8, "min_score": 0.31, "hits@1/20": 0.5}],
+        "coverage": [{"coverage": 0.8, "max_cross_entropy": 0.31, "hits@1/20": 0.5}],
     }
     caplog.set_level(logging.INFO, "jobs")
     report_metrics(RunDirectory(str(tmp_path)), metrics)

@@ -1,0 +1,34 @@
+"""How usual a text's words are in a response set: the cross-entropy under a unigram model of its words.
+
+Texts of another domain have a high cross-entropy under a model of this one (Moore and Lewis 2010). One word
+at a time is enough to know gibberish, other languages and other topics again; it needs no encoder.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from math import log
+from statistics import fmean
+
+from teachers.words import words
+
+_MAX_TEXTS = 100_000  # more change the shares of usual words little
+
+
+class WordModel:
+    """A unigram model of words with Laplace's smoothing; words are compared without case."""
+
+    def __init__(self, counts: Mapping[str, int]) -> None:
+        self.counts = counts
+        # One more of each word, and of one that stands for all that are not among them.
+        self._log_total = log(sum(counts.values()) + len(counts) + 1)
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> "WordModel":
+        """Return the model of the words of `texts`, of the first 100,000."""
+        return cls(Counter(word for text in islice(texts, _MAX_TEXTS) for word in words(text.casefold())))
+
+    def cross_entropy(self, text: str) -> float:
+        """Return the nats per word of `text`; one without words counts as an unknown word."""
+        counts = [self.counts.get(word, 0) + 1 for word in words(text.casefold())] or [1]
+        return self._log_total - fmean(map(log, counts))

@@ -1,0 +1,33 @@
+"""The unigram model of words, by hand and by its properties."""
+
+from math import exp, log
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from student.evaluation.word_model import WordModel
+
+_WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=20)
+
+
+def test_a_known_word_and_an_unknown_one_cost_what_laplace_says() -> None:
+    model = WordModel.of(["Good fish", "good night", "GOOD, good!"])  # good 4, fish 1, night 1
+    assert model.cross_entropy("good") == pytest.approx(log(10 / 5))
+    assert model.cross_entropy("fish xqzv") == pytest.approx((log(10 / 2) + log(10 / 1)) / 2)
+    assert model.cross_entropy("?!") == model.cross_entropy("") == model.cross_entropy("xqzv")
+
+
+def test_scripts_without_spaces_are_compared_by_characters() -> None:
+    model = WordModel.of(["你好吗", "今天好"])
+    assert model.cross_entropy("你今天好吗") < model.cross_entropy("電車遅延")
+
+
+@given(_WORDS, _WORDS)
+def test_probabilities_of_all_words_and_the_unknown_one_sum_to_one(
+    first: list[str], second: list[str]
+) -> None:
+    model = WordModel.of([" ".join(first), " ".join(second)])
+    known = {*first, *second}
+    total = sum(exp(-model.cross_entropy(word)) for word in (*known, "xqzv"))
+    assert total == pytest.approx(1)
