@@ -78,16 +78,16 @@ def test_an_at_once_without_effect_is_told(
 def test_trials_that_would_be_compared_in_their_warm_up_are_refused() -> None:
     config = DistillationConfig.model_validate(yaml.safe_load(Path("configs/local.yaml").read_text()))
     sweep = read_sweep(Path("configs/sweep.yaml"), config)
-    check_early_termination(sweep, config, num_contexts=6400)
+    check_early_termination(sweep, config, num_contexts=9600)
 
     assert sweep.early_terminate is not None
     earlier = sweep.early_terminate.model_copy(update={"min_iter": 1})
     with pytest.raises(
         ValueError,
-        match=r"^early_terminate: validation 1 comes after 25 steps, within the 40 .* validation 2$",
+        match=r"^early_terminate: validation 1 comes after 50 steps, within the 60 .* validation 2$",
     ):
         check_early_termination(
-            sweep.model_copy(update={"early_terminate": earlier}), config, num_contexts=6400
+            sweep.model_copy(update={"early_terminate": earlier}), config, num_contexts=9600
         )
 
 
