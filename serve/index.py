@@ -1,7 +1,8 @@
 """An index: the student and, row by row, the responses and their vectors. Written once, loaded, searched.
 
 B queries, N responses, D dimensions. A version's folder has `student/`, `responses.arrow` (row i is vector
-i), the vectors (see `serve.dense`, `serve.inverted`), and `index.json` with sizes and hashes of the files.
+i), the vectors (see `serve.dense`, `serve.inverted`), the counts of the responses' words in `words.arrow`
+where it has a confidence, and `index.json` with sizes and hashes of the files.
 """
 
 import hashlib
@@ -48,8 +49,7 @@ class Index:
     @property
     def confidence(self) -> Confidence | None:
         """How sure an answer is; None where that was not fitted."""
-        fitted = self.metadata.get("confidence")
-        return None if fitted is None else Confidence(**fitted)
+        return _confidence(self.metadata)
 
     @property
     def student_folder(self) -> str:
@@ -129,7 +129,7 @@ def load_index(folder: Path) -> Index:
     try:
         metadata = json.loads((folder / METADATA_FILE).read_text())
         files, expected = metadata["files"], metadata["student_hash"]
-        Confidence(**metadata.get("confidence", {"max_cross_entropy": 0, "slope": 0, "intercept": 0}))
+        _confidence(metadata)
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{folder}: {METADATA_FILE} is damaged or of another version of Rejoinder") from None
 
@@ -151,6 +151,12 @@ def load_index(folder: Path) -> Index:
         metadata=metadata,
         words=_read_words(folder / WORDS_FILE),
     )
+
+
+def _confidence(metadata: dict[str, Any]) -> Confidence | None:
+    """Raises TypeError where another version wrote it."""
+    fitted = metadata.get("confidence")
+    return None if fitted is None else Confidence(**fitted)
 
 
 def _write_table(table: pa.Table, file: Path) -> None:

@@ -162,7 +162,8 @@ class StudentConfig(TrainingConfig):
     """Share of activations that are dropped in training; the model's own where not given. With none, a step
     on a CPU takes a fifth less."""
     freeze_embeddings: bool = False
-    """Keep the word embeddings of a dense model as they are: less memory, and less work in a step."""
+    """Keep the word embeddings of a dense model as they are: less memory, and less work in a step. Those of a
+    sparse one score its terms, and are trained."""
     max_candidates: int = Field(10, ge=2)
     """Candidates of a context in a step (G2R: 10)."""
     own_turn_negatives: int = Field(0, ge=0)
@@ -209,9 +210,6 @@ class StudentConfig(TrainingConfig):
                 "sparsity: one shared encoder can keep context_terms or response_terms, not both: "
                 "set one of them to null, or encoders to separate"
             )
-
-        if self.freeze_embeddings and self.kind == "sparse":
-            raise ValueError("freeze_embeddings: expected false with kind = sparse, whose terms they score")
 
         if self.encoders == "frozen_responses" and sparsity.response_terms is not None:
             raise ValueError("sparsity.response_terms: expected null with encoders = frozen_responses")

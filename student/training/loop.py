@@ -192,7 +192,7 @@ def build_model(config: StudentConfig) -> StepEncoder:
         encoder[0].sub_modules["document"].requires_grad_(False)
 
     for transformer in transformers_of(encoder).values():
-        if config.freeze_embeddings:
+        if config.freeze_embeddings and config.kind == "dense":
             transformer.get_input_embeddings().requires_grad_(False)
         if not config.use_gpu:
             # In bf16 on a CPU the gradient of fused attention takes a third of a step, of this one little.

@@ -17,12 +17,6 @@ def test_steps_are_a_whole_number_of_accumulations_and_at_least_one() -> None:
         config.num_steps(10)
 
 
-def test_word_embeddings_that_score_a_sparse_models_terms_are_not_frozen() -> None:
-    assert StudentConfig(freeze_embeddings=True).kind == "dense"
-    with pytest.raises(ValidationError, match="freeze_embeddings: expected false with kind = sparse"):
-        StudentConfig(kind="sparse", freeze_embeddings=True)
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "nan", "-inf", "Infinity"])
 def test_no_number_is_infinite_or_none(value: object) -> None:
     for model, key in (

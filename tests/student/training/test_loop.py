@@ -21,7 +21,7 @@ from student.encoders.encoder import EncoderSource, embed_texts, load_encoder, s
 from student.training.checkpoints import TrainingState
 from student.training.deepspeed_engine import deepspeed_config, learning_rate_share
 from student.training.errors import TrainingError, memory_advice
-from student.training.loop import train_student
+from student.training.loop import build_model, train_student
 from student.training.ray_trainer import TrainingLocation
 from teachers.dataset import write_rows
 from teachers.records import EXAMPLES, TARGETS
@@ -295,6 +295,11 @@ def test_frozen_word_embeddings_stay_as_they_are_on_any_number_of_workers(
     # The pooler is not on the way to the vectors.
     unchanged = [name for name in before if name not in changed and "pooler" not in name]
     assert len(unchanged) == 2 and all("word_embeddings" in name for name in unchanged), unchanged
+
+
+def test_word_embeddings_that_score_a_sparse_models_terms_are_not_frozen(tiny_sparse_encoder: Path) -> None:
+    model = build_model(StudentConfig(kind="sparse", model=str(tiny_sparse_encoder), freeze_embeddings=True))
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_targets_without_training_rows_are_rejected(tmp_path: Path, tiny_encoder: Path) -> None:
