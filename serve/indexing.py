@@ -69,7 +69,7 @@ def write_confident_index(
     texts: dict[Side, list[str]] = {"context": contexts.contexts, "response": contexts.responses}
     vectors = texts_to_vectors(texts, student, tally)
     measured = measure_vectors(vectors["context"], vectors["response"], contexts)
-    words = WordModel.of(contexts.servable())
+    words = WordModel.from_texts(contexts.servable())
     hits, cross_entropies = measured.metrics["hits@1/20"], contexts.cross_entropies(words)
     confidence = fit_confidence(measured.best_scores, hits, cross_entropies, config.coverage)
 

@@ -249,7 +249,7 @@ def evaluate_student(
 
     means: dict[str, dict[str, float]] = {}
     coverage: dict[str, list[dict[str, float]]] = {}
-    cross_entropies = contexts.cross_entropies(WordModel.of(contexts.servable()))
+    cross_entropies = contexts.cross_entropies(WordModel.from_texts(contexts.servable()))
     for name, by_set in measurements.items():
         measurement = by_set["test"]
         coverage[name] = quality_by_coverage(cross_entropies, measurement.metrics["hits@1/20"])

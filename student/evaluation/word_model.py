@@ -24,7 +24,7 @@ class WordModel:
         self._log_total = log(sum(counts.values()) + len(counts) + 1)
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> "WordModel":
+    def from_texts(cls, texts: Iterable[str]) -> "WordModel":
         """Return the model of the words of `texts`, of the first 100,000."""
         return cls(Counter(word for text in islice(texts, _MAX_TEXTS) for word in words(text.casefold())))
 

@@ -12,14 +12,14 @@ _WORDS = st.lists(st.sampled_from("abcdefgh"), max_size=20)
 
 
 def test_a_known_word_and_an_unknown_one_cost_what_laplace_says() -> None:
-    model = WordModel.of(["Good fish", "good night", "GOOD, good!"])  # good 4, fish 1, night 1
+    model = WordModel.from_texts(["Good fish", "good night", "GOOD, good!"])  # good 4, fish 1, night 1
     assert model.cross_entropy("good") == pytest.approx(log(10 / 5))
     assert model.cross_entropy("fish xqzv") == pytest.approx((log(10 / 2) + log(10 / 1)) / 2)
     assert model.cross_entropy("?!") == model.cross_entropy("") == model.cross_entropy("xqzv")
 
 
 def test_scripts_without_spaces_are_compared_by_characters() -> None:
-    model = WordModel.of(["你好吗", "今天好"])
+    model = WordModel.from_texts(["你好吗", "今天好"])
     assert model.cross_entropy("你今天好吗") < model.cross_entropy("電車遅延")
 
 
@@ -27,7 +27,7 @@ def test_scripts_without_spaces_are_compared_by_characters() -> None:
 def test_probabilities_of_all_words_and_the_unknown_one_sum_to_one(
     first: list[str], second: list[str]
 ) -> None:
-    model = WordModel.of([" ".join(first), " ".join(second)])
-    known = {*first, *second}
-    total = sum(exp(-model.cross_entropy(word)) for word in (*known, "xqzv"))
+    model = WordModel.from_texts([" ".join(first), " ".join(second)])
+    model_words = {*first, *second}
+    total = sum(exp(-model.cross_entropy(word)) for word in (*model_words, "xqzv"))
     assert total == pytest.approx(1)
