@@ -114,7 +114,8 @@ def test_lost_nodes_cost_no_row_of_teachers_and_the_steps_since_the_last_checkpo
     with capsys.disabled():
         twice = len(keys) - len(set(keys))
         print(f"\none of two nodes killed at {at_kill} pairs: {len(keys)} {took:.0f} s later, {twice} twice")
-    assert len(set(keys)) > at_kill
+    # Where the first look came late, all were stored before the kill.
+    assert len(set(keys)) >= at_kill
     assert len(keys) == len(set(keys))
     assert stored_errors(store) == []  # the node's loss is the fault of none of its rows
 
