@@ -12,7 +12,7 @@ from statistics import fmean
 
 from teachers.words import words
 
-_MAX_TEXTS = 100_000  # more change the shares of usual words little
+_MAX_TEXTS = 100_000  # bounds the words that a replica holds
 
 
 class WordModel:

@@ -105,8 +105,9 @@ def test_lost_nodes_cost_no_row_of_teachers_and_the_steps_since_the_last_checkpo
     run, store = bucket.uri("run"), bucket.uri("store/pairs")
     job = Submitted(head, "lost", retriever_alone, f"s3://{NAME}/run", *JOB, upload=False)
 
-    job.wait(lambda: stored_rows(store))
-    at_kill, killed = len(stored_rows(store)), time.monotonic()
+    # Killed at the first look that shows rows: a second one takes long enough for the rest to be scored.
+    at_kill = len(job.wait(lambda: stored_rows(store)))
+    killed = time.monotonic()
     head.kill_node(teachers[0])
     job.wait(lambda: "targets: " in job.output())
     took = time.monotonic() - killed
@@ -114,8 +115,7 @@ def test_lost_nodes_cost_no_row_of_teachers_and_the_steps_since_the_last_checkpo
     with capsys.disabled():
         twice = len(keys) - len(set(keys))
         print(f"\none of two nodes killed at {at_kill} pairs: {len(keys)} {took:.0f} s later, {twice} twice")
-    # Where the first look came late, all were stored before the kill.
-    assert len(set(keys)) >= at_kill
+    assert len(set(keys)) > at_kill
     assert len(keys) == len(set(keys))
     assert stored_errors(store) == []  # the node's loss is the fault of none of its rows
 
