@@ -62,7 +62,8 @@ class Answer:
     tokens: int
     """Tokens that the student read."""
     cross_entropy: float | None
-    """Nats per word of the last turn among the responses' words; None where the index has no confidence."""
+    """Nats per word of the last turn among the responses' words, shrunk; None: the index has no
+    confidence."""
     timings: Timings
 
 
@@ -172,7 +173,7 @@ class Responder:
         timings.search, _ = _elapsed_ms(start)
 
         words = self._index.words
-        cross_entropy = None if words is None else words.cross_entropy(turns[-1]["content"])
+        cross_entropy = None if words is None else words.shrunk_cross_entropy(turns[-1]["content"])
         return Answer(responses, int(np.asarray(tokens["attention_mask"]).sum()), cross_entropy, timings)
 
     def search(self, messages: Sequence[Mapping[str, str]], k: int) -> Answer:

@@ -26,6 +26,7 @@ from student.encoders.encoder import EncoderSource
 from student.encoders.packaged import resolve_model
 from student.evaluation.held_out import ContextSample
 from student.evaluation.response_ranking import evaluate_student
+from student.evaluation.word_model import PRIOR_WORDS
 from student.retrieval.neighbours import Retrieval, write_neighbours
 from teachers import records
 from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes
@@ -272,7 +273,10 @@ TARGETS = Stage(
     then=lambda job, counts: warn(counts),
 )
 INDEX = Stage(
-    "index", ("train", "response_set"), lambda job: [job.config.index.model_dump(), "words"], _write_index
+    "index",
+    ("train", "response_set"),
+    lambda job: [job.config.index.model_dump(), "words", PRIOR_WORDS],
+    _write_index,
 )
 EVALUATE = Stage(
     "evaluate",

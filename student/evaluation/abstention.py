@@ -23,7 +23,7 @@ class Confidence:
     """Which turns get an answer, and the probability that one fits as a logistic function of its score."""
 
     max_cross_entropy: float
-    """Of a turn that gets an answer, in nats per word, see `WordModel`"""
+    """Of a turn that gets an answer, shrunk, in nats per word, see `WordModel`"""
     slope: float
     intercept: float
 

@@ -59,8 +59,8 @@ class HeldOut:
         return self.responses[: self.num_servable]
 
     def cross_entropies(self, words: WordModel) -> NDArray[np.float64]:
-        """Return the cross-entropies [C] of the last turns."""
-        return np.array(list(map(words.cross_entropy, self.last_turns)))
+        """Return the shrunk cross-entropies [C] of the last turns."""
+        return np.array(list(map(words.shrunk_cross_entropy, self.last_turns)))
 
 
 def held_out(examples_uri: str, response_set: Sequence[str], split: str, sample: ContextSample) -> HeldOut:

@@ -2,15 +2,21 @@
 
 Texts of another domain have a high cross-entropy under a model of this one (Moore and Lewis 2010). One word
 at a time is enough to know gibberish, other languages and other topics again; it needs no encoder.
+
+In a message of one or two words a single rare one decides. So a mean over few words is shrunk towards the
+one that the model expects, as an empirical Bayes estimate is (Efron and Morris 1973).
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from math import log
 from statistics import fmean
 
 from teachers.words import words
+
+PRIOR_WORDS = 2
+"""Words of the expected cross-entropy that are added to those of a text."""
 
 _MAX_TEXTS = 100_000  # bounds the words that a replica holds
 
@@ -21,7 +27,15 @@ class WordModel:
     def __init__(self, counts: Mapping[str, int]) -> None:
         self.counts = counts
         # One more of each word, and of one that stands for all that are not among them.
-        self._log_total = log(sum(counts.values()) + len(counts) + 1)
+        total = sum(counts.values()) + len(counts) + 1
+        self._log_total = log(total)
+        self.entropy = self._log_total - sum(count * log(count) for count in self._smoothed()) / total
+        """Nats per word that a text of this model's own words has on average"""
+
+    def _smoothed(self) -> Iterator[int]:
+        yield 1
+        for count in self.counts.values():
+            yield count + 1
 
     @classmethod
     def from_texts(cls, texts: Iterable[str]) -> "WordModel":
@@ -30,5 +44,12 @@ class WordModel:
 
     def cross_entropy(self, text: str) -> float:
         """Return the nats per word of `text`; one without words counts as an unknown word."""
+        return fmean(self._nats(text))
+
+    def shrunk_cross_entropy(self, text: str) -> float:
+        """Return the same with PRIOR_WORDS further words of the model's entropy."""
+        return fmean([*self._nats(text), *[self.entropy] * PRIOR_WORDS])
+
+    def _nats(self, text: str) -> list[float]:
         counts = [self.counts.get(word, 0) + 1 for word in words(text.casefold())] or [1]
-        return self._log_total - fmean(map(log, counts))
+        return [self._log_total - log(count) for count in counts]
