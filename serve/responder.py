@@ -62,8 +62,8 @@ class Answer:
     tokens: int
     """Tokens that the student read."""
     cross_entropy: float | None
-    """Nats per word of the last turn among the responses' words, shrunk; None: the index has no
-    confidence."""
+    """Nats per word of the last turn among the responses' words, shrunk (`WordModel`); None without
+    a confidence of the index."""
     timings: Timings
 
 

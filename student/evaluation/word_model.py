@@ -3,8 +3,8 @@
 Texts of another domain have a high cross-entropy under a model of this one (Moore and Lewis 2010). One word
 at a time is enough to know gibberish, other languages and other topics again; it needs no encoder.
 
-In a message of one or two words a single rare one decides. So a mean over few words is shrunk towards the
-one that the model expects, as an empirical Bayes estimate is (Efron and Morris 1973).
+In a message of one or two words a single rare one decides. So the mean is shrunk towards the one that
+the model expects, by as much as a fixed number of words weighs.
 """
 
 from collections import Counter
