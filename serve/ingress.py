@@ -54,8 +54,9 @@ def use_haproxy() -> None:
         # In bytes; a request that is sent again must fit into it.
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": 1 << 16,
         "RAY_SERVE_HAPROXY_NBTHREAD": 1,
-        # HAProxy learns of a replica's end within 0.1 s; the default waits 30 s for other balancers.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": 1,
+        # HAProxy learns of a replica's end within 0.1 s, and later where it waits for a core: a request that
+        # reaches a replica as it ends is lost. The default waits 30 s, for other balancers.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": 5,
         # By default an HAProxy that takes over 5 s to start, as on a busy machine, is killed.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": 60,
     }

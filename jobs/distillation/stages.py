@@ -126,7 +126,8 @@ def _write_neighbours(job: DistillationJob) -> Counts:
     """The training responses nearest to each context that teachers see, by a frozen retriever."""
     student, config, at = job.config.student, job.config.candidates, job.run.at
     model, dense = resolve_model(config.retriever), student.model_copy(update={"kind": "dense"})
-    retrieval = Retrieval(EncoderSource.from_config(dense, model), student.context_turns, config.retrieved)
+    retriever = EncoderSource.from_config(dense, model, at("vectors"))
+    retrieval = Retrieval(retriever, student.context_turns, config.retrieved)
     uris = at("examples"), at("contexts"), at("neighbours")
     return embedding(lambda tally: write_neighbours(*uris, retrieval, tally))
 
@@ -170,7 +171,7 @@ def _write_index(job: DistillationJob) -> Counts:
     responses = pa.Table.from_batches(Rows(job.run.at("response_set")).batches(), records.RESPONSE_SET)
 
     config = job.config
-    student = EncoderSource.from_config(config.student, job.run.at("student"))
+    student = EncoderSource.from_config(config.student, job.run.at("student"), job.run.at("vectors"))
     examples = config.examples
     sample = ContextSample(config.student.context_turns, examples.max_validation, examples.seed)
     validation = ValidationContexts(job.run.at("examples"), sample)
@@ -182,10 +183,10 @@ def _evaluate(job: DistillationJob) -> Counts:
     """BM25, the untrained and the trained student, and the teachers, on held-out conversations."""
     config, student = job.config.evaluate, job.config.student
     sample = ContextSample(student.context_turns, config.contexts, config.seed)
-    models = {
-        "untrained student": EncoderSource.from_config(student, resolve_model(student.model)),
-        "student": EncoderSource.from_config(student, job.run.at("student")),
-    }
+    folders = {"untrained student": resolve_model(student.model), "student": job.run.at("student")}
+    models: dict[str, EncoderSource] = {}
+    for name, folder in folders.items():
+        models[name] = EncoderSource.from_config(student, folder, job.run.at("vectors"))
     evaluation = embedding(
         lambda tally: evaluate_student(
             job.run.at("examples"), job.run.at("response_set"), models, sample, tally

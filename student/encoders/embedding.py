@@ -14,6 +14,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from student.encoders.encoder import EncoderSource, Side, Vectors, embed_texts, load_encoder
 from student.encoders.precision import mixed_precision
+from student.encoders.stored_vectors import StoredVectors
 
 # Small enough for progress to be seen and for every actor to get some.
 _TEXTS_PER_BLOCK = 512
@@ -54,7 +55,8 @@ def _cell(value: Any) -> NDArray[Any]:
 def texts_to_vectors(
     texts: Mapping[Side, Sequence[str]], source: EncoderSource, tally: Tally
 ) -> dict[Side, Vectors]:
-    """Return the vectors [N, D] of each side's texts in their order; repeats are embedded once.
+    """Return the vectors [N, D] of each side's texts in their order; repeats are embedded once, and texts
+    of the source's store not at all.
 
     Ray Data actors embed them. An actor takes as long to start as to embed hundreds of texts, so this
     process embeds up to a block itself, unless GPUs are to be used: it has reserved none.
@@ -67,16 +69,17 @@ def texts_to_vectors_of_each(
 ) -> list[dict[Side, Vectors]]:
     """Return the result of `texts_to_vectors` for each encoder, by the same actors."""
     distinct = {side: list(dict.fromkeys(side_texts)) for side, side_texts in texts.items()}
-    blocks: list[pa.Table] = []
     tables: list[dict[Side, _VectorTable]] = []
-    for number in range(len(sources)):
-        blocks += _blocks(number, distinct)
-        tables.append({side: _VectorTable(side_texts) for side, side_texts in distinct.items()})
+    blocks: list[pa.Table] = []
+    for number, source in enumerate(sources):
+        tables.append({side: _VectorTable(side_texts, side, source) for side, side_texts in distinct.items()})
+        for side, table in tables[number].items():
+            blocks += _blocks(number, side, table)
 
-    done, total = 0, len(sources) * sum(map(len, distinct.values()))
+    done, total = 0, sum(map(len, blocks))
     embeds_here = total <= _TEXTS_PER_BLOCK and not sources[0].use_gpu
     embed_blocks = _embed_here if embeds_here else _embed_by_actors
-    for batch in embed_blocks(blocks, sources):
+    for batch in embed_blocks(blocks, sources) if blocks else ():
         columns = (batch[name] for name in ("encoder", "side", "rows", "vectors"))
         for number, side, rows, vectors in zip(*columns, strict=True):
             tables[number][side].put(rows, vectors)
@@ -85,6 +88,8 @@ def texts_to_vectors_of_each(
 
     results: list[dict[Side, Vectors]] = []
     for encoder_tables in tables:
+        for table in encoder_tables.values():
+            table.store()
         results.append({side: encoder_tables[side].gather(texts[side]) for side in texts})
     return results
 
@@ -118,23 +123,31 @@ def _embed_by_actors(
     yield from embedded.iter_batches(batch_size=None)
 
 
-def _blocks(number: int, texts: Mapping[Side, list[str]]) -> Iterator[pa.Table]:
-    """Yield the blocks of texts for encoder `number`."""
-    for side, side_texts in texts.items():
-        for start in range(0, len(side_texts), _TEXTS_PER_BLOCK):
-            block = side_texts[start : start + _TEXTS_PER_BLOCK]
-            rows = np.arange(start, start + len(block))
-            same = {"side": [side] * len(block), "encoder": [number] * len(block)}
-            yield pa.table({"text": block, "row": rows, **same})
+def _blocks(number: int, side: Side, table: "_VectorTable") -> Iterator[pa.Table]:
+    """Yield the blocks of texts that encoder `number` has to embed."""
+    for start in range(0, len(table.missing), _TEXTS_PER_BLOCK):
+        rows = table.missing[start : start + _TEXTS_PER_BLOCK]
+        same = {"side": [side] * len(rows), "encoder": [number] * len(rows)}
+        yield pa.table({"text": [table.distinct[row] for row in rows], "row": rows, **same})
 
 
 class _VectorTable:
-    """Vectors of distinct texts, filled block by block in any order."""
+    """Vectors of distinct texts: stored ones, the others filled block by block in any order."""
 
-    def __init__(self, distinct: Sequence[str]) -> None:
-        self._distinct = distinct
+    def __init__(self, distinct: Sequence[str], side: Side, source: EncoderSource) -> None:
+        self.distinct = distinct
+        self._side = side
         self._dense: NDArray[np.float32] | None = None
         self._sparse: list[tuple[NDArray[np.int64], csr_matrix]] = []
+        self._places = {text: place for place, text in enumerate(distinct)}
+
+        keeps = source.store is not None and source.kind == "dense"
+        self._stored = StoredVectors(str(source.store), source) if keeps else None
+        is_missing = np.ones(len(distinct), np.bool_)
+        for rows, vectors in self._stored.read(side, self._places) if self._stored else ():
+            self.put(rows, vectors)
+            is_missing[rows] = False
+        self.missing = np.flatnonzero(is_missing)
 
     def put(self, rows: NDArray[np.int64], vectors: Vectors) -> None:
         if isinstance(vectors, csr_matrix):
@@ -144,17 +157,22 @@ class _VectorTable:
         if self._dense is None:
             # In an unlinked file: the system can page it out when memory is short.
             with tempfile.TemporaryFile(prefix="rejoinder-vectors-") as file:
-                shape = (len(self._distinct), vectors.shape[1])
+                shape = (len(self.distinct), vectors.shape[1])
                 self._dense = np.memmap(file, np.float32, "w+", shape=shape)
         self._dense[rows] = vectors
 
+    def store(self) -> None:
+        """Keep the vectors that were not stored."""
+        if self._stored is not None and self._dense is not None and len(self.missing):
+            texts = [self.distinct[row] for row in self.missing]
+            self._stored.add(self._side, texts, self._dense[self.missing])
+
     def gather(self, texts: Sequence[str]) -> Vectors:
         """Return the vectors [N, D] of `texts`."""
-        if self._dense is not None and len(texts) == len(self._distinct):
+        if self._dense is not None and len(texts) == len(self.distinct):
             return self._dense
 
-        positions = {text: number for number, text in enumerate(self._distinct)}
-        places = [positions[text] for text in texts]
+        places = [self._places[text] for text in texts]
         if self._dense is not None:
             return self._dense[places]
 

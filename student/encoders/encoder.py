@@ -45,11 +45,13 @@ class EncoderSource:
     """Precision of matrix products where many texts are embedded, as in training."""
     use_gpu: bool = False
     """Whether texts are embedded on GPUs, each by a process that has reserved one."""
+    store: str | None = None
+    """A folder or URI where the vectors of a dense encoder are kept, and taken from (`StoredVectors`)."""
 
     @classmethod
-    def from_config(cls, config: StudentConfig, model: str) -> "EncoderSource":
+    def from_config(cls, config: StudentConfig, model: str, store: str | None = None) -> "EncoderSource":
         """Return the student of the config at `model`, trained or untrained."""
-        return cls(model, config.kind, config.max_tokens, config.precision, config.use_gpu)
+        return cls(model, config.kind, config.max_tokens, config.precision, config.use_gpu, store)
 
 
 def load_encoder(source: EncoderSource) -> Encoder:
