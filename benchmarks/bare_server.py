@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from serve.changes import Changes
 from serve.config import Backend
-from serve.encoders import load_text_encoder
+from serve.encoders import load_encoders
 from serve.index import load_index
 from serve.responder import Responder
 from serve.schemas import RespondAnswer, RespondRequest, ResponseAnswer
@@ -22,7 +22,7 @@ def make_app(run: str, encoder: Backend) -> FastAPI:
     """Make an application that answers as `serve.app`, without its limits, keys and metrics."""
     torch.set_num_threads(1)
     index = load_index(local_version(run, current_version(run)))
-    responder = Responder(index, load_text_encoder(run, index, encoder, 1), Changes())
+    responder = Responder(index, load_encoders(run, index, encoder, 1), Changes())
     app = FastAPI()
 
     @app.post("/respond")

@@ -41,13 +41,13 @@ TEACHER, TOKENS = "smollm2-135m-instruct", 32
 def loop_ms(run: Path, conversations: list[Conversation], encoder: Any) -> float:
     """Median milliseconds of the responder alone, on one thread, one conversation after the other."""
     from serve.changes import Changes
-    from serve.encoders import load_text_encoder
+    from serve.encoders import load_encoders
     from serve.index import load_index
     from serve.responder import Responder
     from serve.versions import current_version, local_version
 
     index = load_index(local_version(str(run), current_version(str(run))))
-    responder = Responder(index, load_text_encoder(str(run), index, encoder, 1), Changes())
+    responder = Responder(index, load_encoders(str(run), index, encoder, 1), Changes())
     milliseconds = []
     for conversation in conversations:
         start = time.perf_counter()

@@ -29,7 +29,7 @@ from serve.chat_completions import (
 )
 from serve.chat_endpoint import ChatEndpoint, EndpointError
 from serve.config import ServeConfig
-from serve.encoders import load_text_encoder
+from serve.encoders import load_encoders
 from serve.gate import Gate, StrictJson, http_error, validation_error
 from serve.index import load_index
 from serve.messages import Message, with_text
@@ -261,9 +261,9 @@ class ResponderReplica:
     def _load(self, version: str) -> Responder:
         config = self.config
         index = load_index(local_version(config.run, version))
-        encoder = load_text_encoder(config.run, index, config.encoder, max(1, int(config.replica_cpus)))
-        logger.info(f"{version}: {index.vectors.ntotal} responses, encoder {type(encoder).__name__}")
-        return Responder(index, encoder, read_changes(config.run))
+        encoders = load_encoders(config.run, index, config.encoder, max(1, int(config.replica_cpus)))
+        logger.info(f"{version}: {index.vectors.ntotal} responses, encoder {type(encoders.student).__name__}")
+        return Responder(index, encoders, read_changes(config.run))
 
     def _take(self, responder: Responder) -> None:
         self.responder = responder

@@ -23,6 +23,9 @@ class IndexConfig(BaseModel):
     coverage: float = Field(default=0.9, gt=0, le=1)
     """Share of the validation contexts that a responder answers: those whose last turns have the most usual
     words for the response set."""
+    rerank_depth: int = Field(default=0, ge=0)
+    """For dense students: how many of the best responses are ranked anew by the student's score and that of
+    the untrained one, which knows topics better; 0 for none. Each context is then encoded twice."""
 
 
 class EndpointConfig(BaseModel):

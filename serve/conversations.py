@@ -12,14 +12,14 @@ import torch
 from serve.answers import answer_above
 from serve.changes import Changes
 from serve.config import IndexConfig
-from serve.encoders import load_text_encoder
+from serve.encoders import load_encoders
 from serve.index import load_index
 from serve.indexing import write_index
 from serve.responder import Responder
 from serve.versions import check_version, local_version
 from student.encoders.embedding import Tally
-from student.encoders.encoder import EncoderSource
 from student.evaluation.conversations import conversation_measures
+from student.retrieval.reranking import Ranker
 from teachers.storage import write_text
 
 UserTurns = Mapping[str, Sequence[Sequence[str]]]
@@ -48,8 +48,8 @@ def hold_conversations(run: str, user_turns: UserTurns) -> Conversations:
         ValueError: the run has no complete index.
     """
     index = load_index(local_version(run, check_version(run)))
-    encoder = load_text_encoder(run, index, "torch", torch.get_num_threads())
-    responder = Responder(index, encoder, Changes())
+    encoders = load_encoders(run, index, "torch", torch.get_num_threads())
+    responder = Responder(index, encoders, Changes())
 
     conversations = {}
     for name, turns_of_set in user_turns.items():
@@ -88,20 +88,20 @@ def transcript(turns: Sequence[Mapping[str, str | None]], num_lines: int) -> lis
 
 
 def mean_conversations(
-    students: Sequence[EncoderSource],
+    rankers: Sequence[Ranker],
     responses: pa.Table,
     user_turns: UserTurns,
     context_turns: int,
     tally: Tally,
 ) -> dict[str, dict[str, float]]:
-    """The means over students of what `measure_conversations` returns, with `responses` (RESPONSE_SET).
+    """The means over rankers of what `measure_conversations` returns, with `responses` (RESPONSE_SET).
 
-    `context_turns` are those that the students read.
+    `context_turns` are those that they read.
     """
     measured: list[dict[str, dict[str, float]]] = []
-    for student in students:
+    for ranker in rankers:
         with TemporaryDirectory(prefix="rejoinder-conversations-") as run:
-            write_index(responses, student, run, IndexConfig(), context_turns, tally)
+            write_index(responses, ranker, run, IndexConfig(), context_turns, tally)
             measured.append(measure_conversations(hold_conversations(run, user_turns)))
 
     means: dict[str, dict[str, float]] = {}

@@ -1,4 +1,4 @@
-"""The student in a replica, by torch or by ONNX Runtime: texts to tokens, tokens to vectors.
+"""The encoders of a replica, by torch or by ONNX Runtime: texts to tokens, tokens to vectors.
 
 N texts, D dimensions (sparse: terms).
 """
@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from scipy.sparse import csr_matrix
@@ -29,7 +29,7 @@ from teachers.storage import file_exists, local_folder, without_credentials
 
 
 class TextEncoder(Protocol):
-    """One student, in two steps that are timed separately."""
+    """One encoder, in two steps that are timed separately."""
 
     def tokenise(self, texts: Sequence[str], side: Side) -> Mapping[str, Any]:
         """The tokens of one batch of texts."""
@@ -39,7 +39,7 @@ class TextEncoder(Protocol):
 
 
 class TorchEncoder:
-    """The student by sentence-transformers, on the CPU: replicas reserve no GPU.
+    """An encoder by sentence-transformers, on the CPU: replicas reserve no GPU.
 
     In float32: for one text bf16 would convert all weights.
     """
@@ -60,7 +60,7 @@ class TorchEncoder:
 
 
 class OnnxEncoder:
-    """The student as `jobs/export.py` wrote it; the constructor reads its files into memory."""
+    """An encoder as `jobs/export.py` wrote it; the constructor reads its files into memory."""
 
     def __init__(self, export: str, precision: str, threads: int) -> None:
         from student.export import onnx_encoder
@@ -85,25 +85,44 @@ class OnnxEncoder:
         return csr_matrix(vectors) if self._sparse else vectors
 
 
-def load_text_encoder(run: str, index: Index, backend: Backend, threads: int) -> TextEncoder:
-    """Load the student of an index; `auto` takes ONNX Runtime where that is possible.
+class Encoders(NamedTuple):
+    """What a responder encodes with."""
+
+    student: TextEncoder
+    reranker: TextEncoder | None
+    """None where the index has none"""
+
+
+def load_encoders(run: str, index: Index, backend: Backend, threads: int) -> Encoders:
+    """Load the encoders of an index; `auto` takes ONNX Runtime for each that has an export.
 
     Raises:
-        ValueError: ONNX Runtime is configured but not installed, or this student has no export.
+        ValueError: ONNX Runtime is configured but not installed, or an encoder has no export.
     """
     metadata = index.metadata
-    export = _export(run, metadata["student_hash"]) if backend != "torch" else None
+    source = EncoderSource(index.student_folder, metadata["student_kind"], metadata["max_tokens"])
+    student = _load(run, source, metadata["student_hash"], backend, threads)
+    if "reranker" not in metadata:
+        return Encoders(student, None)
+
+    reranker = metadata["reranker"]
+    source = EncoderSource(index.reranker_folder, "dense", reranker["max_tokens"])
+    return Encoders(student, _load(run, source, reranker["hash"], backend, threads))
+
+
+def _load(run: str, source: EncoderSource, weights: str, backend: Backend, threads: int) -> TextEncoder:
+    export = _export(run, weights) if backend != "torch" else None
     if export is not None:
         return OnnxEncoder(export, "int8" if backend == "onnx-int8" else "fp32", threads)
 
     if backend in ("onnx", "onnx-int8"):
         raise ValueError(
-            f"encoder: {without_credentials(run)} has no ONNX export of the student "
-            f"{metadata['student_hash']} (run jobs/export.py), or onnxruntime is not installed"
+            f"encoder: {without_credentials(run)} has no ONNX export of the {Path(source.model).name} "
+            f"{weights} (run jobs/export.py), or onnxruntime is not installed"
         )
 
     torch.set_num_threads(threads)
-    return TorchEncoder(EncoderSource(index.student_folder, metadata["student_kind"], metadata["max_tokens"]))
+    return TorchEncoder(source)
 
 
 def _export(run: str, student: str) -> str | None:

@@ -2,7 +2,8 @@
 
 B queries, N responses, D dimensions. A version's folder has `student/`, `responses.arrow` (row i is vector
 i), the vectors (see `serve.dense`, `serve.inverted`), the counts of the responses' words in `words.arrow`
-where it has a confidence, and `index.json` with sizes and hashes of the files.
+where it has a confidence, and `index.json` with sizes and hashes of the files. Where the student's best
+responses are re-ranked, it has that encoder in `reranker/` and its vectors in `reranker.npy`.
 """
 
 import hashlib
@@ -13,14 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
+from numpy.typing import NDArray
 
 from serve.config import IndexConfig
 from serve.dense import DenseIndex, choose_kind, read_dense, write_dense
 from serve.inverted import InvertedIndex, invert, read_postings, write_postings
 from serve.versions import METADATA_FILE, folder_of
 from student.encoders.encoder import EncoderSource, Vectors, student_hash
+from student.encoders.packaged import model_location
 from student.evaluation.abstention import Confidence
 from student.evaluation.word_model import WordModel
 from teachers.storage import copy_folder, file_digest, local_folder
@@ -28,6 +32,8 @@ from teachers.storage import copy_folder, file_digest, local_folder
 RESPONSES_FILE = "responses.arrow"
 WORDS_FILE = "words.arrow"
 STUDENT_FOLDER = "student"
+RERANKER_FILE = "reranker.npy"
+RERANKER_FOLDER = "reranker"
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Index:
     metadata: dict[str, Any]
     words: WordModel | None
     """Of the responses; None where the index has no confidence"""
+    reranker_vectors: NDArray[np.float16] | None
+    """[N, R], mapped from their file; None without a re-ranker"""
 
     @property
     def version(self) -> str:
@@ -56,6 +64,22 @@ class Index:
         """The student whose vectors these are."""
         return str(self.folder / STUDENT_FOLDER)
 
+    @property
+    def reranker_folder(self) -> str:
+        """The encoder that re-ranks, where there is one."""
+        return str(self.folder / RERANKER_FOLDER)
+
+
+@dataclass(frozen=True)
+class Reranker:
+    """An encoder that ranks a student's best responses anew, beside the student."""
+
+    source: EncoderSource
+    vectors: Vectors
+    """[N, R] of the responses, dense"""
+    depth: int
+    """How many of the student's best it ranks"""
+
 
 @dataclass(frozen=True)
 class IndexContent:
@@ -67,6 +91,7 @@ class IndexContent:
     confidence: Confidence | None = None
     words: WordModel | None = None
     """Of the responses, beside a confidence"""
+    reranker: Reranker | None = None
 
 
 def write_version(
@@ -90,6 +115,8 @@ def write_version(
             write_postings(invert(vectors), folder)
         else:
             write_dense(vectors, kind, config, folder)
+        if content.reranker is not None:
+            np.save(folder / RERANKER_FILE, np.asarray(content.reranker.vectors, np.float16))
 
         source = local_folder(student.model, Path(scratch))
         metadata = {
@@ -105,6 +132,8 @@ def write_version(
         }
         if content.confidence is not None:
             metadata["confidence"] = asdict(content.confidence)
+        if content.reranker is not None:
+            metadata["reranker"] = _write_reranker(content.reranker, folder / RERANKER_FOLDER)
         metadata_text = json.dumps(metadata, indent=2) + "\n"
         (folder / METADATA_FILE).write_text(metadata_text)
 
@@ -137,11 +166,13 @@ def load_index(folder: Path) -> Index:
         if not (folder / name).is_file() or file_digest(folder / name) != fingerprint:
             raise ValueError(f"{folder / name} is missing or damaged")
 
-    actual = student_hash(str(folder / STUDENT_FOLDER))
-    if actual != expected:
-        raise ValueError(
-            f"{folder}: its vectors are of the student {expected}, but {STUDENT_FOLDER}/ is {actual}"
-        )
+    encoders = {STUDENT_FOLDER: expected}
+    if "reranker" in metadata:
+        encoders[RERANKER_FOLDER] = metadata["reranker"]["hash"]
+    for name, expected in encoders.items():
+        actual = student_hash(str(folder / name))
+        if actual != expected:
+            raise ValueError(f"{folder}: its vectors are of the {name} {expected}, but {name}/ is {actual}")
 
     read = read_dense if metadata["student_kind"] == "dense" else read_postings
     return Index(
@@ -150,6 +181,7 @@ def load_index(folder: Path) -> Index:
         responses=_read_table(folder / RESPONSES_FILE),
         metadata=metadata,
         words=_read_words(folder / WORDS_FILE),
+        reranker_vectors=np.load(folder / RERANKER_FILE, mmap_mode="r") if "reranker" in metadata else None,
     )
 
 
@@ -157,6 +189,15 @@ def _confidence(metadata: dict[str, Any]) -> Confidence | None:
     """Raises TypeError where another version wrote it."""
     fitted = metadata.get("confidence")
     return None if fitted is None else Confidence(**fitted)
+
+
+def _write_reranker(reranker: Reranker, folder: Path) -> dict[str, Any]:
+    """Copy the encoder; return what is to be known of it when the index is loaded."""
+    with tempfile.TemporaryDirectory(prefix="rejoinder-index-") as scratch:
+        copy_folder(local_folder(model_location(reranker.source.model), Path(scratch)), folder)
+    max_tokens, dimensions = reranker.source.max_tokens, reranker.vectors.shape[1]
+    hashed = student_hash(str(folder))
+    return {"depth": reranker.depth, "hash": hashed, "dimensions": dimensions, "max_tokens": max_tokens}
 
 
 def _write_table(table: pa.Table, file: Path) -> None:

@@ -1,26 +1,24 @@
 """The responder: a conversation in, scored responses out. A plain class that needs no Ray.
 
-N responses of the index, D dimensions. Rows from N on are those of added responses.
+D dimensions of the student, R of the re-ranker.
 """
 
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
-from scipy.sparse import csr_matrix
 
 from serve.changes import Changes
 from serve.dense import Mask
 from serve.diversity import maximal_marginal_relevance
-from serve.encoders import TextEncoder
+from serve.encoders import Encoders
 from serve.index import Index
 from serve.inverted import Rows, Scores
+from serve.response_rows import Query, ResponseRows, ScoredResponse, dense, of_unit_length, vectors_of_texts
 from student.encoders.encoder import Side, Vectors, inner_products
 from student.evaluation.abstention import Confidence
 from student.text import context_text
@@ -32,17 +30,6 @@ _POOL = 4
 # Responses searched beside those asked for, in the place of what the conversation has said.
 _SPARE = 16
 _TINY = 1e-30  # avoids a division by 0
-
-
-@dataclass(frozen=True)
-class ScoredResponse:
-    """A response of the response set and its inner product with the context."""
-
-    response_id: str
-    text: str
-    score: float
-    source: str  # gold, generated or added
-    teacher: str | None  # of a generated response
 
 
 @dataclass
@@ -68,39 +55,23 @@ class Answer:
 
 
 class Responder:
-    """Retrieves responses from an index and the changes since, with the student that made the index."""
+    """Retrieves responses from an index and the changes since, with the encoders that made the index."""
 
-    def __init__(self, index: Index, encoder: TextEncoder, changes: Changes) -> None:
+    def __init__(self, index: Index, encoders: Encoders, changes: Changes) -> None:
         self._index = index
-        self._encoder = encoder
-        self._added: list[ScoredResponse] = []
-        self._added_vectors = self._encode([])
-        self._take(changes)
+        self._encoders = encoders
+        self._rows = ResponseRows(index, encoders, changes)
 
     def changed(self, changes: Changes) -> "Responder":
         """The same responder with other changes."""
         responder = copy(self)
-        responder._take(changes)
+        responder._rows = self._rows.changed(changes)
         return responder
 
-    def _take(self, changes: Changes) -> None:
-        self.changes = changes
-        self._filters: dict[frozenset[str], Any] = {}
-        ids = self._index.responses["response_id"]
-        self._present = ~np.asarray(pa.compute.is_in(ids, pa.array(sorted(changes.withdrawn), pa.string())))
-
-        indexed = set(ids.filter(pa.compute.is_in(ids, pa.array([*changes.added], pa.string()))).to_pylist())
-        self.unindexed = {id: text for id, text in changes.added.items() if id not in indexed}
-        """Response id -> text of the added responses that the index lacks, withdrawn ones included."""
-
-        added: list[ScoredResponse] = []
-        for response_id, text in self.unindexed.items():
-            if response_id not in changes.withdrawn:
-                added.append(ScoredResponse(response_id, text, 0.0, "added", None))
-
-        # A reviewer's approvals come one by one: they encode nothing again.
-        if added != self._added:
-            self._added, self._added_vectors = added, self._encode([response.text for response in added])
+    @property
+    def changes(self) -> Changes:
+        """The changes since the index was made, with which it answers."""
+        return self._rows.changes
 
     @property
     def version(self) -> str:
@@ -115,17 +86,22 @@ class Responder:
     @property
     def num_responses(self) -> int:
         """The number of responses that can be retrieved."""
-        return int(self._present.sum()) + len(self._added)
+        return self._rows.num_present
 
     @property
     def indexed(self) -> pa.Table:
         """The responses of the index (RESPONSE_SET), withdrawn ones included."""
         return self._index.responses
 
+    @property
+    def unindexed(self) -> dict[str, str]:
+        """Response id -> text of the added responses that the index lacks, withdrawn ones included."""
+        return self._rows.unindexed
+
     def text_of(self, response_id: str) -> str | None:
         """The text of an indexed or added response, withdrawn or not; None for an unknown id."""
         row = pa.compute.index(self.indexed["response_id"], response_id).as_py()
-        return self._text_at(row) if row >= 0 else self.changes.added.get(response_id)
+        return self._rows.text_at(row) if row >= 0 else self.changes.added.get(response_id)
 
     def respond(
         self,
@@ -156,10 +132,11 @@ class Responder:
         timings = Timings()
         start = time.perf_counter()
         turns = _turns(messages)
-        tokens = self._encoder.tokenise([self._student_text(turns)], "context")
+        text = self._student_text(turns)
+        tokens = self._encoders.student.tokenise([text], "context")
         timings.tokenise, start = _elapsed_ms(start)
 
-        query = self._encoder.encode(tokens, "context")  # [1, D]
+        query = self._encoded(text, self._encoders.student.encode(tokens, "context"))
         timings.encode, start = _elapsed_ms(start)
 
         scores, rows, echoes = self._search_unsaid(query, k * _POOL if diversity else k, sources, turns)
@@ -169,7 +146,7 @@ class Responder:
             order = order[self._diverse(scores[order], rows[order], k, diversity)]
         responses = []
         for place in [*order, *np.flatnonzero(echoes)][:k]:
-            responses.append(self._response_at(rows[place], scores[place]))
+            responses.append(self._rows.response_at(rows[place], scores[place]))
         timings.search, _ = _elapsed_ms(start)
 
         words = self._index.words
@@ -204,24 +181,29 @@ class Responder:
         Responses of the index are among them even if they are withdrawn.
         """
         query = self._encode([text])
-        _, rows = self._search(query, k, None)
-        cosines = self._unit_vectors(rows) @ _of_unit_length(_dense(query))[0]
+        _, rows = self._rows.nearest(query, k, None)
+        cosines = self._rows.unit_vectors(rows) @ of_unit_length(dense(query))[0]
 
         nearest: list[ScoredResponse] = []
         for place in np.argsort(-cosines, kind="stable"):
-            nearest.append(self._response_at(rows[place], cosines[place]))
+            nearest.append(self._rows.response_at(rows[place], cosines[place]))
         return nearest
 
     def _encode(self, texts: Sequence[str], side: Side = "response") -> Vectors:
-        if not texts:
-            return np.zeros((0, self._index.metadata["dimensions"]), dtype=np.float32)
-        return self._encoder.encode(self._encoder.tokenise(texts, side), side)
+        return vectors_of_texts(self._encoders.student, texts, side, self._index.metadata["dimensions"])
+
+    def _encoded(self, text: str, vector: Vectors) -> Query:
+        """The query of a context with the student's `vector` [1, D]."""
+        reranker = self._encoders.reranker
+        if reranker is None:
+            return Query(vector, None)
+        return Query(vector, dense(reranker.encode(reranker.tokenise([text], "context"), "context"))[0])
 
     def _student_text(self, turns: Sequence[Mapping[str, str]]) -> str:
         return context_text(turns, self._index.metadata["context_turns"])
 
     def _search_unsaid(
-        self, query: Vectors, k: int, sources: frozenset[str], turns: Sequence[Mapping[str, str]]
+        self, query: Query, k: int, sources: frozenset[str], turns: Sequence[Mapping[str, str]]
     ) -> tuple[Scores, Rows, Mask]:
         """Scores and rows of responses that `turns` have not said, and which of them nearly copy a turn.
 
@@ -231,79 +213,20 @@ class Responder:
         num_searched = k + len(turns) + _SPARE
 
         while True:
-            scores, rows = self._search(query, num_searched, sources)
-            texts = [self._text_at(row) for row in rows]
+            scores, rows = self._rows.search(query, num_searched, sources)
+            texts = [self._rows.text_at(row) for row in rows]
             unsaid = [place for place, text in enumerate(texts) if text_key(text) not in keys]
             echoes = np.array([is_near_copy(texts[place], contents) for place in unsaid], np.bool_)
             if (~echoes).sum() >= k or len(rows) < num_searched:
                 return scores[unsaid], rows[unsaid], echoes
             num_searched *= 4
 
-    def _search(self, query: Vectors, k: int, sources: frozenset[str] | None) -> tuple[Scores, Rows]:
-        """Scores and rows [up to k], best first, ties by the lower row.
-
-        Without `sources` every response is searched, withdrawn ones of the index included.
-        """
-        size = self._index.vectors.ntotal
-        only = None if sources is None else self._only(sources)
-        score_matrix, row_matrix = self._index.vectors.search(query, min(k, size), only)
-        filled = row_matrix[0] >= 0
-        scores, rows = score_matrix[0][filled], row_matrix[0][filled]
-
-        if self._added and (sources is None or "added" in sources):
-            scores = np.concatenate([scores, inner_products(query, self._added_vectors)[0]])
-            rows = np.concatenate([rows, size + np.arange(len(self._added))])
-            best = np.lexsort((rows, -scores))[:k]
-            scores, rows = scores[best], rows[best]
-        return scores, rows
-
-    def _only(self, sources: frozenset[str]) -> Any:
-        """The index's filter for these sources; None where it would allow every row."""
-        if sources not in self._filters:
-            has_source = pa.compute.is_in(self._index.responses["source"], pa.array(sorted(sources)))
-            allowed = self._present & np.asarray(has_source)
-            self._filters[sources] = None if allowed.all() else self._index.vectors.only(allowed)
-        return self._filters[sources]
-
     def _diverse(self, scores: Scores, rows: Rows, k: int, diversity: float) -> Rows:
         """Choose up to `k` of the candidates; return their positions in `rows`."""
-        vectors = self._unit_vectors(rows)
+        vectors = self._rows.unit_vectors(rows)
         # A sparse student's scores have no upper bound: shares of the best are on the scale of cosines.
         shares = scores / max(float(scores[0]), _TINY)
         return maximal_marginal_relevance(shares, vectors @ vectors.T, k, diversity)
-
-    def _unit_vectors(self, rows: Rows) -> npt.NDArray[np.float32]:
-        """The vectors [R, D] of rows [R], of length one."""
-        size = self._index.vectors.ntotal
-        indexed = rows < size
-        vectors = np.zeros((len(rows), self._index.metadata["dimensions"]), dtype=np.float32)
-        vectors[indexed] = _dense(self._index.vectors.vectors(rows[indexed]))
-        vectors[~indexed] = _dense(self._added_vectors[rows[~indexed] - size])
-        return _of_unit_length(vectors)
-
-    def _text_at(self, row: int) -> str:
-        size = self._index.vectors.ntotal
-        if row >= size:
-            return self._added[row - size].text
-        text: str = self._index.responses["text"][int(row)].as_py()
-        return text
-
-    def _response_at(self, row: int, score: float) -> ScoredResponse:
-        size = self._index.vectors.ntotal
-        if row >= size:
-            return replace(self._added[row - size], score=float(score))
-        return ScoredResponse(score=float(score), **self._index.responses.slice(row, 1).to_pylist()[0])
-
-
-def _dense(vectors: Vectors) -> npt.NDArray[np.float32]:
-    dense: npt.NDArray[np.float32] = vectors.toarray() if isinstance(vectors, csr_matrix) else vectors
-    return dense
-
-
-def _of_unit_length(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: npt.NDArray[np.float32] = vectors / np.maximum(lengths, _TINY)
-    return unit
 
 
 def _turns(messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:

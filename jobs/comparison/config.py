@@ -123,6 +123,15 @@ class ComparisonConfig(DistillationConfig):
             raise ConfigError(f"{place}: candidates.retrieved: more than the base's {shared}")
         return config
 
+    def trained_as(self, name: str) -> str:
+        """Return the first system with the same training: they differ in the index alone, if at all."""
+        training = self.system(name, 0).model_dump(exclude={"index"})
+        return next(
+            other
+            for other in self.compare.systems
+            if self.system(other, 0).model_dump(exclude={"index"}) == training
+        )
+
 
 def parse_comparison(arguments: list[str]) -> tuple[ComparisonConfig, argparse.Namespace]:
     """Return the config and the options `config`, `run` and `results`."""

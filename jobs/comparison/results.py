@@ -82,7 +82,11 @@ def comparison(measured: MeasuredRun, sets: Mapping[str, HeldOut], ratings: list
         answers=_answers(measured, sources),
         conversations=_conversations(systems),
         sparsity=_sparsity(systems),
-        learning_curves={name: _curves(systems[name], config, name) for name in config.compare.systems},
+        learning_curves={
+            name: _curves(systems[name], config, name)
+            for name in config.compare.systems
+            if config.trained_as(name) == name
+        },
         teachers=_teachers(base, ratings),
         filters=report.filter_outcomes(
             *(

@@ -16,7 +16,14 @@ import pyarrow as pa
 
 from jobs.comparison.config import BM25, ComparisonConfig, splits_of
 from jobs.distillation.config import DistillationConfig
-from jobs.distillation.stages import CANDIDATES, SCORE, TARGETS, DistillationJob, driven_user_turns
+from jobs.distillation.stages import (
+    CANDIDATES,
+    SCORE,
+    TARGETS,
+    DistillationJob,
+    driven_user_turns,
+    served_ranker,
+)
 from jobs.execution.job import Counts, Job
 from jobs.execution.progress import embedding
 from jobs.execution.run_directory import key_of
@@ -27,14 +34,15 @@ from student.encoders.packaged import resolve_model
 from student.evaluation.held_out import ContextSample, HeldOut, held_out
 from student.evaluation.measured_systems import summarise
 from student.evaluation.response_ranking import measure, write_measured
+from student.retrieval.reranking import Ranker, Reranked
 from teachers import records
 from teachers.dataset import read_rows
 
 logger = logging.getLogger(__name__)
 
 ComparisonJob = Job[ComparisonConfig]
-Models = dict[str, EncoderSource | None]
-"""Encoders by name; None is BM25."""
+Models = dict[str, Ranker | None]
+"""Rankers by name; None is BM25."""
 
 OUT_OF_DOMAIN = "out_of_domain"
 _TEACHERS_WORK = frozenset({"examples", "contexts", "responses", "response_set", "neighbours"})
@@ -64,7 +72,7 @@ def run_systems(base: ComparisonJob, sets: dict[str, HeldOut]) -> dict[str, Dist
         logger.info("system %d of %d, %s:", number, len(names), name)
         models: Models
         if name in config.compare.systems:
-            systems[name], models = _train(base, name)
+            systems[name], models = _trained(base, systems, name)
         else:
             systems[name] = branch(base, base.config, "systems", name)
             models = {name: None if name == BM25 else _untrained(config.baseline(name))}
@@ -76,7 +84,8 @@ def run_systems(base: ComparisonJob, sets: dict[str, HeldOut]) -> dict[str, Dist
 def first_student(base: ComparisonJob, systems: Mapping[str, DistillationJob]) -> DistillationJob:
     """Return the job that trained the student that is served: the system's first seed."""
     compare = base.config.compare
-    return seed_job(base.config, systems[compare.served], compare.served, compare.seeds[0])
+    name = base.config.trained_as(compare.served)
+    return seed_job(base.config, systems[name], name, compare.seeds[0])
 
 
 def seed_job(config: ComparisonConfig, system: DistillationJob, name: str, seed: int) -> DistillationJob:
@@ -88,18 +97,27 @@ def seed_job(config: ComparisonConfig, system: DistillationJob, name: str, seed:
     return job
 
 
-def _train(base: ComparisonJob, name: str) -> tuple[DistillationJob, Models]:
-    """Train a system with every seed; return its job, and its students by name."""
+def _trained(
+    base: ComparisonJob, systems: Mapping[str, DistillationJob], name: str
+) -> tuple[DistillationJob, Models]:
+    """Train a system with every seed, unless an earlier one has the same training.
+
+    Return its job, and its students by name.
+    """
     config = base.config
     system = branch(base, config.system(name, config.compare.seeds[0]), "systems", name)
-    make_targets(system)
+    trained_as = config.trained_as(name)
+    if trained_as == name:
+        make_targets(system)
 
     models: Models = {}
     for seed in config.compare.seeds:
-        logger.info("%s, seed %d:", name, seed)
-        job = seed_job(config, system, name, seed)
-        job.do(TRAIN)
-        models[f"seed-{seed}"] = EncoderSource.from_config(job.config.student, job.run.at("student"))
+        job = seed_job(config, systems.get(trained_as, system), trained_as, seed)
+        if trained_as == name:
+            logger.info("%s, seed %d:", name, seed)
+            job.do(TRAIN)
+        student = EncoderSource.from_config(job.config.student, job.run.at("student"))
+        models[f"seed-{seed}"] = served_ranker(system.config, student, _untrained(system.config))
         system.keys[f"train-{seed}"] = job.keys["train"]
     return system, models
 
@@ -131,6 +149,7 @@ def _measure(job: DistillationJob, sets: dict[str, HeldOut], models: Models, use
     trained = {name: key for name, key in job.keys.items() if name.startswith("train-")}
     # A trained student's folder moves with the run, and says nothing of its weights.
     untrained = [] if trained else [source and asdict(source) for source in models.values()]
+    depths = [ranker.depth for ranker in models.values() if isinstance(ranker, Reranked)]
 
     def work() -> Counts:
         measured = embedding(lambda tally: measure(sets, models, tally))
@@ -146,7 +165,7 @@ def _measure(job: DistillationJob, sets: dict[str, HeldOut], models: Models, use
         }
 
     contents = {name: asdict(held_out_set) for name, held_out_set in sets.items()}
-    means = job.once("measure", key_of(trained, untrained, contents, user_turns), work)["means"]
+    means = job.once("measure", key_of(trained, untrained, depths, contents, user_turns), work)["means"]
     logger.info("  %s", ", ".join(f"{metric} {value:.3f}" for metric, value in means.items()))
 
 

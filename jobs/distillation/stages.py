@@ -28,6 +28,7 @@ from student.evaluation.held_out import ContextSample
 from student.evaluation.response_ranking import evaluate_student
 from student.evaluation.word_model import PRIOR_WORDS
 from student.retrieval.neighbours import Retrieval, write_neighbours
+from student.retrieval.reranking import Ranker, Reranked
 from teachers import records
 from teachers.config import TeacherConfig, VllmTeacher, Writer, scores, writes
 from teachers.corpora.conversations import source_identity
@@ -171,11 +172,11 @@ def _write_index(job: DistillationJob) -> Counts:
     responses = pa.Table.from_batches(Rows(job.run.at("response_set")).batches(), records.RESPONSE_SET)
 
     config = job.config
-    student = EncoderSource.from_config(config.student, job.run.at("student"), job.run.at("vectors"))
     examples = config.examples
     sample = ContextSample(config.student.context_turns, examples.max_validation, examples.seed)
     validation = ValidationContexts(job.run.at("examples"), sample)
-    index = (responses, validation, student, job.run.uri, config.index)
+    ranker = list(_rankers(job).values())[-1]
+    index = (responses, validation, ranker, job.run.uri, config.index)
     return embedding(lambda tally: write_confident_index(*index, tally))
 
 
@@ -183,13 +184,9 @@ def _evaluate(job: DistillationJob) -> Counts:
     """BM25, the untrained and the trained student, and the teachers, on held-out conversations."""
     config, student = job.config.evaluate, job.config.student
     sample = ContextSample(student.context_turns, config.contexts, config.seed)
-    folders = {"untrained student": resolve_model(student.model), "student": job.run.at("student")}
-    models: dict[str, EncoderSource] = {}
-    for name, folder in folders.items():
-        models[name] = EncoderSource.from_config(student, folder, job.run.at("vectors"))
     evaluation = embedding(
         lambda tally: evaluate_student(
-            job.run.at("examples"), job.run.at("response_set"), models, sample, tally
+            job.run.at("examples"), job.run.at("response_set"), _rankers(job), sample, tally
         )
     )
     teachers = calibrate(job.run.at("candidates"), scores_uris(job), job.config.targets, "test")
@@ -211,6 +208,26 @@ def _evaluate(job: DistillationJob) -> Counts:
         "response_set": job.run.read_json("stages", "response_set.json")["counts"],
         "scoring": job.run.read_json("stages", "score.json")["counts"],
     }
+
+
+def _rankers(job: DistillationJob) -> dict[str, Ranker]:
+    """Return the student before and after training, and re-ranked if it is; the last one is served.
+
+    The run keeps their vectors.
+    """
+    config, store = job.config.student, job.run.at("vectors")
+    untrained = EncoderSource.from_config(config, resolve_model(config.model), store)
+    student = EncoderSource.from_config(config, job.run.at("student"), store)
+
+    rankers: dict[str, Ranker] = {"untrained student": untrained, "student": student}
+    served = served_ranker(job.config, student, untrained)
+    return rankers if served == student else {**rankers, "student, re-ranked": served}
+
+
+def served_ranker(config: DistillationConfig, student: EncoderSource, untrained: EncoderSource) -> Ranker:
+    """Return what answers: the student, re-ranked where the config says so."""
+    depth = config.index.rerank_depth
+    return Reranked(student, untrained, depth) if depth and student.kind == "dense" else student
 
 
 def driven_user_turns(config: DistillationConfig) -> UserTurns:

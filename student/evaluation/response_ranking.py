@@ -20,6 +20,7 @@ from student.evaluation.ranking import (
     without_excluded,
 )
 from student.evaluation.word_model import WordModel
+from student.retrieval.reranking import Ranker, Reranked, encoders_of, reranked
 from teachers.dataset import read_rows, write_rows
 from teachers.records import MEASURED
 from teachers.texts import is_near_copy
@@ -57,7 +58,7 @@ class StudentEvaluation:
 
 
 def measure(
-    sets: Mapping[str, HeldOut], models: Mapping[str, EncoderSource | None], tally: Tally
+    sets: Mapping[str, HeldOut], models: Mapping[str, Ranker | None], tally: Tally
 ) -> dict[str, dict[str, Measurement]]:
     """Return model -> set -> its measurement; None instead of a model is BM25.
 
@@ -76,50 +77,57 @@ def measure(
     vectors = _embed_sets(sets, models, tally)
 
     measurements: dict[str, dict[str, Measurement]] = {}
-    for name, source in models.items():
+    for name, ranker in models.items():
         measurements[name] = {}
         for set_name, contexts_of_set in sets.items():
-            sparsity: dict[str, float] = {}
-            if source is None:
-                scores = _bm25_blocks(contexts_of_set)
-            else:
-                contexts, responses = vectors[name][set_name]
-                scores = _vector_blocks(contexts, responses)
-                if source.kind == "sparse":
-                    sparsity = sparsity_metrics(contexts, responses[: contexts_of_set.num_ranked])
             try:
-                measurements[name][set_name] = _measure_scores(scores, contexts_of_set, sparsity)
+                if ranker is None:
+                    measured = _measure_scores(_bm25_blocks(contexts_of_set), contexts_of_set, {})
+                else:
+                    encoded = [vectors[source][set_name] for source in encoders_of(ranker)]
+                    measured = measure_vectors(ranker, encoded, contexts_of_set)
             except ValueError as error:
                 raise ValueError(f"{name}, {set_name}: {error}") from None
+            measurements[name][set_name] = measured
     return measurements
 
 
-def measure_vectors(contexts: Vectors, responses: Vectors, held_out_set: HeldOut) -> Measurement:
-    """Return the measurement of the vectors [C, D] and [N, D] of a set's contexts and responses."""
-    return _measure_scores(_vector_blocks(contexts, responses), held_out_set, {})
+def measure_vectors(
+    ranker: Ranker, encoded: Sequence[tuple[Vectors, Vectors]], held_out_set: HeldOut
+) -> Measurement:
+    """Return the measurement of a ranker by its encoders' vectors [C, D] and [N, D] of a set."""
+    contexts, responses = encoded[0]
+    blocks, sparsity = _vector_blocks(contexts, responses), {}
+    if isinstance(ranker, Reranked):
+        similarities = _vector_blocks(*encoded[1])
+        blocks = _reranked_blocks(blocks, similarities, ranker.depth, held_out_set.num_servable)
+    elif ranker.kind == "sparse":
+        sparsity = sparsity_metrics(contexts, responses[: held_out_set.num_ranked])
+    return _measure_scores(blocks, held_out_set, sparsity)
 
 
 def _embed_sets(
-    sets: Mapping[str, HeldOut], models: Mapping[str, EncoderSource | None], tally: Tally
-) -> dict[str, dict[str, tuple[Vectors, Vectors]]]:
+    sets: Mapping[str, HeldOut], models: Mapping[str, Ranker | None], tally: Tally
+) -> dict[EncoderSource, dict[str, tuple[Vectors, Vectors]]]:
     """Return encoder -> set -> vectors of its contexts [C, D] and responses [N, D]."""
-    encoders = {name: source for name, source in models.items() if source is not None}
+    rankers = [ranker for ranker in models.values() if ranker is not None]
+    encoders = list(dict.fromkeys(source for ranker in rankers for source in encoders_of(ranker)))
     if not encoders:
         return {}
     texts: dict[Side, list[str]] = {"context": [], "response": []}
     for contexts_of_set in sets.values():
         texts["context"] += contexts_of_set.contexts
         texts["response"] += contexts_of_set.responses
-    embedded = texts_to_vectors_of_each(texts, list(encoders.values()), tally)
+    embedded = texts_to_vectors_of_each(texts, encoders, tally)
 
-    by_encoder: dict[str, dict[str, tuple[Vectors, Vectors]]] = {}
-    for name, vectors in zip(encoders, embedded, strict=True):
-        by_encoder[name] = {}
+    by_encoder: dict[EncoderSource, dict[str, tuple[Vectors, Vectors]]] = {}
+    for source, vectors in zip(encoders, embedded, strict=True):
+        by_encoder[source] = {}
         context_start = response_start = 0
         for set_name, contexts_of_set in sets.items():
             context_end = context_start + len(contexts_of_set.contexts)
             response_end = response_start + len(contexts_of_set.responses)
-            by_encoder[name][set_name] = (
+            by_encoder[source][set_name] = (
                 vectors["context"][context_start:context_end],
                 vectors["response"][response_start:response_end],
             )
@@ -224,6 +232,18 @@ def _vector_blocks(contexts: Vectors, responses: Vectors) -> Iterator[NDArray[np
         yield inner_products(contexts[start : start + _CONTEXTS_PER_BLOCK], responses)
 
 
+def _reranked_blocks(
+    blocks: Iterator[NDArray[np.float32]],
+    similarities: Iterator[NDArray[np.float32]],
+    depth: int,
+    num_responses: int,
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the scores [C, N] of the re-ranking, some contexts at a time."""
+    for block, similar in zip(blocks, similarities, strict=True):
+        rows = zip(block, similar, strict=True)
+        yield np.stack([reranked(scores, others, depth, num_responses) for scores, others in rows])
+
+
 def _bm25_blocks(contexts: HeldOut) -> Iterator[NDArray[np.float32]]:
     """Yield the BM25 scores [C, N], some contexts at a time."""
     scores = bm25_scores(contexts.responses, contexts.contexts, RESPONSE_BM25)
@@ -234,7 +254,7 @@ def _bm25_blocks(contexts: HeldOut) -> Iterator[NDArray[np.float32]]:
 def evaluate_student(
     examples_uri: str,
     response_set_uri: str,
-    models: Mapping[str, EncoderSource],
+    models: Mapping[str, Ranker],
     sample: ContextSample,
     tally: Tally,
 ) -> StudentEvaluation:
@@ -264,6 +284,8 @@ def evaluate_student(
 
     reading = []
     for number, row in enumerate(read_rows(examples_uri, "test")[: min(_NUM_READ, sample.num_contexts)]):
-        answers = {name: response_set[measurements[name]["test"].answers[number][0]] for name in models}
+        answers: dict[str, dict[str, Any]] = {}
+        for name in models:
+            answers[name] = response_set[measurements[name]["test"].answers[number][0]]
         reading.append({"context": row["context"], "gold_response": row["gold_response"], "answers": answers})
     return StudentEvaluation(means, coverage, reading)

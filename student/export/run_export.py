@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from student.config import StudentConfig
 from student.encoders.encoder import Side, student_hash
+from student.encoders.packaged import model_location, resolve_model
 from student.export.onnx_encoder import MANIFEST
 from student.export.onnx_export import export_student
 from student.text import context_text
@@ -23,6 +24,8 @@ _MAX_TEXTS = 200
 def export_run(run_uri: str) -> dict[str, Any]:
     """Write `onnx/HASH` of the run's student, unless it is there, and return its manifest.
 
+    Where the untrained student re-ranks, it is written in the same way.
+
     Raises:
         ValueError: there is no student, it cannot be exported, or torch computes something else.
     """
@@ -30,27 +33,33 @@ def export_run(run_uri: str) -> dict[str, Any]:
         raise ValueError(f"{run_uri} has no student")
 
     run_uri = absolute(run_uri.rstrip("/"))
-    config = _student_config(f"{run_uri}/run.json")
+    config = read_json(f"{run_uri}/run.json")["config"]
+    try:
+        student = StudentConfig(**config["student"])
+    except ValidationError:
+        raise ValueError(f"{run_uri}/run.json was written by another version of Rejoinder") from None
+
+    manifest = _export(f"{run_uri}/student", run_uri, student)
+    if student.kind == "dense" and config.get("index", {}).get("rerank_depth"):
+        _export(model_location(resolve_model(student.model)), run_uri, student)
+    return manifest
+
+
+def _export(model: str, run_uri: str, config: StudentConfig) -> dict[str, Any]:
+    """Write an encoder, a folder or a URI of one, unless it is there; return its manifest."""
     with tempfile.TemporaryDirectory(prefix="rejoinder-student-") as scratch:
-        student = local_folder(f"{run_uri}/student", Path(scratch))
-        folder_uri = f"{run_uri}/onnx/{student_hash(str(student))}"
+        folder = local_folder(model, Path(scratch))
+        folder_uri = f"{run_uri}/onnx/{student_hash(str(folder))}"
 
         manifest: dict[str, Any] | None = read_json(f"{folder_uri}/{MANIFEST}")
         if manifest is not None:
-            logger.info("%s: done before for this student", folder_uri)
+            logger.info("%s: done before for this encoder", folder_uri)
             return manifest
 
         texts = _texts(f"{run_uri}/examples", config.context_turns)
-        manifest = export_student(student, folder_uri, config.kind, config.max_tokens, texts)
+        manifest = export_student(folder, folder_uri, config.kind, config.max_tokens, texts)
         logger.info("%s: written", folder_uri)
         return manifest
-
-
-def _student_config(uri: str) -> StudentConfig:
-    try:
-        return StudentConfig(**read_json(uri)["config"]["student"])
-    except ValidationError:
-        raise ValueError(f"{uri} was written by another version of Rejoinder") from None
 
 
 def _texts(examples_uri: str, context_turns: int) -> dict[Side, list[str]]:

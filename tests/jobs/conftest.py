@@ -72,6 +72,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # So short that a random model ends neither its turn nor a sentence: every sample is dropped.
         "generate": {"contexts": 12, "max_tokens": 2, "batch_size": 4},
         "candidates": {"evaluation_contexts": 4},
+        "index": {"rerank_depth": 5},
         "student": {
             "model": str(make_student(folder / "encoder", words)),
             "num_workers": 1,

@@ -55,13 +55,28 @@ def test_an_export_is_made_once_for_a_student(
 
     assert _export(run, monkeypatch) == 0
     output = capsys.readouterr().out
-    assert "done before for this student" in output and "model_int8.onnx" in output
+    assert "done before for this encoder" in output and "model_int8.onnx" in output
     assert (folder / "model.onnx").stat().st_mtime_ns == before
 
     make_student(run / "student", [f"w{i}" for i in range(80)])
     assert _export(run, monkeypatch) == 0
     another = run / "onnx" / student_hash(str(run / "student"))
     assert another != folder and f"{another}: written" in capsys.readouterr().out
+
+
+def test_the_encoder_that_reranks_is_exported_too(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("student", "examples"):
+        (tmp_path / name).symlink_to(run / name)
+    untrained = make_student(tmp_path / "untrained", [f"w{i}" for i in range(90)])
+    student = StudentConfig(model=str(untrained), max_tokens=16).model_dump(mode="json")
+    config = {"student": student, "index": {"rerank_depth": 5}}
+    (tmp_path / "run.json").write_text(json.dumps({"config": config}))
+
+    assert _export(tmp_path, monkeypatch) == 0
+    hashes = {student_hash(str(tmp_path / name)) for name in ("student", "untrained")}
+    assert {folder.name for folder in (tmp_path / "onnx").iterdir()} == hashes
 
 
 def test_a_config_of_another_version_is_one_line(

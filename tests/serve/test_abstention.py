@@ -11,7 +11,7 @@ from serve.answers import answer_above
 from serve.changes import Changes
 from serve.config import IndexConfig
 from serve.conversations import hold_conversation
-from serve.encoders import load_text_encoder
+from serve.encoders import load_encoders
 from serve.index import load_index
 from serve.indexing import ValidationContexts, write_confident_index
 from serve.responder import Responder
@@ -52,7 +52,7 @@ def responder_of(run: Path, num_examples: int, coverage: float) -> Responder:
     write_confident_index(responses, validation, student, str(run), config, lambda *_: None)
 
     index = load_index(version_folder(run))
-    return Responder(index, load_text_encoder(str(run), index, "torch", threads=1), Changes())
+    return Responder(index, load_encoders(str(run), index, "torch", threads=1), Changes())
 
 
 def test_turns_of_unusual_words_get_no_answer_unless_a_least_score_is_set(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_an_answer_has_a_confidence_where_scores_say_something_of_it(tmp_path: P
     for slope, is_given in ((3.0, True), (0.0, False)):
         index = load_index(version_folder(tmp_path))
         index.metadata["confidence"] = {"max_cross_entropy": 9.0, "slope": slope, "intercept": -1.0}
-        responder = Responder(index, load_text_encoder(str(tmp_path), index, "torch", threads=1), Changes())
+        responder = Responder(index, load_encoders(str(tmp_path), index, "torch", threads=1), Changes())
         retrieved = responder.respond(HELLO, 1)
 
         confidence = answer_above(retrieved, None, responder).confidence

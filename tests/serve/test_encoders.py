@@ -9,7 +9,7 @@ import pytest
 import sentence_transformers
 
 from serve.changes import Changes
-from serve.encoders import OnnxEncoder, TorchEncoder, load_text_encoder
+from serve.encoders import OnnxEncoder, TorchEncoder, load_encoders
 from serve.index import Index, load_index
 from serve.inverted import Scores
 from serve.responder import Responder
@@ -38,8 +38,8 @@ def exported(any_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def scores(run: Path, index: Index, backend: str) -> tuple[list[str], Scores]:
-    encoder = load_text_encoder(str(run), index, backend, 1)  # type: ignore[arg-type]
-    responder = Responder(index, encoder, Changes())
+    encoders = load_encoders(str(run), index, backend, 1)  # type: ignore[arg-type]
+    responder = Responder(index, encoders, Changes())
 
     ids: list[str] = []
     values: list[float] = []
@@ -71,15 +71,16 @@ def test_a_replica_loads_the_student_on_the_cpu(any_run: Path, monkeypatch: pyte
                 super().__init__(*arguments, device="cpu", **options)
 
         monkeypatch.setattr(sentence_transformers, name, Recorded)
-    load_text_encoder(str(any_run), load_index(version_folder(any_run)), "torch", 1)
+    load_encoders(str(any_run), load_index(version_folder(any_run)), "torch", 1)
     assert devices == ["cpu"]
 
 
 def test_the_default_is_onnx_where_the_student_was_exported(exported: Path, any_run: Path) -> None:
     for run, expected in ((exported, OnnxEncoder), (any_run, TorchEncoder)):
-        assert type(load_text_encoder(str(run), load_index(version_folder(run)), "auto", 1)) is expected
+        encoders = load_encoders(str(run), load_index(version_folder(run)), "auto", 1)
+        assert type(encoders.student) is expected
 
 
 def test_a_run_without_an_export_is_refused(small_run: Path) -> None:
     with pytest.raises(ValueError, match=r"encoder: .* has no ONNX export of the student .*jobs/export\.py"):
-        load_text_encoder(str(small_run), load_index(version_folder(small_run)), "onnx", 1)
+        load_encoders(str(small_run), load_index(version_folder(small_run)), "onnx", 1)

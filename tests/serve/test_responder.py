@@ -6,7 +6,7 @@ import pytest
 
 from serve.changes import Changes
 from serve.conversations import hold_conversation
-from serve.encoders import load_text_encoder
+from serve.encoders import load_encoders
 from serve.index import load_index
 from serve.inverted import invert
 from serve.responder import Answer, Responder
@@ -24,7 +24,7 @@ CONVERSATION = [
 
 def make_responder(run: Path) -> Responder:
     index = load_index(version_folder(run))
-    return Responder(index, load_text_encoder(str(run), index, "torch", threads=1), Changes())
+    return Responder(index, load_encoders(str(run), index, "torch", threads=1), Changes())
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +66,8 @@ def test_a_search_leaves_out_documents_that_share_no_term_with_the_conversation(
     vectors = index.vectors.postings.T.tolil()
     vectors[1] = 0  # the response in row 1 has no term left
 
-    encoder = load_text_encoder(str(sparse_run), index, "torch", threads=1)
-    sparse = Responder(replace(index, vectors=invert(vectors.tocsr())), encoder, Changes())
+    encoders = load_encoders(str(sparse_run), index, "torch", threads=1)
+    sparse = Responder(replace(index, vectors=invert(vectors.tocsr())), encoders, Changes())
     left_out = index.responses["text"][1].as_py()
     assert texts(sparse.respond(CONVERSATION, 4))[-1] == left_out
     assert texts(sparse.search(CONVERSATION, 4)) == texts(sparse.respond(CONVERSATION, 3))

@@ -18,12 +18,13 @@ from teachers.texts import text_key
 from tests.jobs.running import run_job
 from tests.ray_head import wait
 
+RANKED = ("untrained student", "student", "student, re-ranked")
 pytestmark = [pytest.mark.slow, pytest.mark.weights]  # the conversations come with the extra `local`
 
 
 def test_every_stage_wrote_its_dataset(run: Path) -> None:
     metrics = json.loads((run / "report" / "metrics.json").read_text())
-    assert set(metrics["systems"]) == {"bm25", "untrained student", "student"}
+    assert set(metrics["systems"]) == {"bm25", *RANKED}
     assert set(metrics["teachers"]) == {
         "chat",
         "retriever",
@@ -39,7 +40,7 @@ def test_every_stage_wrote_its_dataset(run: Path) -> None:
     conversations = (run / "report" / "conversations.jsonl").read_text().splitlines()
     assert len(conversations) == metrics["conversations"]["held-out users"]["conversations"]
     answers = json.loads((run / "report" / "answers.json").read_text())
-    assert all(row["answers"].keys() == {"untrained student", "student"} for row in answers)
+    assert all(row["answers"].keys() == set(RANKED) for row in answers)
     assert 'id="conversations"' in (run / "report" / "index.html").read_text()
     assert [row["reason"] for row in read_rows(str(run / "rejected" / "examples"))][
         1

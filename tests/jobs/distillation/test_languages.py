@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from serve.changes import Changes
-from serve.encoders import load_text_encoder
+from serve.encoders import load_encoders
 from serve.index import load_index
 from serve.responder import Responder
 from serve.versions import check_version, local_version
@@ -82,7 +82,7 @@ def test_every_script_is_served_as_it_was_written(run: Path) -> None:
 
 def test_a_turn_of_any_script_is_answered_with_what_was_not_said(run: Path) -> None:
     index = load_index(local_version(str(run), check_version(str(run))))
-    responder = Responder(index, load_text_encoder(str(run), index, "torch", 1), Changes())
+    responder = Responder(index, load_encoders(str(run), index, "torch", 1), Changes())
     for pairs in PAIRS.values():
         messages: list[dict[str, str]] = []
         for turn, _ in pairs[:4]:
