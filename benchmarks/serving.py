@@ -35,6 +35,7 @@ from serve.config import Backend
 
 CONNECTIONS = (1, 8, 32)
 SLOWEST_MS = 100
+RERANK_DEPTH = 300
 TEACHER, TOKENS = "smollm2-135m-instruct", 32
 
 
@@ -107,13 +108,15 @@ def main() -> None:
     alone = multiprocessing.get_context("spawn")
     results: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="rejoinder-serving-") as scratch:
-        run = Path(scratch) / "run"
+        run, reranked = Path(scratch) / "run", Path(scratch) / "reranked"
         with alone.Pool(1) as pool:
             conversations = pool.apply(write_run, (run, size, real))
-            pool.apply(export, (run, conversations))
+            pool.apply(write_run, (reranked, size, real, RERANK_DEPTH))
             loops: dict[str, float] = {}
-            for encoder in ("torch", "onnx", "onnx-int8"):
-                loops[encoder] = pool.apply(loop_ms, (run, conversations, encoder))
+            for folder in (run, reranked):
+                pool.apply(export, (folder, conversations))
+                for encoder in ("torch", "onnx", "onnx-int8"):
+                    loops[f"{encoder}, {folder.name}"] = pool.apply(loop_ms, (folder, conversations, encoder))
         print("the loop alone", {name: round(value, 1) for name, value in loops.items()}, flush=True)
         with alone.Pool(1) as pool:
             teacher = pool.apply(teacher_ms, (conversations, answers))

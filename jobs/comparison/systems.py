@@ -75,7 +75,7 @@ def run_systems(base: ComparisonJob, sets: dict[str, HeldOut]) -> dict[str, Dist
             systems[name], models = _trained(base, systems, name)
         else:
             systems[name] = branch(base, base.config, "systems", name)
-            models = {name: None if name == BM25 else _untrained(config.baseline(name))}
+            models = {name: None if name == BM25 else _untrained(base, config.baseline(name))}
 
         _measure(systems[name], sets, models, user_turns)
     return systems
@@ -116,15 +116,16 @@ def _trained(
         if trained_as == name:
             logger.info("%s, seed %d:", name, seed)
             job.do(TRAIN)
-        student = EncoderSource.from_config(job.config.student, job.run.at("student"))
-        models[f"seed-{seed}"] = served_ranker(system.config, student, _untrained(system.config))
+        student = EncoderSource.from_config(job.config.student, job.run.at("student"), base.run.at("vectors"))
+        models[f"seed-{seed}"] = served_ranker(system.config, student, _untrained(base, system.config))
         system.keys[f"train-{seed}"] = job.keys["train"]
     return system, models
 
 
-def _untrained(config: DistillationConfig) -> EncoderSource:
+def _untrained(base: ComparisonJob, config: DistillationConfig) -> EncoderSource:
     """Return the encoder that a job's training begins with."""
-    return EncoderSource.from_config(config.student, resolve_model(config.student.model))
+    model = resolve_model(config.student.model)
+    return EncoderSource.from_config(config.student, model, base.run.at("vectors"))
 
 
 def branch(base: Job[Any], config: DistillationConfig, *folder: str) -> DistillationJob:
@@ -147,8 +148,10 @@ def make_targets(job: DistillationJob) -> None:
 def _measure(job: DistillationJob, sets: dict[str, HeldOut], models: Models, user_turns: UserTurns) -> None:
     """Write `measured`, once for these models and sets, and log the means of the first set."""
     trained = {name: key for name, key in job.keys.items() if name.startswith("train-")}
-    # A trained student's folder moves with the run, and says nothing of its weights.
-    untrained = [] if trained else [source and asdict(source) for source in models.values()]
+    # A trained student's folder, like the vectors', moves with the run, and says nothing of its weights.
+    untrained = (
+        [] if trained else [source and {**asdict(source), "store": None} for source in models.values()]
+    )
     depths = [ranker.depth for ranker in models.values() if isinstance(ranker, Reranked)]
 
     def work() -> Counts:
