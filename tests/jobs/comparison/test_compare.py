@@ -18,7 +18,8 @@ pytestmark = [
     pytest.mark.timeout(2700),  # the first test waits for a job and for a comparison
 ]
 BEGIN, END = marks(GENERATED)
-ROWS = ["bm25", "untrained", "human-only", "untrained-sparse", "sparse"]
+ROWS = ["bm25", "untrained", "human-only", "re-ranked", "untrained-sparse", "sparse"]
+HUMAN_ONLY = {"student.kl_weight": 0, "candidates.generated_per_teacher": 0}
 METRICS = {
     "hits@1/20",
     "hits@1/20+own",
@@ -73,6 +74,7 @@ def compare_config(run: Path, config: Path) -> Path:
     settings = yaml.safe_load(config.read_text())
     settings["teachers"]["another"] = {**settings["teachers"]["retriever"], "context_turns": 1}
     settings["evaluate"] = {"contexts": 30}
+    settings["index"] = {}
     settings["compare"] = {
         "seeds": [1],
         "served": "sparse",
@@ -82,7 +84,8 @@ def compare_config(run: Path, config: Path) -> Path:
         "out_of_domain": str(_out_of_domain(config)),
         "ratings": str(_rated(config)),
         "systems": {
-            "human-only": {"changes": {"student.kl_weight": 0, "candidates.generated_per_teacher": 0}},
+            "human-only": {"changes": HUMAN_ONLY},
+            "re-ranked": {"changes": {**HUMAN_ONLY, "index.rerank_depth": 5}},
             "sparse": {
                 "changes": {
                     "student.kind": "sparse",
@@ -139,12 +142,19 @@ def test_a_system_borrows_what_it_does_not_change(compared: tuple[Path, str]) ->
         assert (student / "student" / "modules.json").is_file() and not (student / "targets").exists()
 
 
+def test_a_system_that_only_ranks_otherwise_is_not_trained_again(compared: tuple[Path, str]) -> None:
+    systems = compared[0] / "systems"
+    assert not list((systems / "re-ranked").glob("seed-*"))
+    measured = {name: read_rows(str(systems / name / "measured")) for name in ("human-only", "re-ranked")}
+    assert measured["human-only"] != measured["re-ranked"]
+
+
 def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path, str]) -> None:
     table, elsewhere = _figures(compared)["tables"]
     assert (elsewhere["contexts"], elsewhere["conversations"], elsewhere["responses"]) == (4, 2, 20)
-    assert [set(row["metrics"]) for row in elsewhere["rows"]] == [{"hits@1/20", "mrr"}] * 5
+    assert [set(row["metrics"]) for row in elsewhere["rows"]] == [{"hits@1/20", "mrr"}] * 6
     assert [row["system"] for row in table["rows"]] == ROWS
-    assert [row["seeds"] for row in table["rows"]] == [1, 1, 1, 1, 1]
+    assert [row["seeds"] for row in table["rows"]] == [1] * 6
     for row in table["rows"]:
         assert set(row["metrics"]) == METRICS
         for value in row["metrics"].values():
@@ -153,13 +163,14 @@ def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path
         [],
         ["bm25"],
         ["untrained"],
+        ["human-only"],
         ["bm25"],
         ["untrained-sparse", "human-only"],
     ]
     measured = read_rows(str(compared[0] / "systems" / "sparse" / "measured"))
     of_table = [row for row in measured if row["set"] == "test"]
     mean = sum(dict(row["metrics"])["mrr"] for row in of_table) / len(of_table)
-    assert table["rows"][4]["metrics"]["mrr"]["mean"] == pytest.approx(mean)
+    assert table["rows"][5]["metrics"]["mrr"]["mean"] == pytest.approx(mean)
     assert len(of_table) == table["contexts"]
 
 
@@ -231,7 +242,7 @@ def test_the_terminal_and_wandb_have_every_system(compared: tuple[Path, str]) ->
     """W&B in one run, though every student has reports of its own."""
     table = compared[1].rpartition("by conversation, 30 contexts")[2]
     assert all(f"│ {system}" in table for system in ROWS)
-    assert "system 3 of 5, human-only:" in compared[1]
+    assert "system 3 of 6, human-only:" in compared[1]
     [wandb_run] = (compared[0] / "wandb").glob("offline-run-*")
     tables = {path.name.split("_")[0] for path in wandb_run.rglob("*.table.json")}
     assert {"systems-by-conversation", "differences-by-conversation", "judged-by-chat"} <= tables
