@@ -100,7 +100,9 @@ def measure_vectors(
     blocks, sparsity = _vector_blocks(contexts, responses), {}
     if isinstance(ranker, Reranked):
         similarities = _vector_blocks(*encoded[1])
-        blocks = _reranked_blocks(blocks, similarities, ranker.depth, held_out_set.num_servable)
+        # A set without a response set has its candidates for one.
+        num_responses = held_out_set.num_servable or held_out_set.num_ranked
+        blocks = _reranked_blocks(blocks, similarities, ranker.depth, num_responses)
     elif ranker.kind == "sparse":
         sparsity = sparsity_metrics(contexts, responses[: held_out_set.num_ranked])
     return _measure_scores(blocks, held_out_set, sparsity)
