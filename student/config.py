@@ -161,9 +161,9 @@ class StudentConfig(TrainingConfig):
     dropout: float | None = Field(None, ge=0, lt=1)
     """Share of activations that are dropped in training; the model's own where not given. With none, a step
     on a CPU takes a fifth less."""
-    freeze_embeddings: bool = False
-    """Keep the word embeddings of a dense model as they are: less memory, and less work in a step. Those of a
-    sparse one score its terms, and are trained."""
+    frozen_layers: int | None = Field(None, ge=0)
+    """Lowest layers of a dense model that stay as they are, with the embeddings; 0 keeps those alone. A step
+    then takes less time and memory. All of a sparse model is trained: its embeddings score its terms."""
     max_candidates: int = Field(10, ge=2)
     """Candidates of a context in a step (G2R: 10)."""
     own_turn_negatives: int = Field(0, ge=0)

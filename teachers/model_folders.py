@@ -60,6 +60,8 @@ class FolderModel:
     """Classes of all modules; none without a modules.json."""
     positions: int | None
     """Most tokens of a text; None: any number."""
+    layers: int | None
+    """Of the shallowest transformer; None: its config does not say."""
     labels: tuple[str, ...]
     """A cross-encoder's scores of a pair."""
     prompts: Mapping[Task, str]
@@ -84,12 +86,14 @@ def inspect_model(uri: str) -> FolderModel:
 
     configs = [_read(f"{names[0][1]}/config.json") or {} for names in parts]
     positions = [count for count in map(_positions, configs) if count is not None]
+    layers = [count for count in map(_layers, configs) if count is not None]
     return FolderModel(
         kind=kind,
         name=f"{model_type} of sentence-transformers",
         inputs=tuple(names[0][0] for names in parts),
         modules=classes,
         positions=min(positions, default=None),
+        layers=min(layers, default=None),
         labels=_scores(parts[0], configs[0]) if kind == "cross-encoder" else (),
         prompts=_without_empty(
             side_prompts(settings.get("prompts") or {}, settings.get("default_prompt_name"))
@@ -145,7 +149,8 @@ def _without_modules(uri: str) -> FolderModel:
         if name.endswith(head):
             kind = head_kind
     labels = _labels(config) if kind == "cross-encoder" else ()
-    return FolderModel(kind, name, ("Transformer",), frozenset(), _positions(config), labels, {})
+    limits = _positions(config), _layers(config)
+    return FolderModel(kind, name, ("Transformer",), frozenset(), *limits, labels, {})
 
 
 def _parts(uri: str, modules: list[dict[str, Any]]) -> Iterator[list[tuple[str, str]]]:
@@ -176,6 +181,15 @@ def _positions(config: Mapping[str, Any]) -> int | None:
     if model_type in _POSITIONS_AFTER_PADDING:
         count -= (config.get("pad_token_id") or 1) + 1
     return count
+
+
+def _layers(config: Mapping[str, Any]) -> int | None:
+    """Return the layers of a transformer of that config; older architectures have names of their own."""
+    config = config.get("text_config") or config
+    for key in ("num_hidden_layers", "n_layers", "n_layer", "num_layers"):
+        if isinstance(config.get(key), int):
+            return int(config[key])
+    return None
 
 
 def _scores(modules: list[tuple[str, str]], config: Mapping[str, Any]) -> tuple[str, ...]:

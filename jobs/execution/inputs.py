@@ -34,9 +34,10 @@ def check_teachers(teachers: Mapping[str, TeacherConfig], key: str = "teachers")
 
 
 def check_student(config: StudentConfig) -> None:
-    """Raises ConfigError where the student's model is missing, of another kind, or reads too few tokens."""
+    """Raises ConfigError where the student's model is missing, of another kind, or too small for a key."""
     check("student.model", partial(packaged.check_student, config))
     check("student.max_tokens", partial(packaged.check_max_tokens, config))
+    check("student.frozen_layers", partial(packaged.check_frozen_layers, config))
 
 
 def pinned(teachers: Mapping[str, TeacherConfig]) -> dict[str, TeacherConfig]:

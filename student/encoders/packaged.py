@@ -99,6 +99,19 @@ def check_max_tokens(config: StudentConfig) -> None:
         )
 
 
+def check_frozen_layers(config: StudentConfig) -> None:
+    """Check that a layer of the student's model is left to train.
+
+    Raises:
+        ValueError: there is none.
+    """
+    layers = check_encoder(config.model, config.kind).layers
+    if config.frozen_layers is not None and layers is not None and config.frozen_layers >= layers:
+        raise ValueError(
+            f"expected less than the {layers} layers of {config.model}, got {config.frozen_layers}"
+        )
+
+
 def _cached_folder(identifier: str) -> str | None:
     """Return the folder of a Hugging Face id in the cache; None where there is none."""
     from huggingface_hub import try_to_load_from_cache

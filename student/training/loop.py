@@ -192,8 +192,8 @@ def build_model(config: StudentConfig) -> StepEncoder:
         encoder[0].sub_modules["document"].requires_grad_(False)
 
     for transformer in transformers_of(encoder).values():
-        if config.freeze_embeddings and config.kind == "dense":
-            transformer.get_input_embeddings().requires_grad_(False)
+        if config.frozen_layers is not None and config.kind == "dense":
+            _freeze_lowest(transformer, config.frozen_layers)
         if not config.use_gpu:
             # In bf16 on a CPU the gradient of fused attention takes a third of a step, of this one little.
             transformer.set_attn_implementation("eager")
@@ -205,6 +205,19 @@ def build_model(config: StudentConfig) -> StepEncoder:
                 module.p = config.dropout
     set_training(model, config)
     return model
+
+
+def _freeze_lowest(transformer: Any, num_layers: int) -> None:
+    """Keep the weights of the embeddings and of the lowest layers: none of their gradients is computed."""
+    stacks = [
+        name
+        for name, module in transformer.named_modules()
+        if isinstance(module, torch.nn.ModuleList) and len(module) == transformer.config.num_hidden_layers
+    ]
+    for name, weight in transformer.named_parameters():  # in the order of the computation
+        if name.startswith(f"{stacks[0]}.{num_layers}."):
+            break
+        weight.requires_grad_(False)
 
 
 def write_student(

@@ -22,7 +22,7 @@ from student.encoders.encoder import (
     separate_encoders,
     tokens_of,
 )
-from student.encoders.packaged import check_encoder, check_max_tokens, check_student
+from student.encoders.packaged import check_encoder, check_frozen_layers, check_max_tokens, check_student
 from student.export.onnx_encoder import OnnxEncoder
 from student.export.onnx_export import export_student
 from student.training.step import StepEncoder
@@ -124,6 +124,12 @@ def test_a_student_that_is_to_read_more_tokens_than_it_can_is_refused(tiny_encod
     check_max_tokens(StudentConfig(model=str(tiny_encoder), max_tokens=64))
     with pytest.raises(ValueError, match=r"expected at most the 64 positions of .*, got 65"):
         check_max_tokens(StudentConfig(model=str(tiny_encoder), max_tokens=65))
+
+
+def test_a_student_of_which_no_layer_is_left_to_train_is_refused(tiny_encoder: Path) -> None:
+    check_frozen_layers(StudentConfig(model=str(tiny_encoder), frozen_layers=1))
+    with pytest.raises(ValueError, match=r"expected less than the 2 layers of .*, got 2"):
+        check_frozen_layers(StudentConfig(model=str(tiny_encoder), frozen_layers=2))
 
 
 def test_a_model_of_another_kind_is_no_student(

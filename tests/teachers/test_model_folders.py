@@ -65,6 +65,22 @@ def test_positions_are_counted_as_the_architecture_does(
 
 
 @pytest.mark.parametrize(
+    ("config", "layers"),
+    [
+        ({"model_type": "bert", "num_hidden_layers": 6}, 6),
+        ({"model_type": "distilbert", "n_layers": 6}, 6),
+        ({"model_type": "gemma3", "text_config": {"num_hidden_layers": 18}}, 18),
+        ({"model_type": "xlnet", "n_layer": 12}, 12),
+        ({"model_type": "bert"}, None),
+    ],
+)
+def test_layers_are_counted_by_every_name_of_theirs(
+    config: dict[str, Any], layers: int | None, tmp_path: Path
+) -> None:
+    assert inspect_model(write(tmp_path, config=config)).layers == layers
+
+
+@pytest.mark.parametrize(
     ("config", "kind", "labels"),
     [
         ({"architectures": ["BertModel"]}, "dense", ()),

@@ -282,10 +282,11 @@ def test_a_sparse_student_with_a_frozen_response_encoder_stops_early(
     )
 
 
-def test_frozen_word_embeddings_stay_as_they_are_on_any_number_of_workers(
-    tmp_path: Path, tiny_encoder: Path
+@pytest.mark.parametrize("num_layers", [0, 1])
+def test_frozen_layers_stay_as_they_are_on_any_number_of_workers(
+    num_layers: int, tmp_path: Path, tiny_encoder: Path
 ) -> None:
-    settings = {"encoders": "separate", "freeze_embeddings": True, "zero_stage": 2}
+    settings = {"encoders": "separate", "frozen_layers": num_layers, "zero_stage": 2}
     training = Training(tmp_path, tiny_encoder, **settings)
     training.run(epochs=1)
     assert training.run(epochs=2, num_workers=1)["step"] == 8
@@ -293,12 +294,13 @@ def test_frozen_word_embeddings_stay_as_they_are_on_any_number_of_workers(
     before = dict(separate_encoders(load_encoder(EncoderSource(str(tiny_encoder), "dense", 16))).state_dict())
     changed = {name for name, weight in training.weights().items() if not weight.equal(before[name])}
     # The pooler is not on the way to the vectors.
-    unchanged = [name for name in before if name not in changed and "pooler" not in name]
-    assert len(unchanged) == 2 and all("word_embeddings" in name for name in unchanged), unchanged
+    unchanged = {name for name in before if name not in changed and "pooler" not in name}
+    frozen = ("embeddings.", *(f"layer.{number}." for number in range(num_layers)))
+    assert unchanged == {name for name in before if any(part in name for part in frozen)}
 
 
-def test_word_embeddings_that_score_a_sparse_models_terms_are_not_frozen(tiny_sparse_encoder: Path) -> None:
-    model = build_model(StudentConfig(kind="sparse", model=str(tiny_sparse_encoder), freeze_embeddings=True))
+def test_a_sparse_models_embeddings_score_its_terms_and_are_not_frozen(tiny_sparse_encoder: Path) -> None:
+    model = build_model(StudentConfig(kind="sparse", model=str(tiny_sparse_encoder), frozen_layers=1))
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
