@@ -160,8 +160,9 @@ CANDIDATE = pa.struct(
 )  # `teacher` is null unless the source is `generated`
 
 # Writes: teachers.scoring.candidates. Reads: teachers.scoring.pair_scores, teachers.scoring.targets.
-# Candidate 0 is the gold response; texts are distinct within a row, and the context has said none of them but
-# those of the source `context`: a held-out context's newest turns, which come last and which nobody ranks.
+# Candidate 0 is the gold response where the row has one, as a held-out one has. Texts are distinct within a
+# row, and the context has said none of them but those of the source `context`: a held-out context's newest
+# turns, which come last and which nobody ranks.
 CANDIDATES = pa.schema(
     [
         ("example_id", pa.string()),

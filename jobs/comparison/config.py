@@ -3,7 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +15,9 @@ from teachers.corpora.config import ExamplesConfig
 logger = logging.getLogger(__name__)
 
 BM25, UNTRAINED, UNTRAINED_SPARSE = "bm25", "untrained", "untrained-sparse"
+OUT_OF_DOMAIN = "out_of_domain"
+# Its contexts have twenty candidates each, and no response set.
+OUT_OF_DOMAIN_METRICS = ("hits@1/20", "mrr")
 _UNTRAINED = {"dense": UNTRAINED, "sparse": UNTRAINED_SPARSE}
 
 # The rest of the config says what all systems share: the teachers' work, and how they are measured.
@@ -31,6 +34,21 @@ class SystemConfig(Section):
     """The systems that it is tested against; the one above if none is given."""
 
 
+class ClaimConfig(Section):
+    """A difference that the comparison is made to show, named before it is measured."""
+
+    system: str
+    """The system that is claimed to be better."""
+    against: str
+    """The one that it is claimed to be better than."""
+    metric: Literal["hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10", "hits@1/20+own"] = (
+        "mrr"
+    )
+    """By which measure."""
+    held_out: Literal["test", "test_by_sender", "out_of_domain"] = "test"
+    """On which contexts."""
+
+
 class CompareConfig(Section):
     """What is compared, and on what."""
 
@@ -38,6 +56,8 @@ class CompareConfig(Section):
     """Each system is trained once with each."""
     systems: dict[str, SystemConfig] = Field(min_length=1)
     """Systems by name, which is a folder's, too, from simple to full."""
+    claims: dict[str, ClaimConfig] = Field(default_factory=dict)
+    """What is claimed, in words: two systems and a measure each. Their p-values are corrected together."""
     served: str
     """The system whose answers are timed over HTTP."""
     judges: dict[str, TeacherConfig] = Field(default_factory=dict)
@@ -77,6 +97,15 @@ class ComparisonConfig(DistillationConfig):
         if shared := self.teachers.keys() & compare.judges.keys():
             raise ValueError(f"compare.judges: {', '.join(sorted(shared))}: is the name of a teacher, too")
 
+        for claim, tested in compare.claims.items():
+            if tested.held_out not in self.held_out_names():
+                raise ValueError(
+                    f"compare.claims.{claim}.held_out: {tested.held_out}: nothing is held out so"
+                )
+            if tested.held_out == OUT_OF_DOMAIN and tested.metric not in OUT_OF_DOMAIN_METRICS:
+                expected = ", ".join(OUT_OF_DOMAIN_METRICS)
+                raise ValueError(f"compare.claims.{claim}.metric: out of domain one of {expected}")
+
         targets = self.targets
         if compare.ratings and (targets.fits_on_validation or targets.temperature == "entropy"):
             raise ValueError(
@@ -93,6 +122,11 @@ class ComparisonConfig(DistillationConfig):
                 if system not in names:
                     names.append(system)
         return names
+
+    def held_out_names(self) -> tuple[str, ...]:
+        """Return the names of the sets of contexts that systems are measured on."""
+        outside = (OUT_OF_DOMAIN,) if self.compare.out_of_domain else ()
+        return (*splits_of(self.examples), *outside)
 
     def baseline(self, name: str) -> DistillationConfig:
         """Return the config whose student, untrained, is the baseline `name`."""
@@ -148,6 +182,10 @@ def parse_comparison(arguments: list[str]) -> tuple[ComparisonConfig, argparse.N
         for other in system.against:
             if other not in names:
                 raise ConfigError(_unknown_system(f"compare.systems.{name}.against", other, names))
+    for claim, tested in config.compare.claims.items():
+        for key, name in (("system", tested.system), ("against", tested.against)):
+            if name not in names:
+                raise ConfigError(_unknown_system(f"compare.claims.{claim}.{key}", name, names))
     return config, options
 
 

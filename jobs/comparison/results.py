@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.comparison.config import BM25, UNTRAINED, UNTRAINED_SPARSE, ComparisonConfig
+from jobs.comparison.config import BM25, OUT_OF_DOMAIN, UNTRAINED, UNTRAINED_SPARSE, ComparisonConfig
 from jobs.comparison.judging import Answers, held_out_rows
-from jobs.comparison.systems import OUT_OF_DOMAIN, ComparisonJob, seed_job
+from jobs.comparison.systems import ComparisonJob, seed_job
 from jobs.comparison.win_rates import WinRates, trained_by
 from jobs.distillation.stages import DistillationJob, scorers, scores_uris
 from jobs.execution.run_directory import provenance
@@ -20,7 +20,7 @@ from student.evaluation.measured_systems import (
     mean_sparsity,
     response_measures,
 )
-from student.evaluation.statistics import Interval
+from student.evaluation.statistics import Interval, holm, paired_difference
 from teachers.dataset import read_rows
 from teachers.generation.latency import TOKENS
 from teachers.scoring.calibration import calibrate
@@ -79,6 +79,7 @@ def comparison(measured: MeasuredRun, sets: Mapping[str, HeldOut], ratings: list
         seeds=config.compare.seeds,
         notes=_notes(base),
         tables=[_table(measured, name, held_out) for name, held_out in sets.items()],
+        claims=_claims(measured, sets),
         answers=_answers(measured, sources),
         conversations=_conversations(systems),
         sparsity=_sparsity(systems),
@@ -127,6 +128,29 @@ def _table(measured: MeasuredRun, name: str, held_out: HeldOut) -> report.HeldOu
         responses=held_out.num_ranked,
         rows=compare_systems(values, kinds, baselines, held_out.conversation_ids),
     )
+
+
+def _claims(measured: MeasuredRun, sets: Mapping[str, HeldOut]) -> list[report.Claim]:
+    """Return the claims on the sets that there are, with p-values corrected for their number."""
+    claims = {
+        name: claim
+        for name, claim in measured.base.config.compare.claims.items()
+        if claim.held_out in sets  # a file from elsewhere may be absent, which was told
+    }
+
+    differences = []
+    for claim in claims.values():
+        first, second = (
+            measured.measures[system].metrics(claim.held_out)[claim.metric]
+            for system in (claim.against, claim.system)
+        )
+        differences.append(paired_difference(first, second, sets[claim.held_out].conversation_ids))
+
+    corrected = holm([difference.p_value for difference in differences])
+    return [
+        report.Claim(name, **claim.model_dump(), difference=difference, corrected_p=p_value)
+        for (name, claim), difference, p_value in zip(claims.items(), differences, corrected, strict=True)
+    ]
 
 
 def _against(system: str, measured: MeasuredRun) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.comparison.config import BM25, ComparisonConfig, splits_of
+from jobs.comparison.config import BM25, OUT_OF_DOMAIN, ComparisonConfig, splits_of
 from jobs.distillation.config import DistillationConfig
 from jobs.distillation.stages import (
     CANDIDATES,
@@ -44,7 +44,6 @@ ComparisonJob = Job[ComparisonConfig]
 Models = dict[str, Ranker | None]
 """Rankers by name; None is BM25."""
 
-OUT_OF_DOMAIN = "out_of_domain"
 _TEACHERS_WORK = frozenset({"examples", "contexts", "responses", "response_set", "neighbours"})
 
 

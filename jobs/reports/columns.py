@@ -108,6 +108,15 @@ SECONDS = Column("seconds", "seconds", ",.0f")
 AGAINST = Column("against", "against")
 SEEDS = Column("seeds", "seeds", "d")
 
+CLAIMS = (
+    Column("claim", "claim"),
+    SYSTEM,
+    Column("over", "over"),
+    Column("metric", "measure"),
+    Column("held_out", "contexts"),
+    Column("difference", "difference, p corrected"),
+)
+
 SPARSITY = (
     Column("context_terms", "context terms", ",.1f"),
     Column("response_terms", "response terms", ",.1f"),

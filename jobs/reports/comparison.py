@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from student.evaluation.measured_systems import SystemRow
-from student.evaluation.statistics import Interval
+from student.evaluation.statistics import Difference, Interval
 
 STATISTICS = (
     "Intervals are 95 %, by a bootstrap over conversations; p-values by a paired randomisation test over "
-    "conversations, not corrected for their number."
+    "conversations, corrected for their number only among claims (Holm)."
 )
 
 
@@ -36,6 +36,21 @@ class HeldOutTable:
         for row in self.rows:
             names |= dict.fromkeys(row.metrics)
         return list(names)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A difference of two systems that was named before it was measured."""
+
+    claim: str
+    system: str
+    against: str
+    metric: str
+    held_out: str
+    """The set of contexts."""
+    difference: Difference
+    corrected_p: float
+    """The difference's p-value, corrected for the number of claims (`student.evaluation.statistics.holm`)"""
 
 
 @dataclass(frozen=True)
@@ -149,6 +164,7 @@ class Comparison:
     seeds: Sequence[int]
     notes: Sequence[str]
     tables: Sequence[HeldOutTable]
+    claims: Sequence[Claim] = ()
     answers: Sequence[AnswerRow] = ()
     conversations: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Set of users' turns -> system -> measure, see `student.evaluation.conversations`."""

@@ -10,7 +10,7 @@ from jobs.execution.tracking import Tracker
 from jobs.reports.comparison import Comparison
 from jobs.reports.comparison_page import comparison_page
 from jobs.reports.tables import all_tables, sections, systems_table
-from jobs.reports.terminal import print_systems
+from jobs.reports.terminal import print_claims, print_systems
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def publish(
         plain_tables[f"comparison/{key}"] = table.plain()
     tracker.log_tables(plain_tables)
     print_systems(comparison.tables)
+    print_claims(comparison)
     logger.info("report: %s", run.at("report", "index.html"))
 
 

@@ -1,6 +1,7 @@
 """The tables of a comparison, by the section of the page that shows them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from jobs.reports import columns
@@ -37,8 +38,17 @@ def sections(comparison: Comparison) -> dict[str, list[Table]]:
     filters = named_rows(TEACHER, comparison.filters)
     ratings = [vars(correlations) for correlations in teachers.ratings]
     responses = [vars(row) for row in comparison.answers if row.words is not None]
+    claims = [
+        {
+            **vars(claim),
+            "over": claim.against,
+            "difference": replace(claim.difference, p_value=claim.corrected_p),
+        }
+        for claim in comparison.claims
+    ]
 
     return {
+        "claims": [table("Claims", columns.CLAIMS, claims)],
         "latency": _latency_tables(comparison.latency) if comparison.latency else [],
         "teachers": [
             table("Teachers", [TEACHER, *columns.TEACHER_MEASURES], named_rows(TEACHER, teachers.measures))

@@ -10,8 +10,8 @@ from rich.console import Console
 from jobs.execution.run_directory import RunDirectory
 from jobs.reports import columns
 from jobs.reports.columns import Table, table
-from jobs.reports.comparison import HeldOutTable
-from jobs.reports.tables import metric_tables, systems_table
+from jobs.reports.comparison import Comparison, HeldOutTable
+from jobs.reports.tables import metric_tables, sections, systems_table
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,13 @@ def print_systems(tables: Iterable[HeldOutTable]) -> None:
     for held_out in tables:
         systems = systems_table(held_out).select(*_SHOWN_METRICS, "difference")
         print_table(systems, f"{held_out.name}, {held_out.contexts} contexts, with 95 % intervals")
+
+
+def print_claims(comparison: Comparison) -> None:
+    """Print the claims of a comparison, where it makes any."""
+    [claims] = sections(comparison)["claims"]
+    if claims.rows:
+        print_table(claims)
 
 
 def print_parity(manifest: dict[str, Any]) -> None:

@@ -83,6 +83,19 @@ def paired_difference(
     return Difference(mean_difference.mean, mean_difference.low, mean_difference.high, p_value)
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return the p-values, in their order, corrected for their number (Holm 1979).
+
+    The chance that any of them is below 0.05 without there being a difference is 0.05 then.
+    """
+    corrected = [1.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
 def seed_deviation(values: Values) -> float:
     """Return the standard deviation over seeds of the mean of `values` [S, C] over contexts; 0 for one seed.
 

@@ -44,7 +44,7 @@ class StepBatch:
     target_probs: Tensor
     """[B, N], all zeros in a row that no teacher scored"""
     gold: Tensor
-    """[B], the column of the gold response"""
+    """[B], the column of the gold response, of the first candidate where there is none"""
 
     def to(self, device: torch.device) -> "StepBatch":
         """Return the same step with its tensors on `device`."""
@@ -135,7 +135,8 @@ def step_batch(rows: Sequence[Row], config: StudentConfig, random_negatives: Seq
     target_probs = torch.zeros(shape)
     gold: list[int] = []
     for number, (candidates, probs) in enumerate(candidates_of_rows):
-        gold.append(columns[text_key(candidates[0]["text"])])
+        # A row that has lost all its candidates has no targets, and so no margins.
+        gold.append(columns[text_key(candidates[0]["text"])] if candidates else 0)
         for candidate, prob in zip(candidates, probs, strict=True):
             column = columns[text_key(candidate["text"])]
             own_mask[number, column] |= prob is not None

@@ -22,6 +22,8 @@ class ExamplesConfig(Section):
     """Shorter responses are no examples; their turns still stand in contexts."""
     max_train: int = Field(2000, ge=1)
     """Training examples drawn from all those of the training conversations."""
+    max_train_conversations: int | None = Field(None, ge=1)
+    """Training conversations that they are drawn from, at random; all where not given."""
     run_length: int = Field(4, ge=1)
     """Training examples in a row that are drawn together: what one has already said is a response of another.
     With `student.own_turn_negatives` they stay together in a step, too."""

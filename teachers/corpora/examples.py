@@ -235,10 +235,16 @@ def _choose(database: duckdb.DuckDBPyConnection, config: ExamplesConfig, counts:
 
 def _choose_runs(database: duckdb.DuckDBPyConnection, config: ExamplesConfig) -> int:
     """Draw training examples in runs of a conversation, in random order; return their number."""
+    limit = config.max_train_conversations
+    conversations = (
+        "select conversation_id from (select distinct conversation_id from pool where split = 0) "
+        f"order by md5('{config.seed}:conversation:' || conversation_id), conversation_id "
+        + (f"limit {limit}" if limit is not None else "")
+    )
     in_conversation = "row_number() over (partition by conversation_id order by place) - 1"
     runs = (
         f"select place, conversation_id || ':' || ({in_conversation}) // {config.run_length} as run "
-        "from pool where split = 0"
+        f"from pool where split = 0 and conversation_id in ({conversations})"
     )
     in_random_order = f"order by md5('{config.seed}:' || run), run, place"
     ranked = f"select place, row_number() over ({in_random_order}) - 1 as rank from ({runs})"

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,9 +40,13 @@ def write_candidates(
     RESPONSES.
 
     Those get gold + generated + retrieved + random. Other training contexts get their gold response alone:
-    the rest of a training step are its negatives. The first `evaluation_contexts` test and
-    `validation_contexts` validation contexts get gold + 19 random responses of their split, on which teachers
-    are ranked, and after those their own newest turns, which shows how teachers like copies.
+    the rest of a training step are its negatives. After the first `human_conversations` of the config no gold
+    response is used, as another context's candidate neither: teachers' contexts have the other sources, and
+    the rest are left out.
+
+    The first `evaluation_contexts` test and `validation_contexts` validation contexts get gold + 19 random
+    responses of their split, on which teachers are ranked, and after those their own newest turns, which
+    shows how teachers like copies.
     """
     counts: Counter[str] = Counter()
 
@@ -51,6 +55,8 @@ def write_candidates(
             for candidate in row["candidates"]:
                 counts[candidate["source"]] += 1
             counts["training contexts"] += row["split"] == "train"
+            if row["candidates"][0]["source"] != "gold":
+                counts["contexts without a gold response"] += 1
             counts["contexts for teachers"] += row["for_teachers"]
             yield row
 
@@ -67,24 +73,30 @@ def _candidate_rows(
 ) -> Iterator[dict[str, Any]]:
     seen, neighbours = AlignedReader(contexts_uri), AlignedReader(neighbours_uri)
     generated = {teacher: AlignedReader(uri) for teacher, uri in responses_uris.items()}
+    answered = _first_conversations(examples_uri, config.human_conversations)
 
-    with distinct_gold_responses(examples_uri) as gold_responses:
+    with _distinct_gold_responses(examples_uri, answered) as gold_responses:
+        may_retrieve = None if answered is None else set(gold_responses)
         for example in Rows(examples_uri, "train"):
             example_id = example["example_id"]
-            candidates = _Candidates(example)
-            if seen.row_for(example_id) is None:
-                yield _row(example, candidates, for_teachers=False)
-                continue
+            candidates = _Candidates(example, answered is None or example["conversation_id"] in answered)
 
-            for teacher, written in generated.items():
-                row = written.row_for(example_id)
-                responses = row["responses"] if row else []
-                candidates.add(responses[: config.generated_per_teacher], "generated", teacher)
+            for_teachers = seen.row_for(example_id) is not None
+            if for_teachers:
+                for teacher, written in generated.items():
+                    row = written.row_for(example_id)
+                    responses = row["responses"] if row else []
+                    candidates.add(responses[: config.generated_per_teacher], "generated", teacher)
 
-            nearest = neighbours.row_for(example_id)
-            candidates.add(nearest["responses"][: config.retrieved] if nearest else [], "retrieved")
-            candidates.add_random(gold_responses, config.random, f"{config.seed} {example_id}")
-            yield _row(example, candidates, for_teachers=True)
+                row = neighbours.row_for(example_id)
+                nearest = row["responses"][: config.retrieved] if row else []
+                if may_retrieve is not None:
+                    nearest = [text for text in nearest if text in may_retrieve]
+                candidates.add(nearest, "retrieved")
+                candidates.add_random(gold_responses, config.random, f"{config.seed} {example_id}")
+
+            if candidates.rows:
+                yield _row(example, candidates, for_teachers)
 
     for reader in (seen, neighbours, *generated.values()):
         reader.check_end()
@@ -92,12 +104,32 @@ def _candidate_rows(
         yield from _ranked(read_rows(examples_uri, split), limit, config.seed)
 
 
+def _first_conversations(examples_uri: str, count: int | None) -> Collection[str] | None:
+    """Return the first `count` training conversations; None: all of them."""
+    if count is None:
+        return None
+
+    first: dict[str, None] = {}
+    for example in Rows(examples_uri, "train"):
+        if len(first) == count:
+            break
+        first[example["conversation_id"]] = None
+    return first.keys()
+
+
 @contextmanager
-def distinct_gold_responses(examples_uri: str) -> Iterator[Sequence[str]]:
-    """The distinct training responses in the order of their first occurrence, on disk and not in memory."""
+def _distinct_gold_responses(examples_uri: str, answered: Collection[str] | None) -> Iterator[Sequence[str]]:
+    """The distinct responses of `answered` training conversations in the order of their first occurrence.
+
+    They are on disk and not in memory.
+    """
     with scratch_database() as database, TemporaryDirectory(prefix="rejoinder-responses-") as folder:
         database.execute("create table responses (place bigint, response varchar)")
-        responses = (row["gold_response"] for row in Rows(examples_uri, "train"))
+        responses = (
+            row["gold_response"]
+            for row in Rows(examples_uri, "train")
+            if answered is None or row["conversation_id"] in answered
+        )
         insert(database, "responses", enumerate(responses), _GOLD_RESPONSES)
         distinct = database.sql(
             "select response from (select min(place) as place, response from responses group by response) "
@@ -140,15 +172,15 @@ def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[
 
 
 class _Candidates:
-    """The candidates of one context, distinct by `text_key`, gold first.
+    """The candidates of one context, distinct by `text_key`, the gold response first where it is used.
 
     None has already been said but those that `add_own_turns` adds.
     """
 
-    def __init__(self, example: dict[str, Any]) -> None:
-        gold = example["gold_response"]
-        self.rows: list[Candidate] = [{"text": gold, "source": "gold", "teacher": None}]
-        self._seen = {text_key(gold), *said_keys(example["context"])}
+    def __init__(self, example: dict[str, Any], is_answered: bool = True) -> None:
+        gold = [example["gold_response"]] if is_answered else []
+        self.rows: list[Candidate] = [{"text": text, "source": "gold", "teacher": None} for text in gold]
+        self._seen = {*map(text_key, gold), *said_keys(example["context"])}
 
     def add(self, texts: list[str], source: str, teacher: str | None = None) -> int:
         """Add the texts that are new; return their number."""

@@ -19,6 +19,9 @@ class CandidatesConfig(Section):
     """A dense retriever that stays as it is: the packaged `all-minilm-l6-v2`, a folder, or a cached id."""
     random: int = Field(1, ge=0)
     """Other training responses."""
+    human_conversations: int | None = Field(None, ge=0)
+    """Training conversations whose human responses are used, all where not given. Of the others the contexts
+    alone are, and only those that teachers see, as of logs that nobody has answered."""
     evaluation_contexts: int = Field(30, ge=0)
     """Test contexts on which teachers rank the gold response among 20."""
     validation_contexts: int = Field(0, ge=0)

@@ -83,6 +83,14 @@ def compare_config(run: Path, config: Path) -> Path:
         "timed_requests": 10,
         "out_of_domain": str(_out_of_domain(config)),
         "ratings": str(_rated(config)),
+        "claims": {
+            "teachers are worth something": {
+                "system": "sparse",
+                "against": "human-only",
+                "metric": "hits@1/20+own",
+            },
+            "anything is": {"system": "re-ranked", "against": "bm25", "held_out": "out_of_domain"},
+        },
         "systems": {
             "human-only": {"changes": HUMAN_ONLY},
             "re-ranked": {"changes": {**HUMAN_ONLY, "index.rerank_depth": 5}},
@@ -174,6 +182,24 @@ def test_every_system_is_measured_with_intervals_and_tested(compared: tuple[Path
     mean = sum(dict(row["metrics"])["mrr"] for row in of_table) / len(of_table)
     assert table["rows"][5]["metrics"]["mrr"]["mean"] == pytest.approx(mean)
     assert len(of_table) == table["contexts"]
+
+
+def test_claims_have_the_difference_of_their_table_and_a_p_value_for_their_number(
+    compared: tuple[Path, str],
+) -> None:
+    figures = _figures(compared)
+    first, second = figures["claims"]
+    assert (first["claim"], second["held_out"]) == ("teachers are worth something", "out_of_domain")
+    [against] = [
+        other for other in figures["tables"][0]["rows"][5]["against"] if other["system"] == "human-only"
+    ]
+    assert first["difference"] == against["differences"]["hits@1/20+own"]
+
+    raw = sorted(claim["difference"]["p_value"] for claim in (first, second))
+    corrected = sorted(claim["corrected_p"] for claim in (first, second))
+    assert corrected == [min(1, 2 * raw[0]), max(min(1, 2 * raw[0]), raw[1])]
+    assert "teachers are worth something" in (compared[0] / "report" / "index.html").read_text()
+    assert "### Claims" in (compared[0] / "report" / "results.md").read_text()
 
 
 def test_answers_come_from_the_response_set_and_are_judged(compared: tuple[Path, str]) -> None:

@@ -81,6 +81,30 @@ def test_what_could_only_fail_hours_later_is_refused(keys: list[str], line: str)
     assert line in str(refused.value) and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("claim", "line"),
+    [
+        ({"system": "a"}, "compare.claims.it pays.system: unknown system 'a'"),
+        ({"against": "b"}, "compare.claims.it pays.against: unknown system 'b'"),
+        ({"metric": "bleu"}, "compare.claims.it pays.metric"),
+        ({"held_out": "test_by_weather"}, "compare.claims.it pays.held_out"),
+        ({"held_out": "out_of_domain", "metric": "recall@10"}, "out of domain one of hits@1/20, mrr"),
+        ({"held_out": "out_of_domain"}, "out_of_domain: nothing is held out so"),
+    ],
+)
+def test_a_claim_of_what_is_not_measured_is_refused(claim: dict[str, str], line: str, tmp_path: Path) -> None:
+    content = yaml.safe_load(Path("configs/bench.yaml").read_text())
+    if "metric" not in claim:
+        content["compare"]["out_of_domain"] = None
+    sound = {"system": "ensemble", "against": "human-only"}
+    content["compare"]["claims"] = {"it pays": {**sound, **claim}}
+    file = tmp_path / "claims.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ConfigError) as refused:
+        parse_comparison(["--config", str(file)])
+    assert line in str(refused.value) and "\n" not in str(refused.value)
+
+
 def test_sparse_systems_have_one_untrained_row() -> None:
     config, _ = parse_comparison([*BENCH, "--student.kind", "sparse"])
     assert config.system_names()[:3] == ["bm25", "untrained-sparse", "human-only"]

@@ -6,6 +6,7 @@ from random import Random
 from jobs.reports.comparison import (
     AnswerRow,
     ChosenResponse,
+    Claim,
     Comparison,
     HeldOutTable,
     Judgement,
@@ -99,6 +100,7 @@ def comparison_example() -> Comparison:
             "Intervals are 95 % bootstraps over conversations; seeds are averaged before.",
         ],
         tables=_tables(random),
+        claims=_claims(),
         answers=_answers(random),
         sparsity={
             "sparse: gold responses only": {"context_terms": 31.5, "response_terms": 38.25, "flops": 2.125},
@@ -132,6 +134,39 @@ def _tables(random: Random) -> list[HeldOutTable]:
             rows=_rows(random, 1 - 0.12 * index),
         )
         for index, (name, explanation) in enumerate(names.items())
+    ]
+
+
+def _claims() -> list[Claim]:
+    gold, ensemble = _SYSTEMS[3][0], _SYSTEMS[6][0]
+    return [
+        Claim(
+            "Three teachers are worth more than gold responses alone",
+            ensemble,
+            gold,
+            "hits@1/20",
+            "test",
+            Difference(0.022, 0.009, 0.034, 0.0008),
+            0.0024,
+        ),
+        Claim(
+            "They are worth more than one",
+            ensemble,
+            _SYSTEMS[5][0],
+            "mrr",
+            "test",
+            Difference(0.011, 0.001, 0.02, 0.03),
+            0.06,
+        ),
+        Claim(
+            "Also where people talk about something else",
+            ensemble,
+            gold,
+            "mrr",
+            "out_of_domain",
+            Difference(0.004, -0.006, 0.015, 0.41),
+            0.41,
+        ),
     ]
 
 

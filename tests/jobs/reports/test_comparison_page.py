@@ -134,6 +134,7 @@ def test_text_is_shown_and_not_run(place: str) -> None:
 @pytest.mark.parametrize(
     ("missing", "sections"),
     [
+        (["claims"], {"claims"}),
         (["latency"], {"latency"}),
         (["learning_curves"], {"curves"}),
         (["filters"], {"filters"}),
@@ -141,7 +142,19 @@ def test_text_is_shown_and_not_run(place: str) -> None:
         (["sparsity"], {"sparsity"}),
         (["reading"], {"reading"}),
         (["teachers"], {"teachers", "ratings"}),
-        (["latency", "learning_curves", "filters", "answers", "sparsity", "reading", "teachers"], None),
+        (
+            [
+                "claims",
+                "latency",
+                "learning_curves",
+                "filters",
+                "answers",
+                "sparsity",
+                "reading",
+                "teachers",
+            ],
+            None,
+        ),
     ],
 )
 def test_a_part_without_content_is_left_out(missing: list[str], sections: set[str] | None) -> None:
@@ -208,6 +221,8 @@ def test_a_difference_is_marked_only_where_it_is_significant() -> None:
         for other in row.against:
             differences = other.differences.values()
             is_gain += [difference.mean > 0 for difference in differences if difference.p_value < 0.05]
+    assert [claim.corrected_p < 0.05 for claim in comparison.claims] == [True, False, False]
+    is_gain.append(True)
     assert html.count('class="mean gain"') == sum(is_gain) > 0
     assert html.count('class="mean loss"') == len(is_gain) - sum(is_gain) > 0
 

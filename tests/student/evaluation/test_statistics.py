@@ -4,9 +4,11 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from student.evaluation.statistics import interval, paired_difference, seed_deviation
+from student.evaluation.statistics import holm, interval, paired_difference, seed_deviation
 
 Values = NDArray[np.float64]
 
@@ -141,6 +143,22 @@ def test_the_same_seed_gives_the_same_interval() -> None:
     values, groups = simulated(np.random.default_rng(2))
     assert interval(values, groups, seed=1) == interval(values, groups, seed=1)
     assert interval(values, groups, seed=1) != interval(values, groups, seed=2)
+
+
+def test_holms_correction_is_that_of_its_steps() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]) == [1.0, 1.0]
+    assert holm([0.2]) == [0.2]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1))
+def test_corrected_p_values_are_between_their_own_and_bonferronis(p_values: list[float]) -> None:
+    corrected = holm(p_values)
+    for raw, value in zip(p_values, corrected, strict=True):
+        assert raw <= value <= min(1.0, raw * len(p_values)) or value == pytest.approx(raw)
+    by_raw = sorted(zip(p_values, corrected, strict=True))
+    assert [value for _, value in by_raw] == sorted(corrected)
 
 
 def test_seed_deviation_is_that_of_the_seeds_means() -> None:

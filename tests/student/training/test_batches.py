@@ -70,6 +70,19 @@ def test_a_context_without_targets_leaves_its_retrieved_candidates_out() -> None
     assert batch.responses == ["yes", "no"]
 
 
+def test_a_context_that_nobody_answered_learns_what_was_written_for_it() -> None:
+    rows = [
+        row("a", [("yes", "generated"), ("no", "random")], [0.75, 0.25]),
+        row("b", [("no", "gold")], None),
+        row("c", [("near", "retrieved")], None),
+    ]
+    batch = step_batch(rows, StudentConfig(context_turns=4, own_turn_negatives=1))
+    assert batch.responses == ["yes", "no", "a", "b", "c"]
+    assert batch.positive_mask.tolist()[0] == [True, False, False, False, False]
+    assert batch.negative_weights.tolist()[0] == [0, 1, 1, 1, 1]
+    assert not batch.positive_mask[2].any() and not batch.target_probs[2].any()
+
+
 def test_targets_that_were_all_on_dropped_candidates_are_no_targets() -> None:
     candidates = [("yes", "gold"), ("sure", "generated"), ("no", "random")]
     batch = step_batch([row("a", candidates, [0.0, 0.0, 1.0])], StudentConfig(max_candidates=2))

@@ -1,5 +1,6 @@
 import gzip
 import json
+from collections import Counter
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,17 @@ def test_training_examples_are_drawn_in_runs_and_fewer_are_the_first_of_more(tmp
     write_examples(*_outputs(tmp_path / "few"), few)
     rows = read_rows(str(tmp_path / "few" / "examples"), "train")
     assert [row["example_id"] for row in rows] == drawn[:50]
+
+    def conversations_of(count: int) -> dict[str, int]:
+        limited = config.model_copy(update={"max_train_conversations": count})
+        write_examples(*_outputs(tmp_path / f"of {count}"), limited)
+        return Counter(
+            row["conversation_id"] for row in read_rows(str(tmp_path / f"of {count}" / "examples"), "train")
+        )
+
+    three, five = conversations_of(3), conversations_of(5)
+    assert list(three.values()) == [10] * 3 and len(five) == 5, "all of theirs"
+    assert three.keys() < five.keys()
 
 
 def test_no_held_out_response_is_one_of_any_training_example(tmp_path: Path) -> None:

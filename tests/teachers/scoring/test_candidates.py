@@ -43,6 +43,39 @@ def test_contexts_for_teachers_do_not_depend_on_responses(tmp_path: Path) -> Non
         assert (counts["contexts for teachers"], counts["generated"]) == (2, generated)
 
 
+def test_of_conversations_that_nobody_answered_the_contexts_alone_are_used(tmp_path: Path) -> None:
+    uris = {
+        name: str(tmp_path / name) for name in ("examples", "contexts", "neighbours", "written", "output")
+    }
+    rows = [example(number) for number in range(5)]
+    rows[2]["conversation_id"] = rows[0]["conversation_id"]
+    write_rows(uris["examples"], rows, EXAMPLES)
+    write_rows(uris["contexts"], [rows[0], rows[1], rows[3]], EXAMPLES)
+    nearest = ["day 4 was long", "day 2 was long"]
+    write_rows(uris["neighbours"], [{"example_id": "1", "responses": nearest}], NEIGHBOURS)
+    written = [{"example_id": "1", "responses": ["it was short"]}, {"example_id": "3", "responses": []}]
+    write_rows(uris["written"], written, RESPONSES)
+
+    def sources(**settings: int) -> tuple[list[list[tuple[str, str]]], int]:
+        config = CandidatesConfig(human_conversations=1, **settings)
+        writers = {"chat": uris["written"]}
+        counts = write_candidates(
+            uris["examples"], uris["contexts"], writers, uris["neighbours"], uris["output"], config
+        )
+        candidates = [row["candidates"] for row in read_rows(uris["output"])]
+        listed = [[(candidate["source"], candidate["text"]) for candidate in row] for row in candidates]
+        return listed, counts["contexts without a gold response"]
+
+    gold = [("gold", "day 0 was long")], [("gold", "day 2 was long")]
+    generated = [("generated", "it was short"), ("retrieved", "day 2 was long")]
+    assert sources(random=0) == ([gold[0], generated, gold[1]], 1)
+
+    drawn, num_without_gold = sources(random=5)
+    assert num_without_gold == 2
+    texts = {text for row in drawn for _, text in row}
+    assert texts == {"day 0 was long", "day 2 was long", "it was short"}
+
+
 def test_what_a_conversation_has_said_is_no_candidate_of_any_source(tmp_path: Path) -> None:
     uris = {name: str(tmp_path / name) for name in ("examples", "neighbours", "written", "candidates")}
     rows = [example(number) for number in range(3)]
