@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 
+from jobs.config import with_changes
 from jobs.distillation.config import DistillationConfig, parse
 from jobs.execution.job import Job
 from jobs.execution.run_directory import RunDirectory, key_of
@@ -80,15 +81,12 @@ def test_trials_that_would_be_compared_in_their_warm_up_are_refused() -> None:
     sweep = read_sweep(Path("configs/sweep.yaml"), config)
     check_early_termination(sweep, config, num_contexts=9600)
 
-    assert sweep.early_terminate is not None
-    earlier = sweep.early_terminate.model_copy(update={"min_iter": 1})
+    earlier = with_changes(DistillationConfig, config, {"student.checkpoint_every_steps": 50})
     with pytest.raises(
         ValueError,
         match=r"^early_terminate: validation 1 comes after 50 steps, within the 60 .* validation 2$",
     ):
-        check_early_termination(
-            sweep.model_copy(update={"early_terminate": earlier}), config, num_contexts=9600
-        )
+        check_early_termination(sweep, earlier, num_contexts=9600)
 
 
 def test_trials_are_stopped_at_some_validations_only_and_never_for_being_long() -> None:
