@@ -100,13 +100,15 @@ def check_max_tokens(config: StudentConfig) -> None:
 
 
 def check_frozen_layers(config: StudentConfig) -> None:
-    """Check that a layer of the student's model is left to train.
+    """Check that a layer of the student's model is left to train; of a sparse one all are.
 
     Raises:
         ValueError: there is none.
     """
     layers = check_encoder(config.model, config.kind).layers
-    if config.frozen_layers is not None and layers is not None and config.frozen_layers >= layers:
+    if config.kind == "sparse" or config.frozen_layers is None or layers is None:
+        return
+    if config.frozen_layers >= layers:
         raise ValueError(
             f"expected less than the {layers} layers of {config.model}, got {config.frozen_layers}"
         )

@@ -126,8 +126,11 @@ def test_a_student_that_is_to_read_more_tokens_than_it_can_is_refused(tiny_encod
         check_max_tokens(StudentConfig(model=str(tiny_encoder), max_tokens=65))
 
 
-def test_a_student_of_which_no_layer_is_left_to_train_is_refused(tiny_encoder: Path) -> None:
+def test_a_student_of_which_no_layer_is_left_to_train_is_refused(
+    tiny_encoder: Path, tiny_sparse_encoder: Path
+) -> None:
     check_frozen_layers(StudentConfig(model=str(tiny_encoder), frozen_layers=1))
+    check_frozen_layers(StudentConfig(kind="sparse", model=str(tiny_sparse_encoder), frozen_layers=2))
     with pytest.raises(ValueError, match=r"expected less than the 2 layers of .*, got 2"):
         check_frozen_layers(StudentConfig(model=str(tiny_encoder), frozen_layers=2))
 

@@ -37,6 +37,7 @@ def base_job(folder: Path) -> DistillationJob:
         "model": str(folder / "encoder"),
         "encoders": "shared",
         "own_turn_negatives": 0,
+        "frozen_layers": "null",  # the tiny encoder has two
         "global_batch_size": 16,
         "checkpoint_every_steps": 1,
         "num_workers": 1,
