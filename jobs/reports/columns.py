@@ -110,11 +110,11 @@ SEEDS = Column("seeds", "seeds", "d")
 
 CLAIMS = (
     Column("claim", "claim"),
-    SYSTEM,
-    Column("over", "over"),
+    Column("difference", "difference, p corrected"),
     Column("metric", "measure"),
     Column("held_out", "contexts"),
-    Column("difference", "difference, p corrected"),
+    SYSTEM,
+    Column("over", "over"),
 )
 
 SPARSITY = (
