@@ -9,8 +9,9 @@ import pyarrow as pa
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 
-# `test_by_sender` are conversations of senders who are in no other split.
-SPLITS = ("train", "validation", "test", "test_by_sender")
+# `test_by_sender` are conversations of senders who are in no other split, `unanswered` the contexts at the
+# end of training conversations, to which there is no response.
+SPLITS = ("train", "validation", "test", "test_by_sender", "unanswered")
 SOURCES = ("gold", "generated", "retrieved", "random", "context")
 
 # Writes: teachers.corpora.documents. Reads: all of search. A document has one row, in the corpus's order.
@@ -40,15 +41,15 @@ REWRITES = pa.schema([("question_id", pa.string()), ("query", pa.string())])
 CONVERSATIONS = pa.schema([("conversation_id", pa.string()), ("messages", pa.list_(MESSAGE))])
 
 # Writes: teachers.corpora.examples. Reads: every later stage.
-# One row per (context, response); no conversation is in two splits, and no test or validation response
-# equals a training response.
+# One row per (context, response); no conversation is in two splits but `train` and `unanswered`, and no test
+# or validation response equals a training response.
 EXAMPLES = pa.schema(
     [
         ("example_id", pa.string()),
         ("conversation_id", pa.string()),
         ("split", pa.string()),
         ("context", pa.list_(MESSAGE)),  # oldest turn first
-        ("gold_response", pa.string()),
+        ("gold_response", pa.string()),  # null where the context is unanswered
     ]
 )
 

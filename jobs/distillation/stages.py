@@ -1,7 +1,7 @@
 """The stages of a distillation, in order. Each names its inputs and its output; the rooms do the work."""
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import pyarrow as pa
@@ -66,12 +66,17 @@ def finetune(job: DistillationJob) -> None:
 
 
 def _write_contexts(job: DistillationJob) -> Counts:
-    """Training examples that the teachers see: the first ones, as far as there are enough one of each run."""
+    """Contexts that the teachers see: the first training examples, where there are enough one of each run.
+
+    After them come those that nobody has answered.
+    """
     count, examples = job.config.generate.contexts, Rows(job.run.at("examples"), "train")
     num_examples = job.run.read_json("stages", "examples.json")["counts"]["train examples"]
     step = max(1, min(job.config.examples.run_length, num_examples // max(1, count)))
     contexts = islice(examples, 0, step * count, step)
-    return {"contexts": write_rows(job.run.at("contexts"), contexts, records.EXAMPLES)}
+    unanswered = Rows(job.run.at("examples"), "unanswered")
+    written = write_rows(job.run.at("contexts"), chain(contexts, unanswered), records.EXAMPLES)
+    return {"contexts": written}
 
 
 def _generate_settings(job: DistillationJob) -> list[Any]:

@@ -54,7 +54,7 @@ def write_neighbours(
         # Search further: the gold response and the context's turns, in any spelling, are left out.
         neighbours = nearest(vectors["context"], vectors["response"], 2 * retrieval.depth + 8)
         for example, (rows, _) in zip(Rows(contexts_uri), neighbours, strict=True):
-            excluded = {text_key(example["gold_response"]), *said_keys(example["context"])}
+            excluded = {text_key(example["gold_response"] or ""), *said_keys(example["context"])}
             texts: list[str] = []
             for row in rows[rows >= 0]:
                 if text_key(responses[row]) not in excluded:

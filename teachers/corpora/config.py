@@ -27,6 +27,9 @@ class ExamplesConfig(Section):
     run_length: int = Field(4, ge=1)
     """Training examples in a row that are drawn together: what one has already said is a response of another.
     With `student.own_turn_negatives` they stay together in a step, too."""
+    max_unanswered: int = Field(0, ge=0)
+    """Contexts at the end of training conversations, as in logs that nobody has answered. The teachers see
+    all of them, and what they write is learned."""
     max_validation: int = Field(200, ge=1)
     """Validation examples, drawn likewise."""
     max_test: int = Field(600, ge=1)

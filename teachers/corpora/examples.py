@@ -94,30 +94,36 @@ def _pool(config: ExamplesConfig, rejections: Rejections, counts: Counter[str]) 
         counts.update(cleaned.dropped)
         if len(cleaned.messages) < 2:
             counts["conversations without a reply"] += 1
-            continue
+            if not config.max_unanswered:
+                continue
         split = split_of(name, cleaned.senders, config)
         if split is None:
             counts["conversations with a held-out sender"] += 1
             continue
 
-        for row in cut(name, split, cleaned.messages, config):
-            if len(words(row["gold_response"])) < config.min_response_words:
-                counts["responses that are too short"] += 1
-                continue
-            key = text_key(row["gold_response"])
-            if key in said_keys(row["context"]):
-                counts["responses already said in their context"] += 1
-                continue
-            yield (
-                place,
-                SPLITS.index(split),
-                row["example_id"],
-                name,
-                row["context"],
-                row["gold_response"],
-                hash_64(key.encode()),
-            )
+        for row in _rows(name, split, cleaned.messages, config, counts):
+            response = row["gold_response"]
+            key = None if response is None else hash_64(text_key(response).encode())
+            yield (place, SPLITS.index(row["split"]), row["example_id"], name, row["context"], response, key)
             place += 1
+
+
+def _rows(
+    name: str, split: str, messages: list[Message], config: ExamplesConfig, counts: Counter[str]
+) -> Iterator[Row]:
+    """Yield the examples of a conversation that may be drawn."""
+    for row in cut(name, split, messages, config):
+        if len(words(row["gold_response"])) < config.min_response_words:
+            counts["responses that are too short"] += 1
+        elif text_key(row["gold_response"]) in said_keys(row["context"]):
+            counts["responses already said in their context"] += 1
+        else:
+            yield row
+
+    if config.max_unanswered and split == "train" and messages:
+        unanswered = _example(name, len(messages), messages, config)
+        if unanswered is not None:
+            yield {**unanswered, "split": "unanswered"}
 
 
 def held_out_user_turns(config: ExamplesConfig, count: int) -> list[list[str]]:
@@ -184,21 +190,27 @@ def position_of(name: str) -> float:
 def cut(conversation_id: str, split: str, messages: list[Message], config: ExamplesConfig) -> Iterator[Row]:
     """Yield each turn but the first as the response to a context of up to `context_turns` turns."""
     for turn in range(1, len(messages)):
-        response = messages[turn]
-        if config.responses_from == "assistant" and response["role"] != "assistant":
-            continue
+        row = _example(conversation_id, turn, messages, config)
+        if row is not None:
+            yield {**row, "split": split}
 
-        context = messages[max(0, turn - config.context_turns) : turn]
-        if response["role"] == "user":
-            context = [{**message, "role": _SWAPPED[message["role"]]} for message in context]
 
-        yield {
-            "example_id": f"{conversation_id}-{turn}",
-            "conversation_id": conversation_id,
-            "split": split,
-            "context": context,
-            "gold_response": response["content"],
-        }
+def _example(name: str, turn: int, messages: list[Message], config: ExamplesConfig) -> Row | None:
+    """Return the example in which that turn, if there is one, is the response; None where it may be none."""
+    response = messages[turn] if turn < len(messages) else None
+    role = response["role"] if response else _SWAPPED[messages[-1]["role"]]
+    if config.responses_from == "assistant" and role != "assistant":
+        return None
+
+    context = messages[max(0, turn - config.context_turns) : turn]
+    if role == "user":
+        context = [{**message, "role": _SWAPPED[message["role"]]} for message in context]
+    return {
+        "example_id": f"{name}-{turn}",
+        "conversation_id": name,
+        "context": context,
+        "gold_response": response["content"] if response else None,
+    }
 
 
 def _choose(database: duckdb.DuckDBPyConnection, config: ExamplesConfig, counts: Counter[str]) -> None:
@@ -212,25 +224,38 @@ def _choose(database: duckdb.DuckDBPyConnection, config: ExamplesConfig, counts:
 
     trained = "select response_hash from pool where split = 0"
     generator = random.Random(config.seed)
-    limits = (config.max_validation, config.max_test, config.max_test)
-    for number, (split, limit) in enumerate(zip(SPLITS[1:], limits, strict=True), start=1):
-        if split == "test_by_sender" and not config.held_out_senders:
-            continue
-
-        eligible = f"select place from pool where split = {number} and response_hash not in ({trained})"
-        [(in_pool,)] = query_rows(database, f"select count(*) from pool where split = {number}")
-        [(num_eligible,)] = query_rows(database, f"select count(*) from ({eligible})")
-
-        drawn = generator.sample(range(num_eligible), min(limit, num_eligible))
-        database.execute("create or replace table drawn (number bigint, rank bigint)")
-        insert(database, "drawn", ((place, rank) for rank, place in enumerate(drawn)), _DRAW_SCHEMA)
-        numbered = f"select place, row_number() over (order by place) - 1 as number from ({eligible})"
-        database.execute(
-            f"insert into chosen select place, {number}, rank from drawn join ({numbered}) using (number)"
-        )
-
+    limits = {"validation": config.max_validation, "test": config.max_test}
+    if config.held_out_senders:
+        limits["test_by_sender"] = config.max_test
+    for split, limit in limits.items():
+        in_split = f"split = {SPLITS.index(split)}"
+        [(in_pool,)] = query_rows(database, f"select count(*) from pool where {in_split}")
+        eligible = f"{in_split} and response_hash not in ({trained})"
+        num_eligible, num_drawn = _draw(database, split, eligible, limit, generator)
         counts[f"{split} replies also in training"] = in_pool - num_eligible
-        counts[f"{split} examples"] = len(drawn)
+        counts[f"{split} examples"] = num_drawn
+
+    if config.max_unanswered:
+        in_split = f"split = {SPLITS.index('unanswered')}"
+        drawn = _draw(database, "unanswered", in_split, config.max_unanswered, generator)
+        counts["unanswered contexts"] = drawn[1]
+
+
+def _draw(
+    database: duckdb.DuckDBPyConnection, split: str, eligible: str, limit: int, generator: random.Random
+) -> tuple[int, int]:
+    """Choose up to `limit` of the pool's rows that are `eligible`, a condition; return both numbers."""
+    [(num_eligible,)] = query_rows(database, f"select count(*) from pool where {eligible}")
+    drawn = generator.sample(range(num_eligible), min(limit, num_eligible))
+
+    database.execute("create or replace table drawn (number bigint, rank bigint)")
+    insert(database, "drawn", ((place, rank) for rank, place in enumerate(drawn)), _DRAW_SCHEMA)
+    numbered = f"select place, row_number() over (order by place) - 1 as number from pool where {eligible}"
+    split_number = SPLITS.index(split)
+    database.execute(
+        f"insert into chosen select place, {split_number}, rank from drawn join ({numbered}) using (number)"
+    )
+    return num_eligible, len(drawn)
 
 
 def _choose_runs(database: duckdb.DuckDBPyConnection, config: ExamplesConfig) -> int:

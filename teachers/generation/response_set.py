@@ -122,7 +122,7 @@ class _Curation:
 
         self._held_out: set[int] = set()
         for example in Rows(sources.examples_uri):
-            if example["split"] != "train":
+            if example["split"] not in ("train", "unanswered"):
                 self._held_out.add(_hash(text_key(example["gold_response"])))
 
     def add(self, text: str) -> str | None:

@@ -107,7 +107,8 @@ class _Selection:
     ) -> None:
         self._context: list[Message] = example["context"]
         self._filters, self._response_set = chosen_filters, response_set
-        self._texts = {text_key(example["gold_response"])}
+        gold = example["gold_response"]
+        self._texts = set() if gold is None else {text_key(gold)}
 
     def add(self, generation: Generation) -> str | None:
         """Keep a sample, or return the reason for which it is rejected."""

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -36,8 +37,8 @@ def write_candidates(
 ) -> Counter[str]:
     """Write CANDIDATES and return counts by source.
 
-    Teachers see the training contexts at `contexts_uri`. `responses_uris` maps a writing teacher to its
-    RESPONSES.
+    Teachers see the contexts at `contexts_uri`, of which some may be unanswered. `responses_uris` maps a
+    writing teacher to its RESPONSES.
 
     Those get gold + generated + retrieved + random. Other training contexts get their gold response alone:
     the rest of a training step are its negatives. After the first `human_conversations` of the config no gold
@@ -77,7 +78,7 @@ def _candidate_rows(
 
     with _distinct_gold_responses(examples_uri, answered) as gold_responses:
         may_retrieve = None if answered is None else set(gold_responses)
-        for example in Rows(examples_uri, "train"):
+        for example in chain(Rows(examples_uri, "train"), Rows(examples_uri, "unanswered")):
             example_id = example["example_id"]
             candidates = _Candidates(example, answered is None or example["conversation_id"] in answered)
 
@@ -96,7 +97,7 @@ def _candidate_rows(
                 candidates.add_random(gold_responses, config.random, f"{config.seed} {example_id}")
 
             if candidates.rows:
-                yield _row(example, candidates, for_teachers)
+                yield _row({**example, "split": "train"}, candidates, for_teachers)
 
     for reader in (seen, neighbours, *generated.values()):
         reader.check_end()
@@ -178,7 +179,7 @@ class _Candidates:
     """
 
     def __init__(self, example: dict[str, Any], is_answered: bool = True) -> None:
-        gold = [example["gold_response"]] if is_answered else []
+        gold = [example["gold_response"]] if is_answered and example["gold_response"] is not None else []
         self.rows: list[Candidate] = [{"text": text, "source": "gold", "teacher": None} for text in gold]
         self._seen = {*map(text_key, gold), *said_keys(example["context"])}
 

@@ -17,14 +17,15 @@ def test_neighbours_are_the_nearest_other_responses(tiny_encoder: Path, tmp_path
     examples = [*example_rows(30, "train"), *example_rows(3, "test")]
     uris = [str(tmp_path / name) for name in ("examples", "contexts", "neighbours")]
     write_rows(uris[0], examples, EXAMPLES)
-    write_rows(uris[1], examples[:12], EXAMPLES)
+    unanswered = {**examples[12], "split": "unanswered", "gold_response": None}
+    write_rows(uris[1], [*examples[:12], unanswered], EXAMPLES)
     retriever = EncoderSource(str(tiny_encoder), "dense", 16, "fp32")
     counts = write_neighbours(*uris, Retrieval(retriever, 4, 5), lambda *_: None)
-    assert counts == {"contexts": 12, "responses": 30}
+    assert counts == {"contexts": 13, "responses": 30}
     neighbours = {row["example_id"]: row["responses"] for row in read_rows(uris[2])}
     encoder = load_encoder(retriever)
     responses = [example["gold_response"] for example in examples[:30]]
-    for example in examples[:12]:
+    for example in [*examples[:12], unanswered]:
         others = [response for response in responses if response != example["gold_response"]]
         context = embed_texts(encoder, [example["context"][0]["content"]], "context")[0]
         scores = embed_texts(encoder, others, "response") @ context

@@ -198,6 +198,41 @@ def test_training_examples_are_drawn_in_runs_and_fewer_are_the_first_of_more(tmp
     assert three.keys() < five.keys()
 
 
+def test_what_nobody_has_answered_at_the_end_of_training_conversations_is_a_context(tmp_path: Path) -> None:
+    lines = []
+    for number in range(60):
+        turns = [f"turn {turn} of {number}" for turn in range(1 + number % 3)]
+        messages = [_message(("user", "assistant")[place % 2], text) for place, text in enumerate(turns)]
+        lines.append(json.dumps({"id": f"c{number}", "messages": messages}))
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+
+    def unanswered(**settings: Any) -> list[dict[str, Any]]:
+        config = ExamplesConfig(conversations=str(tmp_path / "a.jsonl"), test_share=0.2, **settings)
+        counts = write_examples(*_outputs(tmp_path), config)
+        rows = read_rows(str(tmp_path / "examples"), "unanswered")
+        assert counts["unanswered contexts"] == len(rows)
+        assert all(row["gold_response"] is None for row in rows)
+        return rows
+
+    assert unanswered() == []
+    rows = unanswered(max_unanswered=100)
+    drawn = read_rows(str(tmp_path / "examples"))
+    held_out = {row["conversation_id"] for row in drawn if row["split"] in ("test", "validation")}
+    trained = {row["conversation_id"] for row in drawn if row["split"] == "train"}
+    in_unanswered = {row["conversation_id"] for row in rows}
+    assert trained < in_unanswered and not held_out & in_unanswered, "single turns, too, of training alone"
+    for row in rows:
+        number = int(row["context"][0]["content"].split()[-1])
+        assert [message["content"] for message in row["context"]] == [
+            f"turn {turn} of {number}" for turn in range(1 + number % 3)
+        ]
+        assert row["context"][-1]["role"] == "user", "whoever spoke"
+
+    of_users = unanswered(max_unanswered=100, responses_from="assistant")
+    assert {len(row["context"]) for row in of_users} == {1, 3}
+    assert len(unanswered(max_unanswered=4)) == 4
+
+
 def test_no_held_out_response_is_one_of_any_training_example(tmp_path: Path) -> None:
     lines = []
     for number in range(200):

@@ -93,6 +93,23 @@ def test_a_context_has_a_text_once_from_the_first_teacher(tmp_path: Path) -> Non
     assert outcome.counts == {"a": {"kept": 1, "duplicate": 1}, "b": {"kept": 1, "duplicate": 2}}
 
 
+def test_a_context_that_nobody_answered_keeps_what_was_written_for_it(tmp_path: Path) -> None:
+    unanswered = {
+        "example_id": "a",
+        "conversation_id": "a",
+        "split": "unanswered",
+        "context": QUESTION,
+        "gold_response": None,
+    }
+    uris = [str(tmp_path / name) for name in ("examples", "contexts")]
+    for uri in uris:
+        write_rows(uri, [unanswered], EXAMPLES)
+    samples = {"chat": [("a", [_generation("I slept.")])]}
+    outputs = {"chat": str(tmp_path / "chat")}, str(tmp_path / "rejected")
+    write_responses(*uris, samples, *outputs, ResponseFiltersConfig())
+    assert read_rows(outputs[0]["chat"]) == [{"example_id": "a", "responses": ["I slept."]}]
+
+
 def test_an_exact_repeat_of_another_contexts_response_is_kept(tmp_path: Path) -> None:
     samples: Samples = {
         "a": {"1": [LONG, "not much you"], "2": [LONG, "I slept."]},

@@ -76,6 +76,23 @@ def test_of_conversations_that_nobody_answered_the_contexts_alone_are_used(tmp_p
     assert texts == {"day 0 was long", "day 2 was long", "it was short"}
 
 
+def test_a_context_that_nobody_answered_has_what_was_written_for_it(tmp_path: Path) -> None:
+    uris = {
+        name: str(tmp_path / name) for name in ("examples", "contexts", "neighbours", "written", "output")
+    }
+    unanswered = {**example(1), "split": "unanswered", "gold_response": None}
+    write_rows(uris["examples"], [example(0), unanswered], EXAMPLES)
+    write_rows(uris["contexts"], [unanswered], EXAMPLES)
+    write_rows(uris["neighbours"], [{"example_id": "1", "responses": ["day 0 was long"]}], NEIGHBOURS)
+    write_rows(uris["written"], [{"example_id": "1", "responses": ["it was short"]}], RESPONSES)
+
+    inputs = uris["examples"], uris["contexts"], {"chat": uris["written"]}, uris["neighbours"]
+    write_candidates(*inputs, uris["output"], CandidatesConfig())
+    rows = read_rows(uris["output"], "train")
+    assert [(row["example_id"], row["for_teachers"]) for row in rows] == [("0", False), ("1", True)]
+    assert [candidate["source"] for candidate in rows[1]["candidates"]] == ["generated", "retrieved"]
+
+
 def test_what_a_conversation_has_said_is_no_candidate_of_any_source(tmp_path: Path) -> None:
     uris = {name: str(tmp_path / name) for name in ("examples", "neighbours", "written", "candidates")}
     rows = [example(number) for number in range(3)]
