@@ -191,9 +191,9 @@ SCORES = pa.schema(
 )
 
 # Writes: teachers.scoring.targets. Reads: student.training.loop, student.evaluation, serve.index.
-# `target_probs` [K] sums to one; null: no teacher scored this row, it teaches by its gold response. An
-# element is null where no teacher has a score of the candidate, such as of a copy. There are no candidates
-# of the source `context`.
+# `target_probs` [K] sums to one; null: no teacher scored this row, it teaches by its gold or generated
+# responses. An element is null where no teacher has a score of the candidate, such as of a copy. There are no
+# candidates of the source `context`.
 TARGETS = pa.schema(
     [
         ("example_id", pa.string()),

@@ -163,7 +163,7 @@ def read_scripts(uri: str) -> list[list[str]]:
 
 
 def split_of(conversation_id: str, senders: Collection[str], config: ExamplesConfig) -> str | None:
-    """Return one of SPLITS, by hashes: a conversation stays in its split when others are added.
+    """Return the split of its examples, by hashes: a conversation stays in its split when others are added.
 
     None where only some of its senders are held out: it belongs to no split.
     """

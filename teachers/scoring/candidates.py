@@ -80,7 +80,8 @@ def _candidate_rows(
         may_retrieve = None if answered is None else set(gold_responses)
         for example in chain(Rows(examples_uri, "train"), Rows(examples_uri, "unanswered")):
             example_id = example["example_id"]
-            candidates = _Candidates(example, answered is None or example["conversation_id"] in answered)
+            is_answered = answered is None or example["conversation_id"] in answered
+            candidates = _Candidates(example["context"], example["gold_response"] if is_answered else None)
 
             for_teachers = seen.row_for(example_id) is not None
             if for_teachers:
@@ -165,23 +166,25 @@ def _ranked(held_out: list[dict[str, Any]], limit: int, seed: int) -> list[dict[
 
     rows = []
     for example in ranked:
-        candidates = _Candidates(example)
+        candidates = _Candidates(example["context"], example["gold_response"])
         candidates.add_random(pool, RANKED_CANDIDATES - 1, f"{seed} {example['example_id']}")
-        candidates.add_own_turns(example["context"])
+        candidates.add_own_turns()
         rows.append(_row(example, candidates, for_teachers=True))
     return rows
 
 
 class _Candidates:
-    """The candidates of one context, distinct by `text_key`, the gold response first where it is used.
+    """The candidates of one context, distinct by `text_key`, the gold response first where there is one.
 
     None has already been said but those that `add_own_turns` adds.
     """
 
-    def __init__(self, example: dict[str, Any], is_answered: bool = True) -> None:
-        gold = [example["gold_response"]] if is_answered and example["gold_response"] is not None else []
-        self.rows: list[Candidate] = [{"text": text, "source": "gold", "teacher": None} for text in gold]
-        self._seen = {*map(text_key, gold), *said_keys(example["context"])}
+    def __init__(self, context: Sequence[dict[str, str]], gold: str | None) -> None:
+        self.rows: list[Candidate] = []
+        self._context, self._seen = context, set(said_keys(context))
+        if gold is not None:
+            self.rows.append({"text": gold, "source": "gold", "teacher": None})
+            self._seen.add(text_key(gold))
 
     def add(self, texts: list[str], source: str, teacher: str | None = None) -> int:
         """Add the texts that are new; return their number."""
@@ -200,10 +203,10 @@ class _Candidates:
                 break
             count -= self.add([pool[place]], "random")
 
-    def add_own_turns(self, context: Sequence[dict[str, str]]) -> None:
+    def add_own_turns(self) -> None:
         """Add the newest turns of the context, the last one first."""
         turns: dict[str, str] = {}
-        for message in reversed(context[-_OWN_TURNS:]):
+        for message in reversed(self._context[-_OWN_TURNS:]):
             turns.setdefault(text_key(message["content"]), message["content"])
         for text in turns.values():
             self.rows.append({"text": text, "source": "context", "teacher": None})

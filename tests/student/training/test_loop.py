@@ -18,9 +18,6 @@ from sentence_transformers import SentenceTransformer
 
 from student.config import StudentConfig
 from student.encoders.encoder import EncoderSource, embed_texts, load_encoder, separate_encoders
-from student.training.checkpoints import TrainingState
-from student.training.deepspeed_engine import deepspeed_config, learning_rate_share
-from student.training.errors import TrainingError, memory_advice
 from student.training.loop import build_model, train_student
 from student.training.ray_trainer import TrainingLocation
 from teachers.dataset import write_rows
@@ -309,44 +306,3 @@ def test_targets_without_training_rows_are_rejected(tmp_path: Path, tiny_encoder
     write_rows(str(tmp_path / "targets"), target_rows(5, "test"), TARGETS)
     with pytest.raises(ValueError, match="targets: no training rows"):
         training.run()
-
-
-def test_an_out_of_memory_error_advises_a_smaller_batch() -> None:
-    with (
-        pytest.raises(TrainingError, match=r"out of memory; lower student\.micro_batch_size"),
-        memory_advice("lower student.micro_batch_size"),
-    ):
-        torch.empty(10**15)
-    with pytest.raises(RuntimeError, match="another"), memory_advice("lower it"):
-        raise RuntimeError("another")
-
-
-def test_the_users_deepspeed_configuration_takes_precedence() -> None:
-    config = StudentConfig(
-        zero_stage=2,
-        offload_optimizer=True,
-        accumulation_steps=3,
-        gradient_clipping=0.5,
-        deepspeed={"zero_optimization": {"overlap_comm": False}, "steps_per_print": 7},
-    )
-
-    merged = deepspeed_config(config)
-    assert merged["zero_optimization"]["stage"] == 2
-    assert merged["zero_optimization"]["offload_optimizer"] == {"device": "cpu"}
-    assert merged["zero_optimization"]["overlap_comm"] is False
-    assert (merged["gradient_accumulation_steps"], merged["gradient_clipping"]) == (3, 0.5)
-    assert merged["steps_per_print"] == 7
-
-
-def test_validations_without_gain_are_counted_until_one_improves() -> None:
-    state = TrainingState()
-    for step, (mrr, expected) in enumerate([(0.2, 0), (0.2, 1), (0.1, 2), (0.3, 0)]):
-        state = state.after(step, mrr, None)
-        assert state.validations_without_gain == expected
-    assert state.best_mrr == 0.3
-
-
-def test_the_learning_rate_rises_then_falls() -> None:
-    # 10 steps, 2 of warm-up: 1/2, 1, then down by ninths from 8/9.
-    shares = [learning_rate_share(step, 10, 0.2) for step in range(10)]
-    assert shares == pytest.approx([1 / 2, 1, *(ninths / 9 for ninths in range(8, 0, -1))])
