@@ -40,8 +40,9 @@ def write_candidates(
     Teachers see the contexts at `contexts_uri`, of which some may be unanswered. `responses_uris` maps a
     writing teacher to its RESPONSES.
 
-    Those get gold + generated + retrieved + random. Other training contexts get their gold response alone:
-    the rest of a training step are its negatives. After the first `human_conversations` of the config no gold
+    Those get gold + generated + retrieved + random, and the first `scored_contexts` of the config are for
+    teachers to score. Other training contexts get their gold response alone: the rest of a training step are
+    its negatives. After the first `human_conversations` of the config no gold
     response is used, as another context's candidate neither: teachers' contexts have the other sources, and
     the rest are left out.
 
@@ -78,13 +79,16 @@ def _candidate_rows(
 
     with _distinct_gold_responses(examples_uri, answered) as gold_responses:
         may_retrieve = None if answered is None else set(gold_responses)
+        num_seen = 0
         for example in chain(Rows(examples_uri, "train"), Rows(examples_uri, "unanswered")):
             example_id = example["example_id"]
             is_answered = answered is None or example["conversation_id"] in answered
             candidates = _Candidates(example["context"], example["gold_response"] if is_answered else None)
 
-            for_teachers = seen.row_for(example_id) is not None
-            if for_teachers:
+            is_seen = seen.row_for(example_id) is not None
+            for_teachers = is_seen and (config.scored_contexts is None or num_seen < config.scored_contexts)
+            num_seen += is_seen
+            if is_seen:
                 for teacher, written in generated.items():
                     row = written.row_for(example_id)
                     responses = row["responses"] if row else []

@@ -22,6 +22,9 @@ class CandidatesConfig(Section):
     human_conversations: int | None = Field(None, ge=0)
     """Training conversations whose human responses are used, all where not given. Of the others the contexts
     alone are, and only those that teachers see, as of logs that nobody has answered."""
+    scored_contexts: int | None = Field(None, ge=0)
+    """Of the contexts that teachers see the first so many have candidates that they score, all where not
+    given: scoring takes far longer than writing."""
     evaluation_contexts: int = Field(30, ge=0)
     """Test contexts on which teachers rank the gold response among 20."""
     validation_contexts: int = Field(0, ge=0)

@@ -43,6 +43,25 @@ def test_contexts_for_teachers_do_not_depend_on_responses(tmp_path: Path) -> Non
         assert (counts["contexts for teachers"], counts["generated"]) == (2, generated)
 
 
+def test_fewer_contexts_are_scored_than_written_for(tmp_path: Path) -> None:
+    uris = {name: str(tmp_path / name) for name in ("examples", "contexts", "nothing", "written", "output")}
+    rows = [example(number) for number in range(4)]
+    write_rows(uris["examples"], rows, EXAMPLES)
+    write_rows(uris["contexts"], rows[1:], EXAMPLES)
+    write_rows(uris["nothing"], [], NEIGHBOURS)
+    written = [{"example_id": row["example_id"], "responses": ["it was short"]} for row in rows[1:]]
+    write_rows(uris["written"], written, RESPONSES)
+
+    config = CandidatesConfig(scored_contexts=2, random=0)
+    inputs = uris["examples"], uris["contexts"], {"chat": uris["written"]}, uris["nothing"]
+    counts = write_candidates(*inputs, uris["output"], config)
+
+    candidates = read_rows(uris["output"], "train")
+    assert [row["for_teachers"] for row in candidates] == [False, True, True, False]
+    assert [len(row["candidates"]) for row in candidates] == [1, 2, 2, 2]
+    assert counts["contexts for teachers"] == 2
+
+
 def test_of_conversations_that_nobody_answered_the_contexts_alone_are_used(tmp_path: Path) -> None:
     uris = {
         name: str(tmp_path / name) for name in ("examples", "contexts", "neighbours", "written", "output")
