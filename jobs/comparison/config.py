@@ -3,7 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -34,6 +34,10 @@ class SystemConfig(Section):
     """The systems that it is tested against; the one above if none is given."""
 
 
+NumConversations = Annotated[int, Field(ge=0)] | Literal["all"]
+Metric = Literal["hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10", "hits@1/20+own"]
+
+
 class ClaimConfig(Section):
     """A difference that the comparison is made to show, named before it is measured."""
 
@@ -41,12 +45,43 @@ class ClaimConfig(Section):
     """The system that is claimed to be better."""
     against: str
     """The one that it is claimed to be better than."""
-    metric: Literal["hits@1/20", "mrr", "recall@1", "recall@10", "recall@100", "ndcg@10", "hits@1/20+own"] = (
-        "mrr"
-    )
+    metric: Metric = "mrr"
     """By which measure."""
     held_out: Literal["test", "test_by_sender", "out_of_domain"] = "test"
     """On which contexts."""
+
+
+class LabelCurveConfig(Section):
+    """Systems with human responses of N conversations: `full-N`, and `human-N` without teachers."""
+
+    conversations: list[NumConversations] = Field(min_length=1)
+    """Each N, or `all`; with 0 nothing can be learned without teachers."""
+    metric: Metric = "hits@1/20+own"
+    """What the curve is drawn of."""
+    without_teachers: dict[str, Any] = Field(
+        default_factory=lambda: {
+            "candidates.generated_per_teacher": 0,
+            "candidates.scored_contexts": 0,
+            "student.kl_weight": 0,
+        }
+    )
+    """Dotted keys with other values in each `human-N`."""
+
+    def points(self) -> list[tuple[NumConversations, str, str | None]]:
+        """Return each N with its two systems; there is none without teachers where N is 0."""
+        return [
+            (number, f"full-{number}", f"human-{number}" if number else None) for number in self.conversations
+        ]
+
+    def systems(self) -> dict[str, SystemConfig]:
+        """Return the systems by name, each `human-N` before the `full-N` that is tested against it."""
+        systems = {}
+        for number, full, human in self.points():
+            changes = {"candidates.human_conversations": None if number == "all" else number}
+            if human is not None:
+                systems[human] = SystemConfig(changes={**changes, **self.without_teachers})
+            systems[full] = SystemConfig(changes=changes, against=[human] if human else [])
+        return systems
 
 
 class CompareConfig(Section):
@@ -54,8 +89,10 @@ class CompareConfig(Section):
 
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     """Each system is trained once with each."""
-    systems: dict[str, SystemConfig] = Field(min_length=1)
+    systems: dict[str, SystemConfig] = Field(default_factory=dict)
     """Systems by name, which is a folder's, too, from simple to full."""
+    label_curve: LabelCurveConfig | None = None
+    """Further systems, before those: a learning curve over conversations with human responses."""
     claims: dict[str, ClaimConfig] = Field(default_factory=dict)
     """What is claimed, in words: two systems and a measure each. Their p-values are corrected together."""
     served: str
@@ -81,6 +118,12 @@ class CompareConfig(Section):
                 raise ValueError(f"{name!r}: expected letters, digits and '-', and no baseline's name")
         return systems
 
+    @model_validator(mode="after")
+    def _add_systems_of_the_curve(self) -> Self:
+        if self.label_curve is not None:
+            self.systems = {**self.label_curve.systems(), **self.systems}
+        return self
+
 
 class ComparisonConfig(DistillationConfig):
     """A distillation's config, which all systems share, and what differs between them."""
@@ -90,6 +133,8 @@ class ComparisonConfig(DistillationConfig):
     @model_validator(mode="after")
     def _check_comparison(self) -> "ComparisonConfig":
         compare = self.compare
+        if not compare.systems:
+            raise ValueError("compare.systems: expected at least one, or a `label_curve`")
         for key in ("judged_contexts", "reading_contexts"):
             if getattr(compare, key) > self.evaluate.contexts:
                 raise ValueError(f"compare.{key}: more than evaluate.contexts = {self.evaluate.contexts}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from jobs.comparison.config import BM25, OUT_OF_DOMAIN, UNTRAINED, UNTRAINED_SPARSE, ComparisonConfig
 from jobs.comparison.judging import Answers, held_out_rows
+from jobs.comparison.label_curve import label_curve
 from jobs.comparison.systems import ComparisonJob, seed_job
 from jobs.comparison.win_rates import WinRates, trained_by
 from jobs.distillation.stages import DistillationJob, scorers, scores_uris
@@ -80,6 +81,7 @@ def comparison(measured: MeasuredRun, sets: Mapping[str, HeldOut], ratings: list
         notes=_notes(base),
         tables=[_table(measured, name, held_out) for name, held_out in sets.items()],
         claims=_claims(measured, sets),
+        label_curve=_label_curve(measured, sets),
         answers=_answers(measured, sources),
         conversations=_conversations(systems),
         sparsity=_sparsity(systems),
@@ -151,6 +153,16 @@ def _claims(measured: MeasuredRun, sets: Mapping[str, HeldOut]) -> list[report.C
         report.Claim(name, **claim.model_dump(), difference=difference, corrected_p=p_value)
         for (name, claim), difference, p_value in zip(claims.items(), differences, corrected, strict=True)
     ]
+
+
+def _label_curve(measured: MeasuredRun, sets: Mapping[str, HeldOut]) -> report.LabelCurve | None:
+    """Return the curve on the first of the sets."""
+    config = measured.base.config.compare.label_curve
+    if config is None:
+        return None
+    name, held_out = next(iter(sets.items()))
+    values = {system: by_set.metrics(name)[config.metric] for system, by_set in measured.measures.items()}
+    return label_curve(config, measured.systems, values, held_out.conversation_ids)
 
 
 def _against(system: str, measured: MeasuredRun) -> list[str]:

@@ -116,6 +116,13 @@ CLAIMS = (
     SYSTEM,
     Column("over", "over"),
 )
+LABEL_CURVE = (
+    Column("conversations", "conversations with human responses"),
+    Column("responses", "human responses", ",d"),
+    Column("with_teachers", "with teachers"),
+    Column("without_teachers", "without"),
+    Column("difference", "difference, p corrected"),
+)
 
 SPARSITY = (
     Column("context_terms", "context terms", ",.1f"),

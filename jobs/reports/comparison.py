@@ -54,6 +54,30 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class LabelCurvePoint:
+    """Two systems with human responses of the same conversations, with teachers and without."""
+
+    conversations: str
+    """Their number, or `all`."""
+    responses: int
+    """Human responses that the systems were trained on."""
+    with_teachers: Interval
+    without_teachers: Interval | None
+    difference: Difference | None
+    """With teachers less without; its p-value is corrected for the number of points (Holm)."""
+
+
+@dataclass(frozen=True)
+class LabelCurve:
+    """A learning curve over conversations with human responses."""
+
+    metric: str
+    points: Sequence[LabelCurvePoint]
+    conclusion: str
+    """In words: with how many conversations the teachers are worth how much."""
+
+
+@dataclass(frozen=True)
 class RatingCorrelations:
     """Rank correlations of a scorer with human ratings; None where there is too little to correlate."""
 
@@ -165,6 +189,7 @@ class Comparison:
     notes: Sequence[str]
     tables: Sequence[HeldOutTable]
     claims: Sequence[Claim] = ()
+    label_curve: LabelCurve | None = None
     answers: Sequence[AnswerRow] = ()
     conversations: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     """Set of users' turns -> system -> measure, see `student.evaluation.conversations`."""

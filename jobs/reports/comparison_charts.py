@@ -6,7 +6,7 @@ from math import log
 
 from jobs.reports import columns
 from jobs.reports.charts import Dot, Line, Mark, Plane, Rows, Scale
-from jobs.reports.comparison import Comparison, Teachers
+from jobs.reports.comparison import Comparison, LabelCurve, Teachers
 from jobs.reports.tables import outcome_names, sections, systems_table
 from student.evaluation.measured_systems import means_by_step
 from student.evaluation.statistics import Interval
@@ -14,6 +14,7 @@ from student.evaluation.statistics import Interval
 _KIND_COLOURS = {"baseline": "#6b7280", "dense": "#1d6fb8", "sparse": "#c2410c", "teacher": "#15803d"}
 _ENTROPY_COLOURS = {columns.CROSS_ENTROPY: "#1d6fb8", columns.ENTROPY: "#b7720b"}
 _WIN_RATE_COLOURS = {columns.WINS_OVER_HUMAN: "#1d6fb8", columns.WINS_OVER_UNTRAINED: "#c2410c"}
+_LABEL_CURVE_COLOURS = {"with teachers": "#15803d", "without teachers": "#1d6fb8"}
 # Okabe and Ito's colours, told apart by the colour-blind too, and five for what comes after them.
 _COLOURS = (
     "#0072b2",
@@ -66,6 +67,7 @@ def comparison_figures(comparison: Comparison) -> dict[str, Figure]:
     win_rates = {column.key: colour for column, colour in _WIN_RATE_COLOURS.items()}
     judgements = {table.title: table_chart(table, win_rates, 0.5) for table in by_section["judgements"]}
     return figures | {
+        "label curve": _label_curve_figure(comparison.label_curve),
         "latency": _latency_figure(comparison),
         "curves": _curves_figure(comparison),
         "calibration": _figure(calibration, {one.title: colour for one, colour in _ENTROPY_COLOURS.items()}),
@@ -134,6 +136,31 @@ def _latency_figure(comparison: Comparison) -> Figure:
         dots.append(Dot(times.p50_ms, interval, _KIND_COLOURS[kind], title, label, times.p95_ms))
     kinds = {kind for _, _, kind, *_ in measured}
     return _figure({metric: _dots_plane(dots, "milliseconds")}, _kind_colours(kinds))
+
+
+def _label_curve_figure(curve: LabelCurve | None) -> Figure:
+    """A line with teachers and one without, over numbers of conversations at equal distances."""
+    if curve is None:
+        return Figure({}, {})
+
+    dots: list[Dot] = []
+    lines: list[Line] = []
+    for group, (name, colour) in enumerate(_LABEL_CURVE_COLOURS.items()):
+        points = []
+        for place, point in enumerate(curve.points):
+            interval = point.with_teachers if name == "with teachers" else point.without_teachers
+            if interval is not None:
+                title = f"{name}, {point.conversations} conversations: {interval.mean:.3f}"
+                x_place = place + (0.03 if group else -0.03)  # beside each other
+                dots.append(Dot(x_place, interval, colour, title))
+                points.append((x_place, interval.mean))
+        lines.append(Line(points, colour, name, group))
+
+    y = Scale.over(end for dot in dots for end in (dot.interval.low, dot.interval.high))
+    names = [point.conversations for point in curve.points]
+    x = Scale(-0.5, len(names) - 0.5)
+    plane = Plane(x, y, "conversations with human responses", dots, lines, categories=names)
+    return _figure({curve.metric: plane}, _LABEL_CURVE_COLOURS)
 
 
 def _sparsity_figure(comparison: Comparison, kinds: set[str]) -> Figure:

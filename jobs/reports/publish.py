@@ -10,7 +10,7 @@ from jobs.execution.tracking import Tracker
 from jobs.reports.comparison import Comparison
 from jobs.reports.comparison_page import comparison_page
 from jobs.reports.tables import all_tables, sections, systems_table
-from jobs.reports.terminal import print_claims, print_systems
+from jobs.reports.terminal import print_claims, print_label_curve, print_systems
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ def publish(
     tracker.log_tables(plain_tables)
     print_systems(comparison.tables)
     print_claims(comparison)
+    print_label_curve(comparison)
     logger.info("report: %s", run.at("report", "index.html"))
 
 
@@ -56,6 +57,8 @@ def as_markdown(comparison: Comparison) -> str:
         "",
         *comparison.notes,
     ]
+    if comparison.label_curve is not None:
+        lines += ["", comparison.label_curve.conclusion]
 
     for held_out in comparison.tables:
         counts = (

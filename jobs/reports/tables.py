@@ -16,7 +16,7 @@ from jobs.reports.columns import (
     named_rows,
     table,
 )
-from jobs.reports.comparison import AnswerRow, Comparison, HeldOutTable, Latency
+from jobs.reports.comparison import AnswerRow, Comparison, HeldOutTable, LabelCurve, Latency
 
 _SCORER = Column("scorer", "scorer")
 
@@ -49,6 +49,7 @@ def sections(comparison: Comparison) -> dict[str, list[Table]]:
 
     return {
         "claims": [table("Claims", columns.CLAIMS, claims)],
+        "label curve": _label_curve_tables(comparison.label_curve),
         "latency": _latency_tables(comparison.latency) if comparison.latency else [],
         "teachers": [
             table("Teachers", [TEACHER, *columns.TEACHER_MEASURES], named_rows(TEACHER, teachers.measures))
@@ -126,6 +127,13 @@ def outcome_names(comparison: Comparison) -> list[str]:
     for counts in comparison.filters.values():
         names |= dict.fromkeys(reason for reason, count in counts.items() if count)
     return list(names)
+
+
+def _label_curve_tables(curve: LabelCurve | None) -> list[Table]:
+    if curve is None:
+        return []
+    title = f"With few human responses: {curve.metric}"
+    return [table(title, columns.LABEL_CURVE, [vars(point) for point in curve.points])]
 
 
 def _conversation_tables(comparison: Comparison) -> list[Table]:

@@ -69,6 +69,14 @@ def print_claims(comparison: Comparison) -> None:
         print_table(claims)
 
 
+def print_label_curve(comparison: Comparison) -> None:
+    """Print the learning curve over human responses, and what it says, where there is one."""
+    for shown in sections(comparison)["label curve"]:
+        print_table(shown)
+    if comparison.label_curve is not None:
+        logger.info("%s", comparison.label_curve.conclusion)
+
+
 def print_parity(manifest: dict[str, Any]) -> None:
     """Print a row for each side and file: size, distance from torch, and time of a text on one thread."""
     rows: list[columns.Row] = []

@@ -10,6 +10,8 @@ from jobs.reports.comparison import (
     Comparison,
     HeldOutTable,
     Judgement,
+    LabelCurve,
+    LabelCurvePoint,
     Latency,
     RatingCorrelations,
     ReadingExample,
@@ -101,6 +103,7 @@ def comparison_example() -> Comparison:
         ],
         tables=_tables(random),
         claims=_claims(),
+        label_curve=_label_curve(),
         answers=_answers(random),
         sparsity={
             "sparse: gold responses only": {"context_terms": 31.5, "response_terms": 38.25, "flops": 2.125},
@@ -168,6 +171,29 @@ def _claims() -> list[Claim]:
             0.41,
         ),
     ]
+
+
+def _label_curve() -> LabelCurve:
+    points = [
+        LabelCurvePoint("0", 0, _interval(0.061, 0.012), None, None),
+        LabelCurvePoint(
+            "50",
+            1000,
+            _interval(0.104, 0.015),
+            _interval(0.052, 0.011),
+            Difference(0.052, 0.03, 0.07, 0.0006),
+        ),
+        LabelCurvePoint(
+            "all",
+            31870,
+            _interval(0.183, 0.019),
+            _interval(0.179, 0.018),
+            Difference(0.004, -0.008, 0.016, 0.44),
+        ),
+    ]
+    return LabelCurve(
+        "hits@1/20+own", points, "The teachers add to hits@1/20+own: +0.052 with 50 conversations."
+    )
 
 
 def _rows(random: Random, scale: float) -> list[SystemRow]:

@@ -135,6 +135,7 @@ def test_text_is_shown_and_not_run(place: str) -> None:
     ("missing", "sections"),
     [
         (["claims"], {"claims"}),
+        (["label_curve"], {"label-curve"}),
         (["latency"], {"latency"}),
         (["learning_curves"], {"curves"}),
         (["filters"], {"filters"}),
@@ -145,6 +146,7 @@ def test_text_is_shown_and_not_run(place: str) -> None:
         (
             [
                 "claims",
+                "label_curve",
                 "latency",
                 "learning_curves",
                 "filters",
@@ -159,8 +161,7 @@ def test_text_is_shown_and_not_run(place: str) -> None:
 )
 def test_a_part_without_content_is_left_out(missing: list[str], sections: set[str] | None) -> None:
     empty: dict[str, Any] = {part: {} for part in missing}
-    if "latency" in missing:
-        empty["latency"] = None
+    empty |= {part: None for part in ("latency", "label_curve") if part in missing}
     if "teachers" in missing:
         empty["teachers"] = Teachers()
     page = _Page(comparison_page(replace(comparison_example(), **empty)))
@@ -190,8 +191,9 @@ def test_a_metric_or_a_correlation_that_some_have_is_a_dash_for_the_others() -> 
     comparison = replace(comparison, teachers=replace(comparison.teachers, ratings=ratings))
 
     dashes = comparison_page(comparison).count('class="none"')
-    # The ensemble's spread, one system's mrr, and the correlations within contexts.
-    assert dashes == 1 + 1 + 2 * len(others)
+    # The ensemble's spread, one system's mrr, the correlations within contexts, and what there is not with
+    # responses of no conversation.
+    assert dashes == 1 + 1 + 2 * len(others) + 2
     figures = comparison_figures(comparison)
     assert len(figures["systems 1"].charts["mrr"].rows) == 11
     assert len(figures["ratings"].charts["Spearman, within a context"].rows) == 1
@@ -222,7 +224,7 @@ def test_a_difference_is_marked_only_where_it_is_significant() -> None:
             differences = other.differences.values()
             is_gain += [difference.mean > 0 for difference in differences if difference.p_value < 0.05]
     assert [claim.corrected_p < 0.05 for claim in comparison.claims] == [True, False, False]
-    is_gain.append(True)
+    is_gain += [True, True]  # one of the claims, one point of the curve over human responses
     assert html.count('class="mean gain"') == sum(is_gain) > 0
     assert html.count('class="mean loss"') == len(is_gain) - sum(is_gain) > 0
 
