@@ -21,9 +21,11 @@ def main(arguments: list[str]) -> None:
         out_of_domain,
     )
     from jobs.comparison.judging import judge, time_systems
+    from jobs.comparison.plan import planned_work
     from jobs.comparison.results import MeasuredRun, comparison
     from jobs.comparison.systems import first_student, held_out_sets, run_systems
     from jobs.distillation.stages import TEACHERS_WORK
+    from jobs.reports.plan import print_plan
     from jobs.reports.publish import check_document, publish
 
     # Whatever can be wrong is looked at before hours are spent.
@@ -33,6 +35,9 @@ def main(arguments: list[str]) -> None:
 
     with started(config, options.run or options.config.stem) as base:
         check_system_resources(config)
+        if options.plan:
+            print_plan(planned_work(base), config.plan)
+            return
         base.do_all(TEACHERS_WORK, checks={"examples": lambda: check_examples(base)})
         sets = held_out_sets(base, outside)
         systems = run_systems(base, sets)

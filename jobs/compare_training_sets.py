@@ -13,16 +13,21 @@ def main(arguments: list[str]) -> None:
     """Do the stages that are missing, then report."""
     config, options = parse_training_sets(arguments)
 
+    from jobs.reports.plan import print_plan
     from jobs.reports.publish import check_document, publish
     from jobs.stages.documents import DOCUMENTS
     from jobs.training_sets.evaluation import evaluate, training_sets_comparison
     from jobs.training_sets.generator import measure_generators
     from jobs.training_sets.inputs import check_inputs
+    from jobs.training_sets.plan import planned_work
     from jobs.training_sets.stages import QUESTIONS, train_students, write_first_index
 
     check_inputs(config)
     check_document(options.results, options.config.stem)
     with started(config, options.run or options.config.stem) as job:
+        if options.plan:
+            print_plan(planned_work(job), config.plan)
+            return
         job.do_all([DOCUMENTS, QUESTIONS])
         students = train_students(job)
         write_first_index(job, students)

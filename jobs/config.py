@@ -54,6 +54,18 @@ class TrackingConfig(Section):
     """W&B project; null tracks nothing."""
 
 
+class PlanConfig(Section):
+    """Rates and prices of `--plan`, which prints what a job is going to do before it starts."""
+
+    rows_per_s: dict[str, float] = Field({})
+    """Rows a second of one replica by the plan's first column, such as `{gemma3 scores: 400}`, steps of a
+    training; those last measured in the store where not given."""
+    dollars_per_hour: dict[str, float] = Field({})
+    """Price of one replica by teacher, and of one of the training's workers as `student`."""
+    dollars_per_million_tokens: dict[str, float] = Field({})
+    """By teacher, such as an endpoint; read and written tokens alike."""
+
+
 def _check_teacher_names(teachers: dict[str, TeacherConfig]) -> dict[str, TeacherConfig]:
     """A teacher's name is the name of folders, and of a row of reports."""
     for name in teachers:
@@ -81,6 +93,7 @@ class JobConfig(BaseSettings):
     store: str | None = None
     """Where teachers' output is kept for all runs, a path or URI; beside the run directory if not given."""
     tracking: TrackingConfig = TrackingConfig()
+    plan: PlanConfig = PlanConfig()
 
     @classmethod
     def settings_customise_sources(  # type: ignore[override]
@@ -179,6 +192,7 @@ def option_parser(program: str, default_config: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=program, add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config", default=default_config, type=Path)
     parser.add_argument("--run", help="run directory, a name under runs/ or a URI")
+    parser.add_argument("--plan", action="store_true", help="print the work and its price, and do none")
     parser.add_argument("--quiet", action="store_true", help="show warnings and errors only")
     return parser
 

@@ -18,14 +18,19 @@ def main(arguments: list[str]) -> None:
     config, options = parse(arguments)
 
     from jobs.distillation.inputs import check_examples, check_inputs
+    from jobs.distillation.plan import planned_work
     from jobs.distillation.report import read_conversations
     from jobs.distillation.stages import STAGES
     from jobs.execution.tracking import trial_name
+    from jobs.reports.plan import print_plan
     from serve.conversations import transcript
 
     check_inputs(config)
     location = options.run or trial_name() or options.config.stem
     with started(config, location) as job:
+        if options.plan:
+            print_plan(planned_work(job), config.plan)
+            return
         # What a part of the job leaves out cannot fail.
         checks = {"examples": lambda: check_examples(job)} if options.until == STAGE_NAMES[-1] else {}
         job.do_all(STAGES, until=options.until, checks=checks)

@@ -19,14 +19,19 @@ def main(arguments: list[str]) -> None:
 
     from jobs.conversational_search.evaluation import evaluate
     from jobs.conversational_search.inputs import check_inputs, check_questions_by_split
+    from jobs.conversational_search.plan import planned_work
     from jobs.conversational_search.report import search_comparison
     from jobs.conversational_search.stages import INDEX, LATENCY, TEACHERS_WORK, train_students
+    from jobs.reports.plan import print_plan
     from jobs.reports.publish import check_document, publish
 
     check_inputs(config)
     check_document(options.results, options.config.stem)
     location = options.run or options.config.stem
     with started(config, location) as job:
+        if options.plan:
+            print_plan(planned_work(job), config.plan)
+            return
         job.do_all(TEACHERS_WORK, checks={"questions": lambda: check_questions_by_split(job)})
         students = train_students(job)
         job.do_all([INDEX, LATENCY])

@@ -29,12 +29,17 @@ def main(arguments: list[str]) -> None:
 
     from jobs.distillation.inputs import check_inputs
     from jobs.distillation.stages import TEACHERS_WORK
+    from jobs.reports.plan import print_plan
     from jobs.sweeps.page import write_report
+    from jobs.sweeps.plan import planned_work
     from jobs.sweeps.trials import check_examples, in_words, run_trials_once
 
     check_inputs(config)
     location = options.run or f"sweep-{options.config.stem}"
     with started(config, location, stops_trainings=sweep.early_terminate is not None) as base:
+        if options.plan:
+            print_plan(planned_work(base, sweep), config.plan)
+            return
         base.do_all(TEACHERS_WORK, checks={"examples": lambda: check_examples(base, sweep)})
         trials = run_trials_once(base, sweep, options.at_once)
         write_report(base.run, sweep, trials)

@@ -18,14 +18,20 @@ def main(arguments: list[str]) -> None:
     """Do the stages that are missing, then report."""
     config, options = parse_synthesis(arguments)
 
+    from jobs.reports.plan import print_plan
     from jobs.synthesis.inputs import check_inputs
+    from jobs.synthesis.plan import planned_work
     from jobs.synthesis.stages import stages_along
     from teachers.synthesis.plans import graph_of
 
     check_inputs(config)
     with started(config, options.run or options.config.stem) as job:
         # Read once: an edit while the job runs belongs to the next one.
-        job.do_all(stages_along(graph_of(config.synthesis)))
+        stages = stages_along(graph_of(config.synthesis))
+        if options.plan:
+            print_plan(planned_work(job, stages), config.plan)
+            return
+        job.do_all(stages)
         job.log_timings()
         file = job.run.at("dataset", "conversations.jsonl")
 

@@ -63,7 +63,7 @@ def _write_questions(job: SearchJob) -> Counts:
 def _rewrite_settings(job: SearchJob) -> list[Any]:
     prompt, generation = _prompt_and_generation(job)
     uris = {}
-    for name, teacher in _writers(job, prompt).items():
+    for name, teacher in rewriting_teachers(job, prompt).items():
         uris[name] = samples_uri(job.store, teacher, generation)
     return [vars(prompt), uris]
 
@@ -72,7 +72,7 @@ def _rewrite(job: SearchJob) -> Counts:
     """Each teacher rewrites every question so that it stands alone; human rewrites are one teacher more."""
     questions = job.run.at("questions")
     prompt, generation = _prompt_and_generation(job)
-    writers, requests = _writers(job, prompt), Requests(questions, prompt)
+    writers, requests = rewriting_teachers(job, prompt), Requests(questions, prompt)
     generate_samples(job.run, job.store, writers, requests, generation)
 
     counts: Counts = {}
@@ -92,8 +92,8 @@ def _prompt_and_generation(job: SearchJob) -> tuple[RewritingPrompt, GenerateCon
     return read_prompt(job.config.rewriting), as_generation(job.config.rewriting)
 
 
-def _writers(job: SearchJob, prompt: RewritingPrompt) -> dict[str, Writer]:
-    """The teachers, with the prompt's own instructions: those of the config are for a chat."""
+def rewriting_teachers(job: SearchJob, prompt: RewritingPrompt) -> dict[str, Writer]:
+    """Return the teachers, with the prompt's own instructions: those of the config are for a chat."""
     writers: dict[str, Writer] = {}
     for name, teacher in job.teachers.items():
         if writes(teacher):
@@ -185,7 +185,7 @@ def _time_answers(job: SearchJob) -> Counts:
     requests = list(islice(Requests(job.run.at("questions"), prompt, "test"), num_requests))
     questions = islice(Rows(job.run.at("questions"), "test"), num_requests)
     # One after the other in one go: on the same machine in the same state.
-    times = time_teachers(job.run, vllm_teachers(_writers(job, prompt)), requests, generation)
+    times = time_teachers(job.run, vllm_teachers(rewriting_teachers(job, prompt)), requests, generation)
     conversations = (row["context"] for row in questions)
     return {"teachers": times, "student": time_student(job.run.uri, conversations, "/search")}
 

@@ -123,6 +123,16 @@ LABEL_CURVE = (
     Column("without_teachers", "without"),
     Column("difference", "difference, p corrected"),
 )
+PLAN = (
+    Column("work", "work"),
+    Column("rows", "rows", ",d"),
+    Column("unit", "of them"),
+    Column("stored", "in the store", ",d"),
+    Column("tokens", "tokens", ",.0f"),
+    Column("rows_per_s", "rows/s of one", ",.2f"),
+    Column("hours", "hours", ",.2f"),
+    Column("dollars", "dollars", ",.2f"),
+)
 
 SPARSITY = (
     Column("context_terms", "context terms", ",.1f"),

@@ -12,10 +12,11 @@ from teachers.config import GenerateConfig, TeacherConfig, VllmTeacher, Writer
 from teachers.generation.latency import timing, timing_work
 from teachers.generation.sampling import plan_samples, samples_in_a_batch, sampling
 from teachers.inference.missing_rows import Planned
+from teachers.inference.rates import teacher_rate_uri, write_rate
 from teachers.inference.store import Row, pairs_uri, samples_uri
 from teachers.inference.waves import plan_waves
 from teachers.inference.work_files import write_work
-from teachers.inference.worker import Task, TeacherWork, run_teacher, sanity_line
+from teachers.inference.worker import Made, Task, TeacherWork, run_teacher, sanity_line
 from teachers.scoring.config import ScoreConfig
 from teachers.scoring.pair_scores import plan_scores, scoring
 
@@ -36,12 +37,14 @@ def generate_samples(
 
     `contexts` are rows of EXAMPLES and iterated more than once. For errors see `_run_teachers`.
     """
-    plans = []
+    task, plans = sampling(config), []
     for name, teacher in teachers.items():
         uri = samples_uri(store, teacher, config)
-        work = _work(run, name, teacher, sampling(config), samples_in_a_batch(config), uri)
+        work = _work(run, name, teacher, task, samples_in_a_batch(config), uri)
         plans.append((work, plan_samples(contexts, teacher, config, uri, _files_uri(run, work))))
-    _run_teachers(run, plans)
+
+    for name, made in _run_teachers(run, plans).items():
+        write_rate(teacher_rate_uri(store, teachers[name], task), made)
 
 
 def score_pairs(
@@ -55,13 +58,15 @@ def score_pairs(
 
     For errors see `_run_teachers`.
     """
-    plans = []
+    task, plans = scoring(config), []
     for name, teacher in teachers.items():
         uri = pairs_uri(store, teacher)
-        work = _work(run, name, teacher, scoring(config), config.batch_size, uri)
+        work = _work(run, name, teacher, task, config.batch_size, uri)
         files = _files_uri(run, work)
         plans.append((work, plan_scores(candidates_uri, teacher, uri, files, config.batch_size)))
-    _run_teachers(run, plans)
+
+    for name, made in _run_teachers(run, plans).items():
+        write_rate(teacher_rate_uri(store, teachers[name], task), made)
 
 
 def time_answers(
@@ -93,8 +98,8 @@ def _files_uri(run: RunDirectory, work: TeacherWork) -> str:
     return run.at("work", f"{work.name}-{work.task.name}")
 
 
-def _run_teachers(run: RunDirectory, plans: Iterable[Plan]) -> None:
-    """Work until all planned rows are in the store.
+def _run_teachers(run: RunDirectory, plans: Iterable[Plan]) -> dict[str, Made]:
+    """Work until all planned rows are in the store; return what each teacher that had any has made.
 
     Raises:
         TeacherError: a teacher can't work; the rows of the others are kept.
@@ -107,16 +112,18 @@ def _run_teachers(run: RunDirectory, plans: Iterable[Plan]) -> None:
             waiting[work.name] = (work, planned)
 
     teachers = {name: work.config for name, (work, _) in waiting.items()}
+    made: dict[str, Made] = {}
     for wave in plan_waves(teachers, ray.cluster_resources()):
         with ThreadPoolExecutor(len(wave)) as threads:
-            for done in [threads.submit(_run, run, *waiting[name]) for name in wave]:
-                done.result()
+            runs = {name: threads.submit(_run, run, *waiting[name]) for name in wave}
+            made |= {name: done.result() for name, done in runs.items()}
+    return made
 
 
-def _run(run: RunDirectory, work: TeacherWork, planned: Planned) -> None:
+def _run(run: RunDirectory, work: TeacherWork, planned: Planned) -> Made:
     label, notes_uri = f"{work.name} {work.task.name}", work.notes_uri
     run.make_folder("notes", f"{work.name}-{work.task.name}")
-    num_made, is_checked = 0, False
+    num_made, seconds, is_checked = 0, 0.0, False
 
     def first_check() -> str | None:
         nonlocal is_checked
@@ -126,5 +133,7 @@ def _run(run: RunDirectory, work: TeacherWork, planned: Planned) -> None:
 
     with Progress(label, lambda: planned.num_rows, work.task.unit, lambda: num_made, first_check):
         for made in run_teacher(work, _files_uri(run, work)):
-            num_made += made
+            num_made += made.num_rows
+            seconds += made.seconds
     run.delete("work", f"{work.name}-{work.task.name}")
+    return Made(num_made, seconds)

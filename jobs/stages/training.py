@@ -1,5 +1,6 @@
 """The trainings of every system: a student on its targets, and a teacher on conversations."""
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -8,7 +9,7 @@ from jobs.execution.progress import Progress
 from jobs.execution.run_directory import RunDirectory
 from jobs.execution.tracking import History, TrainingReports
 from jobs.reports.terminal import report_training
-from student.config import RESOURCES
+from student.config import RESOURCES, StudentConfig
 from student.retrieval.document_vectors import DocumentVectors
 from student.training.language_model import train_language_model
 from student.training.loop import train_student
@@ -16,7 +17,9 @@ from student.training.ray_trainer import TrainingLocation
 from teachers.config import VllmTeacher
 from teachers.engines.weights import model_folder
 from teachers.generation.finetuning import learned_key, write_sequences
+from teachers.inference.rates import rate_uri, write_rate
 from teachers.inference.store import model_uri
+from teachers.inference.worker import Made
 from teachers.storage import file_exists
 
 _COMPLETE = "finetuned.json"  # written last into a fine-tuned teacher's folder
@@ -33,8 +36,9 @@ def train_stage(vectors: Callable[[Job[Any]], DocumentVectors] | None = None) ->
         key = job.keys["train"]
         job.run.make_folder("train", key)
 
+        start, steps_before = time.monotonic(), reports.steps_done()
         with _progress("student trains", reports):
-            return train_student(
+            counts = train_student(
                 job.run.at("targets"),
                 job.run.at("examples"),
                 TrainingLocation(job.run.at("student"), job.run.at("train"), key),
@@ -42,6 +46,9 @@ def train_stage(vectors: Callable[[Job[Any]], DocumentVectors] | None = None) ->
                 [History(reports.uri), *job.training_callbacks],
                 vectors(job) if vectors else None,
             )
+        made = Made(reports.steps_done() - steps_before, time.monotonic() - start)
+        write_rate(student_rate_uri(job.store, job.config.student), made)
+        return counts
 
     def then(job: Job[Any], counts: Counts) -> None:
         report_training(job.run, training_reports(job).lines())
@@ -56,6 +63,12 @@ def _settings(job: Job[Any]) -> list[Any]:
 
 
 TRAIN = train_stage()
+
+
+def student_rate_uri(store: str, student: StudentConfig) -> str:
+    """Return where a training's steps a second are kept, which depend on more than they do not."""
+    settings = student.model_dump(mode="json", exclude={"epochs", "learning_rate", "seed"})
+    return rate_uri(store, "student", settings)
 
 
 def training_reports(job: Job[Any]) -> TrainingReports:

@@ -37,6 +37,14 @@ def plan_samples(
         return keys.planned(store_uri)
 
 
+def planned_samples(
+    contexts: Iterable[Row], teacher: Writer, config: GenerateConfig, store_uri: str
+) -> Planned:
+    """Return how many samples of `contexts` the store lacks, and how many it has."""
+    with RequestedKeys(row["key"] for row in sample_requests(contexts, teacher, config)) as keys:
+        return keys.planned(store_uri)
+
+
 def _missing_only(requests: Iterable[tuple[Row, bool]]) -> Iterator[Row]:
     for row, is_missing in requests:
         if is_missing:

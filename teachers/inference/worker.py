@@ -12,12 +12,13 @@ Faults, and what comes of them:
 
 import faulthandler
 import os
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -67,6 +68,13 @@ class Task:
     """Of what it has the teacher write."""
 
 
+class Made(NamedTuple):
+    """Rows that one replica has made, and how long it computed."""
+
+    num_rows: int
+    seconds: float
+
+
 @dataclass(frozen=True)
 class TeacherWork:
     """A task for one teacher, and where its rows and notes go."""
@@ -102,7 +110,8 @@ class Worker:
             self._notes.write("check", self._teacher.check(self._task.scores, self._task.max_tokens))
 
     def __call__(self, files: pa.Table) -> pa.Table:
-        counts = []
+        counts: list[int] = []
+        seconds: list[float] = []
         uploads: list[Future[None]] = []
         names = files["file"].to_pylist()
         for file, batches in zip(names, self._transfers.map(self._batches, names), strict=True):
@@ -113,15 +122,18 @@ class Worker:
                 stored = _num_rows(_batch_uri(self._store_uri, rows)) if was_begun else None
                 if stored is not None:
                     counts.append(stored)
+                    seconds.append(0.0)
                     continue
 
+                start = time.monotonic()
                 made = self._make(rows)
+                seconds.append(time.monotonic() - start)
                 counts.append(len(made))
                 uploads.append(self._transfers.submit(self._store, rows, made))
 
         for upload in uploads:
             upload.result()
-        return pa.table({"made": counts})
+        return pa.table({"made": counts, "seconds": seconds})
 
     def _batches(self, file: str) -> list[pa.Table]:
         filesystem, path = open_uri(file)
@@ -289,10 +301,10 @@ def start_teacher(name: str, config: TeacherConfig) -> Teacher:
     return Engine(name, config)
 
 
-def run_teacher(work: TeacherWork, work_uri: str) -> Iterator[int]:
+def run_teacher(work: TeacherWork, work_uri: str) -> Iterator[Made]:
     """Have one teacher do the rows at `work_uri` (see `write_work`); end when all are in the store.
 
-    Yields how many rows were made, whenever some were.
+    Yields what a replica has made, whenever it has.
 
     Raises:
         TeacherError: the teacher can't work, and why.
@@ -317,7 +329,7 @@ def run_teacher(work: TeacherWork, work_uri: str) -> Iterator[int]:
             accelerator_type=config.accelerator_type,
         )
         for counts in made.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield sum(counts["made"].to_pylist())
+            yield Made(sum(counts["made"].to_pylist()), sum(counts["seconds"].to_pylist()))
     except Exception:
         failure = notes.read("failure")
         if failure is None:

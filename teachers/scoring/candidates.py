@@ -21,7 +21,7 @@ Candidate = dict[str, str | None]
 # Ranking the gold response among 20 candidates is how G2R (§4) and its predecessors evaluate a retriever.
 RANKED_CANDIDATES = 20
 # The user's last turn and the responder's one before it: what responders copy most.
-_OWN_TURNS = 2
+OWN_TURNS = 2
 _SPARE_DRAWS = 32
 _GOLD_RESPONSES = pa.schema([("place", pa.int64()), ("response", pa.string())])
 _RESPONSES_AT_A_TIME = 65_536
@@ -210,7 +210,7 @@ class _Candidates:
     def add_own_turns(self) -> None:
         """Add the newest turns of the context, the last one first."""
         turns: dict[str, str] = {}
-        for message in reversed(self._context[-_OWN_TURNS:]):
+        for message in reversed(self._context[-OWN_TURNS:]):
             turns.setdefault(text_key(message["content"]), message["content"])
         for text in turns.values():
             self.rows.append({"text": text, "source": "context", "teacher": None})

@@ -102,7 +102,7 @@ def _do(tmp_path: Path, teacher: EndpointTeacher, work: list[Row]) -> int:
     write_work(uri["work"], missing, _REQUESTS, BATCH)
     task = Task("tests", "rows", _REQUESTS, PAIR_SCORES, _run, _rejected)
     teacher_work = TeacherWork("tiny", teacher, task, BATCH, uri["store"], uri["notes"])
-    return sum(run_teacher(teacher_work, uri["work"]))
+    return sum(made.num_rows for made in run_teacher(teacher_work, uri["work"]))
 
 
 def _stored_keys(tmp_path: Path) -> set[str]:

@@ -1,0 +1,112 @@
+"""The work of a distillation, counted before a teacher starts."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jobs.distillation.config import DistillationConfig
+from jobs.distillation.stages import CONTEXTS, EXAMPLES, DistillationJob, scorers, writers
+from jobs.execution.job import Job, Stage
+from jobs.reports.plan import Work
+from jobs.stages.training import student_rate_uri
+from teachers.config import SimilarityTeacher, VllmTeacher
+from teachers.dataset import Rows
+from teachers.engines.token_counts import MeanTokens, mean_tokens
+from teachers.generation.sampling import planned_samples, sampling
+from teachers.inference.missing_rows import Planned
+from teachers.inference.rates import read_rate, teacher_rate_uri
+from teachers.inference.store import samples_uri
+from teachers.scoring.candidates import OWN_TURNS, RANKED_CANDIDATES
+from teachers.scoring.pair_scores import scoring
+
+# What has to be done to count the work; no teacher is asked.
+COUNTING: tuple[Stage[Any], ...] = (EXAMPLES, CONTEXTS)
+
+
+def planned_work(job: DistillationJob) -> list[Work]:
+    """Return the work of teachers and student; reads the conversations, as the job itself does."""
+    job.do_all(COUNTING)
+    return [*teachers_work(job), student_work(job, job.config, "trains")]
+
+
+def teachers_work(job: Job[Any]) -> Iterator[Work]:
+    """Yield what the teachers are to write and to score."""
+    tokens = {name: mean_tokens(name, teacher, _contexts(job)) for name, teacher in job.teachers.items()}
+    yield from _learning(job)
+    yield from _writing(job, tokens)
+    yield from _scoring(job, tokens)
+
+
+def student_work(job: Job[Any], config: DistillationConfig, task: str) -> Work:
+    """Return one training of the student, on all training contexts."""
+    num_contexts = job.run.read_json("stages", "examples.json")["counts"]["train examples"]
+    student = config.student
+    rate = read_rate(student_rate_uri(job.store, student))
+    steps = student.num_steps(num_contexts)
+    return Work("student", task, "steps", steps, rows_per_s=rate, replicas=student.num_workers)
+
+
+def _contexts(job: Job[Any]) -> Rows:
+    return Rows(job.run.at("contexts"))
+
+
+def _learning(job: Job[Any]) -> Iterator[Work]:
+    epochs = job.config.finetune.epochs
+    num_examples = job.run.read_json("stages", "examples.json")["counts"]["train examples"]
+    for name, teacher in job.teachers.items():
+        if epochs and isinstance(teacher, VllmTeacher):
+            yield Work(name, "learns", "conversations", epochs * num_examples)
+
+
+def _writing(job: Job[Any], tokens: Mapping[str, MeanTokens | None]) -> Iterator[Work]:
+    config = job.config.generate
+    for name, teacher in writers(job).items():
+        planned = planned_samples(_contexts(job), teacher, config, samples_uri(job.store, teacher, config))
+        if job.config.finetune.epochs:  # the store has what the teacher wrote before
+            planned = Planned(sum(planned), 0)
+        means, task = tokens[name], sampling(config)
+        yield Work(
+            name,
+            task.name,
+            task.unit,
+            planned.num_rows,
+            planned.num_stored,
+            tokens=planned.num_rows * sum(means) if means else None,
+            rows_per_s=read_rate(teacher_rate_uri(job.store, teacher, task)),
+            replicas=teacher.at_most(),
+        )
+
+
+def _scoring(job: Job[Any], tokens: Mapping[str, MeanTokens | None]) -> Iterator[Work]:
+    """Yield the pairs of all contexts, and for generative teachers each response alone, too.
+
+    As if none were stored and no filter dropped a response: that is known only when responses are written.
+    """
+    num_contexts, num_pairs = _num_scored(job)
+    for name, teacher in scorers(job).items():
+        means, task = tokens[name], scoring(job.config.score)
+        num_rows = num_pairs if isinstance(teacher, SimilarityTeacher) else 2 * num_pairs
+        yield Work(
+            name,
+            task.name,
+            task.unit,
+            num_rows,
+            tokens=num_contexts * means.prompt + num_rows * means.response if means else None,
+            rows_per_s=read_rate(teacher_rate_uri(job.store, teacher, task)),
+            replicas=teacher.at_most(),
+        )
+
+
+def _num_scored(job: Job[Any]) -> tuple[int, int]:
+    """Return the number of contexts that are scored, and at most how many pairs."""
+    config = job.config.candidates
+    examples = job.run.read_json("stages", "examples.json")["counts"]
+    num_ranked = min(config.evaluation_contexts, examples["test examples"])
+    num_ranked += min(config.validation_contexts, examples["validation examples"])
+
+    num_contexts = job.run.read_json("stages", "contexts.json")["counts"]["contexts"]
+    if config.scored_contexts is not None:
+        num_contexts = min(num_contexts, config.scored_contexts)
+    num_generated = len(writers(job)) * config.generated_per_teacher
+    num_candidates = 1 + num_generated + config.retrieved + config.random
+    num_pairs = num_contexts * num_candidates + num_ranked * (RANKED_CANDIDATES + OWN_TURNS)
+    return num_contexts + num_ranked, num_pairs
