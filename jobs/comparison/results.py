@@ -195,7 +195,8 @@ def _answers(measured: MeasuredRun, sources: Mapping[str, str]) -> list[report.A
         answers = measured.answers[system]
         groups = [conversations[example_id] for example_id in answers]
         teachers = trained_by(job) if system in config.compare.systems else set()
-        judgements = win_rates.of_system(answers, teachers)
+        others = [(name, measured.answers[name]) for name in _against(system, measured)]
+        judgements = win_rates.of_system(answers, teachers, others[0] if others else None)
         measures = response_measures(list(answers.values()), sources, groups)
         rows.append(report.AnswerRow(system=system, **measures, judgements=judgements))
     return rows

@@ -5,6 +5,7 @@ from jobs.comparison.systems import ComparisonJob
 from jobs.distillation.stages import DistillationJob
 from jobs.reports.comparison import Judgement
 from student.evaluation.measured_systems import mean_intervals
+from student.evaluation.statistics import Interval
 from teachers.config import writes
 from teachers.dataset import read_rows
 from teachers.inference.store import Row
@@ -43,23 +44,46 @@ class WinRates:
         """Return responses that no system retrieved, by name and example_id."""
         return reference_responses(self._rows)
 
-    def of_system(self, responses: dict[str, str], trained_by: set[str]) -> list[Judgement]:
+    def of_system(
+        self,
+        responses: dict[str, str],
+        trained_by: set[str],
+        against: tuple[str, dict[str, str]] | None = None,
+    ) -> list[Judgement]:
         """Return for each judge the mean measures of a system's responses, with their intervals.
 
-        A judge that trained the system, or wrote the responses, is left out where there is another.
+        A judge that trained the system, or wrote the responses, is left out where there is another. `against`
+        is a further system to win over: its name and responses.
         """
         impartial_judges = [judge for judge in self._scores if judge not in trained_by]
 
         judgements: list[Judgement] = []
         for judge in impartial_judges or self._scores:
-            judged = judge_responses(self._rows, self._scores[judge], responses, self._baseline)
-            if not judged:
+            means = self._means(judge, responses, self._baseline)
+            if not means:
                 continue
 
-            conversations = [self._conversations[example_id] for example_id in judged]
-            means = mean_intervals(list(map(vars, judged.values())), conversations)
-            judgements.append(Judgement(judge, judge in trained_by, **means))
+            name, others = against or (None, {})
+            wins = self._means(judge, responses, others)["win_rate_baseline"] if others else None
+            judgements.append(
+                Judgement(
+                    judge,
+                    trained_on=judge in trained_by,
+                    score=means["score"],
+                    win_rate_human=means["win_rate_human"],
+                    win_rate_generated=means["win_rate_generated"],
+                    win_rate_baseline=means["win_rate_baseline"],
+                    against=name,
+                    win_rate_against=wins,
+                )
+            )
         return judgements
+
+    def _means(self, judge: str, responses: dict[str, str], baseline: dict[str, str]) -> dict[str, Interval]:
+        """Return the mean of each field of `JudgedResponse`; none where no context is judged."""
+        judged = judge_responses(self._rows, self._scores[judge], responses, baseline)
+        conversations = [self._conversations[example_id] for example_id in judged]
+        return mean_intervals(list(map(vars, judged.values())), conversations) if judged else {}
 
 
 def trained_by(system: DistillationJob) -> set[str]:

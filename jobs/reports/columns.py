@@ -187,6 +187,8 @@ WINS_OVER_GENERATED = Column("win_rate_generated", "wins over generated response
 WINS_OVER_UNTRAINED = Column("win_rate_baseline", "wins over the untrained student's")
 JUDGEMENTS = (
     WINS_OVER_UNTRAINED,
+    Column("win_rate_against", "wins over"),
+    Column("against", "this system"),
     WINS_OVER_HUMAN,
     WINS_OVER_GENERATED,
     Column("score", "the judge's score"),

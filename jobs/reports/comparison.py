@@ -112,6 +112,10 @@ class Judgement:
     win_rate_generated: Interval
     win_rate_baseline: Interval
     """Over the untrained student's responses."""
+    against: str | None = None
+    """The first system that this one is tested against, if any."""
+    win_rate_against: Interval | None = None
+    """Over that system's responses."""
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,16 @@ def test_an_answer_wins_loses_or_ties(base: Job) -> None:
     assert gemma3.win_rate_generated.mean == 0.5
     # One: 2 beats the baseline's 1.5. Two: the baseline responds alike.
     assert smollm2.win_rate_baseline.mean == pytest.approx((1 + 0.5) / 2)
+    assert (smollm2.against, smollm2.win_rate_against) == (None, None)
     assert gemma3.judge == "gemma3"
+
+
+def test_a_system_is_judged_beside_the_one_that_it_is_tested_against(base: Job) -> None:
+    others = {"one": "well", "two": ANSWERS["two"]}
+    smollm2, _ = WinRates(base, 2, BASELINE).of_system(ANSWERS, set(), ("other", others))
+    # One: 2 loses to 3. Two: both respond alike.
+    assert smollm2.against == "other" and smollm2.win_rate_against is not None
+    assert smollm2.win_rate_against.mean == pytest.approx((0 + 0.5) / 2)
 
 
 def test_references_are_the_human_response_and_those_of_teachers(base: Job) -> None:
