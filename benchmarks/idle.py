@@ -39,13 +39,13 @@ def compute(teacher: Teacher, rows: list[Row]) -> list[Row]:
 
 def in_sequence(worker: Worker, uri: str) -> None:
     for file in work_files(uri):
-        worker(pa.table({"file": [file]}))
+        list(worker(pa.table({"file": [file]})))
 
 
 def overlapped(worker: Worker, uri: str) -> None:
     files = work_files(uri)
     for start in range(0, len(files), BATCHES_IN_A_BLOCK):
-        worker(pa.table({"file": files[start : start + BATCHES_IN_A_BLOCK]}))
+        list(worker(pa.table({"file": files[start : start + BATCHES_IN_A_BLOCK]})))
 
 
 def idle_share(

@@ -109,9 +109,8 @@ class Worker:
             self._teacher = start_teacher(work.name, work.config)
             self._notes.write("check", self._teacher.check(self._task.scores, self._task.max_tokens))
 
-    def __call__(self, files: pa.Table) -> pa.Table:
-        counts: list[int] = []
-        seconds: list[float] = []
+    def __call__(self, files: pa.Table) -> Iterator[pa.Table]:
+        """Yield for each batch the rows made and how long that took; at the end all are in the store."""
         uploads: list[Future[None]] = []
         names = files["file"].to_pylist()
         for file, batches in zip(names, self._transfers.map(self._batches, names), strict=True):
@@ -121,19 +120,17 @@ class Worker:
                 rows = batch.to_pylist()
                 stored = _num_rows(_batch_uri(self._store_uri, rows)) if was_begun else None
                 if stored is not None:
-                    counts.append(stored)
-                    seconds.append(0.0)
+                    yield _made(stored, 0.0)
                     continue
 
                 start = time.monotonic()
                 made = self._make(rows)
-                seconds.append(time.monotonic() - start)
-                counts.append(len(made))
+                seconds = time.monotonic() - start
                 uploads.append(self._transfers.submit(self._store, rows, made))
+                yield _made(len(made), seconds)
 
         for upload in uploads:
             upload.result()
-        return pa.table({"made": counts, "seconds": seconds})
 
     def _batches(self, file: str) -> list[pa.Table]:
         filesystem, path = open_uri(file)
@@ -212,6 +209,10 @@ class Worker:
             faulthandler.cancel_dump_traceback_later()
         self._attempts.succeed(key)
         return made
+
+
+def _made(num_rows: int, seconds: float) -> pa.Table:
+    return pa.table({"made": [num_rows], "seconds": [seconds]})
 
 
 def _as_text(error: str) -> str:
@@ -317,7 +318,10 @@ def run_teacher(work: TeacherWork, work_uri: str) -> Iterator[Made]:
     files = blocks_of_files(work_files(absolute(work_uri)), config.at_most())
 
     try:
-        made = ray.data.from_arrow(files).map_batches(
+        blocks = ray.data.from_arrow(files)
+        # So that each batch is seen when it is made, and not when its block of files is.
+        blocks.context.target_max_block_size = 1
+        made = blocks.map_batches(
             Worker,
             fn_constructor_args=(work.with_absolute_uris(), start_ledger()),
             batch_size=None,

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc
 
+from teachers.corpora.examples import position_of
 from teachers.dataset import AlignedReader, Rows, read_rows, write_rows
 from teachers.records import CANDIDATES
 from teachers.scoring.config import CandidatesConfig
@@ -42,9 +43,8 @@ def write_candidates(
 
     Those get gold + generated + retrieved + random, and the first `scored_contexts` of the config are for
     teachers to score. Other training contexts get their gold response alone: the rest of a training step are
-    its negatives. After the first `human_conversations` of the config no gold
-    response is used, as another context's candidate neither: teachers' contexts have the other sources, and
-    the rest are left out.
+    its negatives. Outside of the config's `human_conversations` no gold response is used, as another
+    context's candidate neither: teachers' contexts have the other sources, and the rest are left out.
 
     The first `evaluation_contexts` test and `validation_contexts` validation contexts get gold + 19 random
     responses of their split, on which teachers are ranked, and after those their own newest turns, which
@@ -75,7 +75,7 @@ def _candidate_rows(
 ) -> Iterator[dict[str, Any]]:
     seen, neighbours = AlignedReader(contexts_uri), AlignedReader(neighbours_uri)
     generated = {teacher: AlignedReader(uri) for teacher, uri in responses_uris.items()}
-    answered = _first_conversations(examples_uri, config.human_conversations)
+    answered = _answered_conversations(examples_uri, config)
 
     with _distinct_gold_responses(examples_uri, answered) as gold_responses:
         may_retrieve = None if answered is None else set(gold_responses)
@@ -110,17 +110,18 @@ def _candidate_rows(
         yield from _ranked(read_rows(examples_uri, split), limit, config.seed)
 
 
-def _first_conversations(examples_uri: str, count: int | None) -> Collection[str] | None:
-    """Return the first `count` training conversations; None: all of them."""
+def _answered_conversations(examples_uri: str, config: CandidatesConfig) -> Collection[str] | None:
+    """Return the training conversations whose gold responses are used, those of fewer among those of more.
+
+    None: all of them. They are drawn, for a file's first conversations may be longer than others.
+    """
+    count = config.human_conversations
     if count is None:
         return None
 
-    first: dict[str, None] = {}
-    for example in Rows(examples_uri, "train"):
-        if len(first) == count:
-            break
-        first[example["conversation_id"]] = None
-    return first.keys()
+    names = {example["conversation_id"] for example in Rows(examples_uri, "train")}
+    drawn = sorted(names, key=lambda name: position_of(f"{config.seed}:human:{name}"))
+    return set(drawn[:count])
 
 
 @contextmanager

@@ -20,8 +20,8 @@ class CandidatesConfig(Section):
     random: int = Field(1, ge=0)
     """Other training responses."""
     human_conversations: int | None = Field(None, ge=0)
-    """Training conversations whose human responses are used, all where not given. Of the others the contexts
-    alone are, and only those that teachers see, as of logs that nobody has answered."""
+    """Training conversations, drawn by `seed`, whose human responses are used; all where not given. Of the
+    others the contexts alone are, and only those that teachers see, as of logs that nobody has answered."""
     scored_contexts: int | None = Field(None, ge=0)
     """Of the contexts that teachers see the first so many have candidates that they score, all where not
     given: scoring takes far longer than writing."""

@@ -75,7 +75,7 @@ def test_a_batch_is_uploaded_while_the_engine_computes_the_next(
         # The first upload ends once the second batch is under way: without overlap, not at all.
         overlaps: list[bool] = []
         bucket.before_put = lambda: overlaps.append(second_computes.wait(10))
-        one(pa.table({"file": work_files(str(tmp_path / "work"))}))
+        list(one(pa.table({"file": work_files(str(tmp_path / "work"))})))
         assert overlaps == [True, True]
         assert len(read_rows("s3://runs/store")) == 8
 
@@ -102,8 +102,8 @@ def test_two_jobs_that_store_the_same_batches_at_once_leave_whole_files_and_noth
         write_table(table, stream)
 
     def run(name: str) -> list[int]:
-        counts = workers[name](pa.table({"file": work_files(str(tmp_path / name / "work"))}))
-        return [int(count) for count in counts["made"].to_pylist()]
+        made = workers[name](pa.table({"file": work_files(str(tmp_path / name / "work"))}))
+        return [int(count) for count in pa.concat_tables(made)["made"].to_pylist()]
 
     monkeypatch.setattr(pq, "write_table", write_with_the_other)
     with ThreadPoolExecutor(2) as threads:
