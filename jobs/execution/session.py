@@ -21,7 +21,8 @@ ConfigT = TypeVar("ConfigT", bound=JobConfig)
 def run_main(main: Callable[[list[str]], None]) -> int:
     """Run a job with the command line's arguments; return the exit status.
 
-    It is 2 for a user's mistake, 1 where storage or a server failed for longer than its client tries.
+    It is 2 for a user's mistake, 1 where storage or a server failed for longer than its client tries, and
+    130, as of a shell, for a job that was interrupted.
     """
     from jobs.execution.log import configure_logging
 
@@ -32,6 +33,9 @@ def run_main(main: Callable[[list[str]], None]) -> int:
     except (ConfigError, ValueError) as error:
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
+        return 130
     except Exception as error:
         line = _system_error(error)
         if line is None:
@@ -93,6 +97,8 @@ def _set_up_libraries() -> None:
     """Have nothing fetched that the config did not name, and libraries' messages kept in their log files."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # A thread that still waits when a job is interrupted would start another cluster.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

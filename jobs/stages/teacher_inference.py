@@ -116,8 +116,18 @@ def _run_teachers(run: RunDirectory, plans: Iterable[Plan]) -> dict[str, Made]:
     for wave in plan_waves(teachers, ray.cluster_resources()):
         with ThreadPoolExecutor(len(wave)) as threads:
             runs = {name: threads.submit(_run, run, *waiting[name]) for name in wave}
-            made |= {name: done.result() for name, done in runs.items()}
+            try:
+                made |= {name: done.result() for name, done in runs.items()}
+            except KeyboardInterrupt:
+                _end_threads()
+                raise
     return made
+
+
+def _end_threads() -> None:
+    """Leave the cluster: nothing else ends threads that wait for Ray Data, whose error is then expected."""
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    ray.shutdown()
 
 
 def _run(run: RunDirectory, work: TeacherWork, planned: Planned) -> Made:
