@@ -23,7 +23,7 @@ comma := ,
 quote = '$(subst ','\'',$(1))'
 STAMP := .venv/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: setup distill search synthesise compare results sweep serve export test golden faults faults-of-engines faults-of-clusters lint format constraints resolve clean
+.PHONY: setup distill search synthesise compare results forecast sweep serve export test golden faults faults-of-engines faults-of-clusters lint format constraints resolve clean
 
 setup: $(STAMP)
 
@@ -59,6 +59,12 @@ compare: $(STAMP)
 # The published comparison: the same, and its tables into docs/results.md.
 results: $(STAMP)
 	.venv/bin/python jobs/compare.py --config configs/bench.yaml --results docs/results.md $(ARGS)
+
+# Where teachers pay on your conversations, by a small comparison, and what a run of CONFIG would cost at its rates;
+# ARGS="--examples.conversations mine.jsonl" names them.
+forecast: $(STAMP)
+	.venv/bin/python jobs/compare.py --config configs/forecast.yaml $(ARGS)
+	.venv/bin/python jobs/distill.py --config $(CONFIG) --plan --run forecast-plan $(ARGS)
 
 # Trials of the student's training on one set of teachers' output; ARGS="--sweep configs/mine.yaml" is another.
 sweep: $(STAMP)

@@ -122,3 +122,10 @@ def test_data_that_is_not_there_is_left_out_with_a_line(
     assert caplog.messages == []
     assert existing_file("not/there.jsonl") is None
     assert caplog.messages == ["left out: not/there.jsonl does not exist"]
+
+
+@pytest.mark.parametrize("name", ["answers", "bench", "forecast"])
+def test_every_comparison_that_comes_with_the_repository_is_read(name: str) -> None:
+    config, _ = parse_comparison(["--config", f"configs/{name}.yaml"])
+    for system in config.compare.systems:
+        config.system(system, config.compare.seeds[0])
