@@ -16,6 +16,11 @@ from tests.teachers.engines.endpoints import GOOD, stand_in
 _ENDS_WITHIN_S = 60
 
 
+def _obey_interrupts() -> None:
+    """What a shell runs in the background, as these tests may be, ignores them, and so would the job."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.weights  # the conversations come with the extra `local`
 def test_an_interrupted_job_ends_in_one_line_and_leaves_no_process(config: Path, tmp_path: Path) -> None:
@@ -33,6 +38,7 @@ def test_an_interrupted_job_ends_in_one_line_and_leaves_no_process(config: Path,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_obey_interrupts,
         )
         try:
             deadline = time.monotonic() + 120
