@@ -64,7 +64,7 @@ results: $(STAMP)
 # ARGS="--examples.conversations mine.jsonl" names them.
 forecast: $(STAMP)
 	.venv/bin/python jobs/compare.py --config configs/forecast.yaml $(ARGS)
-	.venv/bin/python jobs/distill.py --config $(CONFIG) --plan --run forecast-plan $(ARGS)
+	.venv/bin/python jobs/distill.py --config $(CONFIG) --plan $(ARGS)
 
 # Trials of the student's training on one set of teachers' output; ARGS="--sweep configs/mine.yaml" is another.
 sweep: $(STAMP)

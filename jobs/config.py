@@ -57,7 +57,7 @@ class TrackingConfig(Section):
 class PlanConfig(Section):
     """Rates and prices of `--plan`, which prints what a job is going to do before it starts."""
 
-    rows_per_s: dict[str, float] = Field({})
+    rows_per_s: dict[str, Annotated[float, Field(gt=0)]] = Field({})
     """Rows a second of one replica by the plan's first column, such as `{gemma3 scores: 400}`, steps of a
     training; those last measured in the store where not given."""
     dollars_per_hour: dict[str, float] = Field({})
@@ -210,6 +210,9 @@ def parse_as(
         parser.print_help()
         kind(_cli_parse_args=["--help"])  # prints the config's keys, and exits
 
+    if options.plan:
+        # A finished run stays as it is.
+        options.run = f"{options.run or options.config.stem}-plan"
     content = read_mapping("--config", options.config)
     _apply_options(kind, content, overrides)
     try:

@@ -12,6 +12,7 @@ from jobs.execution.inputs import check_teachers
 from jobs.execution.job import Job
 from student.evaluation.held_out import HeldOut, response_selection
 from teachers.corpora.row_files import read_files
+from teachers.dataset import Rows
 from teachers.scoring.ratings import Rated, read_ratings
 
 
@@ -27,12 +28,29 @@ def check_examples(job: Job[ComparisonConfig]) -> None:
     config = job.config
     distillation.check_examples(job, splits_of(config.examples))
 
+    _check_label_curve(job)
     num_examples = job.run.read_json("stages", "examples.json")["counts"]["train examples"]
     for name in config.compare.systems:
         try:
             config.system(name, config.compare.seeds[0]).student.num_steps(num_examples)
         except ValueError as error:
             raise ValueError(f"compare.systems.{name}: {error}") from None
+
+
+def _check_label_curve(job: Job[ComparisonConfig]) -> None:
+    """Raises ValueError where a point of the curve has all conversations, and so is `all`."""
+    curve = job.config.compare.label_curve
+    if curve is None:
+        return
+
+    examples = Rows(job.run.at("examples"), "train")
+    num_conversations = len({example["conversation_id"] for example in examples})
+    for number in curve.conversations:
+        if number != "all" and number >= num_conversations:
+            raise ValueError(
+                f"compare.label_curve.conversations: expected `all` or less than the {num_conversations} "
+                f"training conversations, got {number}"
+            )
 
 
 def check_system_resources(config: ComparisonConfig) -> None:

@@ -36,7 +36,8 @@ def label_curve(
                 difference=differences.get(full),
             )
         )
-    return LabelCurve(config.metric, points, conclusion(config.metric, points))
+    num_seeds = len(values[config.points()[0][1]])
+    return LabelCurve(config.metric, points, conclusion(config.metric, points, num_seeds))
 
 
 def _differences(
@@ -61,8 +62,11 @@ def _num_human_responses(job: DistillationJob) -> int:
     return sum(row["candidates"][0]["source"] == "gold" for row in rows)
 
 
-def conclusion(metric: str, points: Sequence[LabelCurvePoint]) -> str:
-    """Say with how many conversations the teachers are worth how much, as far as it is shown (p < 0.05)."""
+def conclusion(metric: str, points: Sequence[LabelCurvePoint], num_seeds: int) -> str:
+    """Say with how many conversations the teachers are worth how much, as far as it is shown (p < 0.05).
+
+    The tests are of these trainings: of other ones they say nothing.
+    """
     gains: list[str] = []
     losses: list[str] = []
     unknown: list[str] = []
@@ -82,6 +86,8 @@ def conclusion(metric: str, points: Sequence[LabelCurvePoint]) -> str:
         sentences.append(f"They take from it: {_listed(losses)} conversations.")
     if unknown:
         sentences.append(f"No difference is shown with {_listed(unknown)} conversations.")
+    trainings = "one training" if num_seeds == 1 else f"{num_seeds} trainings"
+    sentences.append(f"That is of {trainings} each, and of one draw of the conversations.")
     return " ".join(sentences)
 
 

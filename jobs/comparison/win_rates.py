@@ -64,7 +64,7 @@ class WinRates:
                 continue
 
             name, others = against or (None, {})
-            wins = self._means(judge, responses, others)["win_rate_baseline"] if others else None
+            wins = self._means(judge, responses, others).get("win_rate_baseline") if others else None
             judgements.append(
                 Judgement(
                     judge,

@@ -71,6 +71,11 @@ class DistillationConfig(StudentSections, TaughtJobConfig):
         self.targets.check_weights(self.teachers, scorers)
         if not scorers:
             raise ValueError("teachers: expected at least one teacher that scores")
+        is_fitted = self.targets.temperature == "entropy" or self.targets.scale == "teacher"
+        if is_fitted and self.candidates.scored_contexts == 0:
+            raise ValueError(
+                "candidates.scored_contexts: expected 1 or more, for `targets` is fitted to scores"
+            )
         if self.targets.fits_on_validation and not self.candidates.validation_contexts:
             raise ValueError("targets: fitting on validation needs candidates.validation_contexts")
         return self

@@ -8,14 +8,14 @@ from jobs.distillation.stages import CONTEXTS, EXAMPLES, DistillationJob, scorer
 from jobs.execution.job import Job, Stage
 from jobs.reports.plan import Work
 from jobs.stages.training import student_rate_uri
-from teachers.config import SimilarityTeacher, VllmTeacher
+from teachers.config import EndpointTeacher, SimilarityTeacher, VllmTeacher
 from teachers.dataset import Rows
 from teachers.engines.token_counts import MeanTokens, mean_tokens
 from teachers.generation.sampling import planned_samples, sampling
 from teachers.inference.missing_rows import Planned
 from teachers.inference.rates import read_rate, teacher_rate_uri
 from teachers.inference.store import samples_uri
-from teachers.scoring.candidates import OWN_TURNS, RANKED_CANDIDATES
+from teachers.scoring.candidates import OWN_TURNS, RANKED_CANDIDATES, num_training_contexts
 from teachers.scoring.pair_scores import scoring
 
 # What has to be done to count the work; no teacher is asked.
@@ -37,11 +37,11 @@ def teachers_work(job: Job[Any]) -> Iterator[Work]:
 
 
 def student_work(job: Job[Any], config: DistillationConfig, task: str) -> Work:
-    """Return one training of the student, on all training contexts."""
-    num_contexts = job.run.read_json("stages", "examples.json")["counts"]["train examples"]
+    """Return one training of the student."""
+    num_contexts = num_training_contexts(job.run.at("examples"), job.run.at("contexts"), config.candidates)
     student = config.student
     rate = read_rate(student_rate_uri(job.store, student))
-    steps = student.num_steps(num_contexts)
+    steps = student.num_steps(num_contexts) if num_contexts else 0
     return Work("student", task, "steps", steps, rows_per_s=rate, replicas=student.num_workers)
 
 
@@ -85,12 +85,15 @@ def _scoring(job: Job[Any], tokens: Mapping[str, MeanTokens | None]) -> Iterator
     for name, teacher in scorers(job).items():
         means, task = tokens[name], scoring(job.config.score)
         num_rows = num_pairs if isinstance(teacher, SimilarityTeacher) else 2 * num_pairs
+        # A server is sent the context with each response; an engine reads it once.
+        num_prompts = num_pairs if isinstance(teacher, EndpointTeacher) else num_contexts
         yield Work(
             name,
             task.name,
             task.unit,
             num_rows,
-            tokens=num_contexts * means.prompt + num_rows * means.response if means else None,
+            num_stored=None,
+            tokens=num_prompts * means.prompt + num_rows * means.response if means else None,
             rows_per_s=read_rate(teacher_rate_uri(job.store, teacher, task)),
             replicas=teacher.at_most(),
         )

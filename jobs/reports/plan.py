@@ -22,8 +22,8 @@ class Work:
     """As in "gemma3 writes"."""
     unit: str
     rows: int
-    num_stored: int = 0
-    """Further rows, which the store has."""
+    num_stored: int | None = 0
+    """Further rows, which the store has; None where that is not known yet, and all are counted."""
     tokens: float | None = None
     """Tokens that are read and written, where the tokenizer is known."""
     rows_per_s: float | None = None
@@ -44,11 +44,14 @@ def print_plan(work: Sequence[Work], config: PlanConfig) -> None:
     if unmeasured := [row["work"] for row in rows if row["hours"] is None]:
         names = ", ".join(unmeasured)
         logger.info(
-            "not measured yet in this store: %s; a small job measures them, or `plan.rows_per_s`", names
+            "no rate is known of: %s; what teachers write and score and students train is measured by a job "
+            "in the same store, the rest by `plan.rows_per_s` alone",
+            names,
         )
     logger.info(
-        "hours are summed as if one worked after the other; not in them: engines that start, and the stages "
-        "of the job's own process (reading, candidates, embedding, index)"
+        "hours are summed as if one worked after the other, and pairs as if none were stored; not in them: "
+        "engines that start, judging and timing, candidates that single systems add, and the stages of the "
+        "job's own process (reading, candidates, embedding, index)"
     )
 
 

@@ -47,7 +47,8 @@ def train_stage(vectors: Callable[[Job[Any]], DocumentVectors] | None = None) ->
                 vectors(job) if vectors else None,
             )
         made = Made(reports.steps_done() - steps_before, time.monotonic() - start)
-        write_rate(student_rate_uri(job.store, job.config.student), made)
+        if not steps_before:  # of a training that resumes, the start would count for too much
+            write_rate(student_rate_uri(job.store, job.config.student), made)
         return counts
 
     def then(job: Job[Any], counts: Counts) -> None:
@@ -64,11 +65,28 @@ def _settings(job: Job[Any]) -> list[Any]:
 
 TRAIN = train_stage()
 
+# Keys of a student that change how long a step takes.
+_OF_THE_RATE = {
+    "model",
+    "kind",
+    "encoders",
+    "max_tokens",
+    "global_batch_size",
+    "max_candidates",
+    "own_turn_negatives",
+    "random_negatives",
+    "frozen_layers",
+    "precision",
+    "micro_batch_size",
+    "num_workers",
+    "cpus_per_worker",
+    "use_gpu",
+}
+
 
 def student_rate_uri(store: str, student: StudentConfig) -> str:
-    """Return where a training's steps a second are kept, which depend on more than they do not."""
-    settings = student.model_dump(mode="json", exclude={"epochs", "learning_rate", "seed"})
-    return rate_uri(store, "student", settings)
+    """Return where a training's steps a second are kept, by what they depend on."""
+    return rate_uri(store, "student", student.model_dump(mode="json", include=_OF_THE_RATE))
 
 
 def training_reports(job: Job[Any]) -> TrainingReports:

@@ -190,7 +190,8 @@ def _exclude_own_conversation(
             keys.add(text_key(rows[number]["candidates"][0]["text"]))
             keys.update(map(text_key, own_turn_texts(rows[number], num_turns)))
         for number in numbers if keys else ():
-            for key in keys - said_keys(rows[number]["context"]):
+            # A retrieved response of a row that no teacher scored has no column.
+            for key in keys.intersection(columns) - said_keys(rows[number]["context"]):
                 negative_mask[number, columns[key]] = False
 
 

@@ -10,7 +10,8 @@ from teachers.storage import read_json, write_json
 
 def teacher_rate_uri(store: str, teacher: TeacherConfig, task: Task) -> str:
     """Return where the rate of one replica lies: it depends on the hardware, too."""
-    return rate_uri(store, teacher.model_dump(mode="json"), task.name, task.max_tokens)
+    settings = teacher.model_dump(mode="json", exclude={"replicas"})
+    return rate_uri(store, settings, task.name, task.max_tokens)
 
 
 def rate_uri(store: str, *settings: Any) -> str:

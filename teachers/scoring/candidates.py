@@ -24,6 +24,7 @@ RANKED_CANDIDATES = 20
 # The user's last turn and the responder's one before it: what responders copy most.
 OWN_TURNS = 2
 _SPARE_DRAWS = 32
+_POSITIVE_SOURCES = ("gold", "generated")
 _GOLD_RESPONSES = pa.schema([("place", pa.int64()), ("response", pa.string())])
 _RESPONSES_AT_A_TIME = 65_536
 
@@ -44,7 +45,8 @@ def write_candidates(
     Those get gold + generated + retrieved + random, and the first `scored_contexts` of the config are for
     teachers to score. Other training contexts get their gold response alone: the rest of a training step are
     its negatives. Outside of the config's `human_conversations` no gold response is used, as another
-    context's candidate neither: teachers' contexts have the other sources, and the rest are left out.
+    context's candidate neither: teachers' contexts have the other sources, and the rest are left out, as is
+    a context from which nothing can be learned: without a score, and without a response of its own.
 
     The first `evaluation_contexts` test and `validation_contexts` validation contexts get gold + 19 random
     responses of their split, on which teachers are ranked, and after those their own newest turns, which
@@ -101,13 +103,27 @@ def _candidate_rows(
                 candidates.add(nearest, "retrieved")
                 candidates.add_random(gold_responses, config.random, f"{config.seed} {example_id}")
 
-            if candidates.rows:
+            if candidates.has_positive() or (for_teachers and candidates.rows):
                 yield _row({**example, "split": "train"}, candidates, for_teachers)
 
     for reader in (seen, neighbours, *generated.values()):
         reader.check_end()
     for split, limit in (("test", config.evaluation_contexts), ("validation", config.validation_contexts)):
         yield from _ranked(read_rows(examples_uri, split), limit, config.seed)
+
+
+def num_training_contexts(examples_uri: str, contexts_uri: str, config: CandidatesConfig) -> int:
+    """Return how many contexts are trained on, if the teachers write for each that they see."""
+    answered = _answered_conversations(examples_uri, config)
+    teachers_help = config.generated_per_teacher > 0 or config.scored_contexts != 0
+    seen = {row["example_id"] for row in Rows(contexts_uri)} if teachers_help else set()
+
+    count = 0
+    for split in ("train", "unanswered"):
+        for example in Rows(examples_uri, split):
+            has_gold = split == "train" and (answered is None or example["conversation_id"] in answered)
+            count += has_gold or example["example_id"] in seen
+    return count
 
 
 def _answered_conversations(examples_uri: str, config: CandidatesConfig) -> Collection[str] | None:
@@ -190,6 +206,10 @@ class _Candidates:
         if gold is not None:
             self.rows.append({"text": gold, "source": "gold", "teacher": None})
             self._seen.add(text_key(gold))
+
+    def has_positive(self) -> bool:
+        """Whether there is a response to learn as right without a teacher's score."""
+        return any(candidate["source"] in _POSITIVE_SOURCES for candidate in self.rows)
 
     def add(self, texts: list[str], source: str, teacher: str | None = None) -> int:
         """Add the texts that are new; return their number."""

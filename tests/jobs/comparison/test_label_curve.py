@@ -50,7 +50,10 @@ def test_the_curve_has_means_differences_and_the_number_of_human_responses(tmp_p
     assert means == pytest.approx((2 / 3, 1 / 3, 1 / 3))
     # Four conversations differ, all one way: of 2 ** 4 assignments of their signs two are as far from zero.
     assert two.difference.p_value == pytest.approx(2 / 2**4)
-    assert curve.conclusion == "No difference is shown with 2 conversations."
+    assert curve.conclusion == (
+        "No difference is shown with 2 conversations. "
+        "That is of one training each, and of one draw of the conversations."
+    )
 
 
 def _row(source: str) -> dict[str, Any]:
@@ -66,8 +69,9 @@ def test_the_conclusion_says_what_is_shown_and_what_is_not() -> None:
 
     without = LabelCurvePoint("0", 0, Interval(0.1, 0.1, 0.1), None, None)
     points = [without, point("50", 0.04, 0.001), point("200", 0.02, 0.04), point("1000", 0.01, 0.3)]
-    assert conclusion("mrr", [*points, point("all", -0.02, 0.01)]) == (
+    assert conclusion("mrr", [*points, point("all", -0.02, 0.01)], 3) == (
         "The teachers add to mrr: +0.040 with 50 and +0.020 with 200 conversations. "
         "They take from it: -0.020 with all conversations. "
-        "No difference is shown with 1000 conversations."
+        "No difference is shown with 1000 conversations. "
+        "That is of 3 trainings each, and of one draw of the conversations."
     )

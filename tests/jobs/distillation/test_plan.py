@@ -20,6 +20,8 @@ def _rows(output: str) -> dict[str, list[str]]:
 def test_a_plan_asks_no_teacher_and_a_finished_job_tells_the_rates(run: Path, config: Path) -> None:
     location = str(run.with_name("planned"))
     output = run_job("distill", config, "--plan", "--run", location)
+    assert not Path(location).exists()  # a run of this name would stay as it is
+    location += "-plan"
     rows = _rows(output)
     # Twelve contexts, two samples each; their candidates, and those of four ranked contexts.
     assert rows["chat learns"][:2] == ["60", "conversations"]
@@ -34,4 +36,4 @@ def test_a_plan_asks_no_teacher_and_a_finished_job_tells_the_rates(run: Path, co
     assert float(rows["retriever scores"][4].replace(",", "")) > 0
     num_steps, steps_per_s, hours = (float(rows["student trains"][place]) for place in (0, 4, 5))
     assert hours == pytest.approx(num_steps / steps_per_s / 3600, abs=0.006) and steps_per_s > 0
-    assert "not measured yet in this store: chat learns, chat writes, chat scores" in output
+    assert "no rate is known of: chat learns, chat writes, chat scores" in output

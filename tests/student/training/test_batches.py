@@ -70,6 +70,11 @@ def test_a_context_without_targets_leaves_its_retrieved_candidates_out() -> None
     assert batch.responses == ["yes", "no"]
 
 
+def test_two_such_contexts_of_one_conversation_need_no_column_for_them() -> None:
+    rows = [row("a", [(text, "retrieved"), ("x", "random")], None) for text in ("yes", "no")]
+    assert step_batch(rows, CONFIG).responses == ["x"]
+
+
 def test_a_context_that_nobody_answered_learns_what_was_written_for_it() -> None:
     rows = [
         row("a", [("yes", "generated"), ("no", "random")], [0.75, 0.25]),

@@ -5,7 +5,7 @@ from typing import Any
 
 from teachers.dataset import read_rows, write_rows
 from teachers.records import EXAMPLES, NEIGHBOURS, RESPONSES
-from teachers.scoring.candidates import write_candidates
+from teachers.scoring.candidates import num_training_contexts, write_candidates
 from teachers.scoring.config import CandidatesConfig
 
 
@@ -93,6 +93,24 @@ def test_of_conversations_that_nobody_answered_the_contexts_alone_are_used(tmp_p
     assert num_without_gold == 2
     texts = {text for row in drawn for _, text in row}
     assert texts == {"day 0 was long", "day 2 was long", "it was short"}
+
+
+def test_a_context_from_which_nothing_can_be_learned_is_left_out(tmp_path: Path) -> None:
+    uris = {name: str(tmp_path / name) for name in ("examples", "contexts", "neighbours", "output")}
+    rows = [example(number) for number in range(3)]
+    write_rows(uris["examples"], rows, EXAMPLES)
+    write_rows(uris["contexts"], rows, EXAMPLES)
+    nearest = [{"example_id": row["example_id"], "responses": ["day 0 was long"]} for row in rows]
+    write_rows(uris["neighbours"], nearest, NEIGHBOURS)
+
+    # Nobody wrote, nobody scores, and one of three conversations has human responses: number 2, by the seed.
+    config = CandidatesConfig(human_conversations=1, scored_contexts=0)
+    inputs = uris["examples"], uris["contexts"], {}, uris["neighbours"]
+    write_candidates(*inputs, uris["output"], config)
+    assert [row["example_id"] for row in read_rows(uris["output"], "train")] == ["2"]
+    assert num_training_contexts(uris["examples"], uris["contexts"], config) == 3
+    without_teachers = config.model_copy(update={"generated_per_teacher": 0})
+    assert num_training_contexts(uris["examples"], uris["contexts"], without_teachers) == 1
 
 
 def test_a_context_that_nobody_answered_has_what_was_written_for_it(tmp_path: Path) -> None:
