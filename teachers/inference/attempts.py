@@ -5,6 +5,7 @@ unless the whole node was lost: that says nothing about the rows.
 """
 
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,10 @@ _NODE_LOSS_NOTICED_S = 40.0
 def start_ledger() -> Any:
     """Start the actor on this node, where the job runs; it ends with its last handle."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
+    # On a node that is being lost a worker loses the connection before it ends: without retries it would
+    # tell that as an error of its rows' code, which ends the job.
+    options = {"num_cpus": 0, "max_task_retries": -1, "scheduling_strategy": here}
+    return ray.remote(Ledger).options(**options).remote()
 
 
 class Attempts:
@@ -75,7 +79,7 @@ class Attempts:
         Raises:
             TeacherError: one row after the other did.
         """
-        deaths = ray.get(self._ledger.count_death.remote(error))
+        deaths = ray.get(self._ledger.count_death.remote(error, uuid.uuid4().hex))
         if len(deaths) >= _DEATHS_IN_A_ROW:
             raise TeacherError(f"its engine failed at {len(deaths)} rows in a row, the last time: {error}")
 

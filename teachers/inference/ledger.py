@@ -21,7 +21,7 @@ class Ledger:
         self._files: set[str] = set()
         self._attempts: dict[str, Attempt] = {}
         self._made: dict[str, list[Row]] = {}
-        self._deaths: list[str] = []
+        self._deaths: dict[str, str] = {}
 
     def begin_file(self, file: str) -> bool:
         """Note that a worker begins a file of work; return whether one has begun it before."""
@@ -49,7 +49,10 @@ class Ledger:
         """Keep the rows made of a part of a batch, which is not stored yet."""
         self._made[key] = made
 
-    def count_death(self, error: str) -> list[str]:
-        """Return the errors of the rows that took the process down, one after the other."""
-        self._deaths.append(error)
-        return self._deaths
+    def count_death(self, error: str, call: str) -> list[str]:
+        """Return the errors of the rows that took the process down, one after the other.
+
+        A `call` that is sent twice counts once.
+        """
+        self._deaths[call] = error
+        return list(self._deaths.values())
