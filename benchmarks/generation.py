@@ -131,7 +131,8 @@ def pipeline(teacher: VllmTeacher, config: GenerateConfig, work: list[Row]) -> t
 
     import ray
 
-    from teachers.inference.worker import TeacherWork, run_teacher
+    from teachers.inference.pipeline import run_teacher
+    from teachers.inference.tasks import TeacherWork
 
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -21,8 +21,9 @@ from teachers.config import EndpointTeacher
 from teachers.engines.protocol import Teacher
 from teachers.inference.attempts import start_ledger
 from teachers.inference.store import Row
+from teachers.inference.tasks import Task, TeacherWork
 from teachers.inference.work_files import work_files, write_work
-from teachers.inference.worker import Task, TeacherWork, Worker
+from teachers.inference.worker import Worker
 from teachers.records import PAIR_SCORES
 from tests.http_server import chat_completion, json_server
 from tests.s3_server import faulty_bucket

@@ -160,6 +160,9 @@ CANDIDATE = pa.struct(
     [("text", pa.string()), ("source", pa.string()), ("teacher", pa.string())]
 )  # `teacher` is null unless the source is `generated`
 
+# Sources of candidates that are right answers without a teacher's score.
+POSITIVE_SOURCES = ("gold", "generated")
+
 # Writes: teachers.scoring.candidates. Reads: teachers.scoring.pair_scores, teachers.scoring.targets.
 # Candidate 0 is the gold response where the row has one, as a held-out one has. Texts are distinct within a
 # row, and the context has said none of them but those of the source `context`: a held-out context's newest

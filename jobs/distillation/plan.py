@@ -1,20 +1,18 @@
 """The work of a distillation, counted before a teacher starts."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from jobs.distillation.config import DistillationConfig
 from jobs.distillation.stages import CONTEXTS, EXAMPLES, DistillationJob, scorers, writers
 from jobs.execution.job import Job, Stage
 from jobs.reports.plan import Work
-from jobs.stages.training import student_rate_uri
+from jobs.stages.plan import training_work, writing_work
 from teachers.config import EndpointTeacher, SimilarityTeacher, VllmTeacher
 from teachers.dataset import Rows
 from teachers.engines.token_counts import MeanTokens, mean_tokens
-from teachers.generation.sampling import planned_samples, sampling
-from teachers.inference.missing_rows import Planned
 from teachers.inference.rates import read_rate, teacher_rate_uri
-from teachers.inference.store import samples_uri
 from teachers.scoring.candidates import OWN_TURNS, RANKED_CANDIDATES, num_training_contexts
 from teachers.scoring.pair_scores import scoring
 
@@ -39,10 +37,7 @@ def teachers_work(job: Job[Any]) -> Iterator[Work]:
 def student_work(job: Job[Any], config: DistillationConfig, task: str) -> Work:
     """Return one training of the student."""
     num_contexts = num_training_contexts(job.run.at("examples"), job.run.at("contexts"), config.candidates)
-    student = config.student
-    rate = read_rate(student_rate_uri(job.store, student))
-    steps = student.num_steps(num_contexts) if num_contexts else 0
-    return Work("student", task, "steps", steps, rows_per_s=rate, replicas=student.num_workers)
+    return training_work(job.store, config.student, num_contexts, task)
 
 
 def _contexts(job: Job[Any]) -> Rows:
@@ -58,22 +53,15 @@ def _learning(job: Job[Any]) -> Iterator[Work]:
 
 
 def _writing(job: Job[Any], tokens: Mapping[str, MeanTokens | None]) -> Iterator[Work]:
-    config = job.config.generate
     for name, teacher in writers(job).items():
-        planned = planned_samples(_contexts(job), teacher, config, samples_uri(job.store, teacher, config))
+        means = tokens[name]
+        a_sample = sum(means) if means else None
+        work = writing_work(job.store, name, teacher, _contexts(job), job.config.generate, a_sample)
         if job.config.finetune.epochs:  # the store has what the teacher wrote before
-            planned = Planned(sum(planned), 0)
-        means, task = tokens[name], sampling(config)
-        yield Work(
-            name,
-            task.name,
-            task.unit,
-            planned.num_rows,
-            planned.num_stored,
-            tokens=planned.num_rows * sum(means) if means else None,
-            rows_per_s=read_rate(teacher_rate_uri(job.store, teacher, task)),
-            replicas=teacher.at_most(),
-        )
+            rows = work.rows + (work.num_stored or 0)
+            all_tokens = None if a_sample is None else rows * a_sample
+            work = replace(work, rows=rows, num_stored=0, tokens=all_tokens)
+        yield work
 
 
 def _scoring(job: Job[Any], tokens: Mapping[str, MeanTokens | None]) -> Iterator[Work]:

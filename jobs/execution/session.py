@@ -34,7 +34,7 @@ def run_main(main: Callable[[list[str]], None]) -> int:
         print(f"error: {without_credentials(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on where this one stopped", file=sys.stderr)
+        print("interrupted: the same command resumes the job", file=sys.stderr)
         return 130
     except Exception as error:
         line = _system_error(error)

@@ -12,11 +12,13 @@ from teachers.config import GenerateConfig, TeacherConfig, VllmTeacher, Writer
 from teachers.generation.latency import timing, timing_work
 from teachers.generation.sampling import plan_samples, samples_in_a_batch, sampling
 from teachers.inference.missing_rows import Planned
+from teachers.inference.notes import sanity_line
+from teachers.inference.pipeline import run_teacher
 from teachers.inference.rates import teacher_rate_uri, write_rate
 from teachers.inference.store import Row, pairs_uri, samples_uri
+from teachers.inference.tasks import Made, Task, TeacherWork
 from teachers.inference.waves import plan_waves
 from teachers.inference.work_files import write_work
-from teachers.inference.worker import Made, Task, TeacherWork, run_teacher, sanity_line
 from teachers.scoring.config import ScoreConfig
 from teachers.scoring.pair_scores import plan_scores, scoring
 

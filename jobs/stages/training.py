@@ -19,7 +19,7 @@ from teachers.engines.weights import model_folder
 from teachers.generation.finetuning import learned_key, write_sequences
 from teachers.inference.rates import rate_uri, write_rate
 from teachers.inference.store import model_uri
-from teachers.inference.worker import Made
+from teachers.inference.tasks import Made
 from teachers.storage import file_exists
 
 _COMPLETE = "finetuned.json"  # written last into a fine-tuned teacher's folder

@@ -12,10 +12,11 @@ from teachers.dataset import Rows
 from teachers.engines.weights import weights_identity
 from teachers.generation.filters import read_blocklist
 from teachers.generation.sampling import sampling
+from teachers.inference.notes import sanity_line
 from teachers.inference.resident_teachers import ResidentTeachers, start_replicas
 from teachers.inference.store import samples_uri
+from teachers.inference.tasks import TeacherWork
 from teachers.inference.work_files import work_files, write_work
-from teachers.inference.worker import TeacherWork, sanity_line
 from teachers.records import PLANS
 from teachers.synthesis.conversation_graph import Graph
 from teachers.synthesis.dataset_card import dataset_card

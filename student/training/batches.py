@@ -17,9 +17,9 @@ from torch import Tensor
 
 from student.config import StudentConfig
 from student.text import context_text
+from teachers.records import POSITIVE_SOURCES
 from teachers.texts import said_keys, text_key
 
-_POSITIVE_SOURCES = ("gold", "generated")
 # Steps shuffled together; shared random negatives are drawn from their responses.
 _WINDOW_STEPS = 64
 
@@ -98,7 +98,7 @@ def _positive_responses(rows: Sequence[Row]) -> list[str]:
     responses: dict[str, None] = {}
     for row in rows:
         for candidate in row["candidates"]:
-            if candidate["source"] in _POSITIVE_SOURCES:
+            if candidate["source"] in POSITIVE_SOURCES:
                 responses[candidate["text"]] = None
     return list(responses)
 
@@ -140,7 +140,7 @@ def step_batch(rows: Sequence[Row], config: StudentConfig, random_negatives: Seq
         for candidate, prob in zip(candidates, probs, strict=True):
             column = columns[text_key(candidate["text"])]
             own_mask[number, column] |= prob is not None
-            positive_mask[number, column] |= candidate["source"] in _POSITIVE_SOURCES
+            positive_mask[number, column] |= candidate["source"] in POSITIVE_SOURCES
             negative_mask[number, column] &= candidate["source"] == "random"
             target_probs[number, column] += prob or 0.0
     _exclude_own_conversation(negative_mask, rows, columns, config.own_turn_negatives)
@@ -207,7 +207,7 @@ def _first_candidates(row: Row, max_candidates: int) -> tuple[list[dict[str, Any
 
     pairs = sorted(
         zip(candidates, probs, strict=True),
-        key=lambda pair: pair[0]["source"] not in _POSITIVE_SOURCES,
+        key=lambda pair: pair[0]["source"] not in POSITIVE_SOURCES,
     )[:max_candidates]
     first_candidates = [candidate for candidate, _ in pairs]
     total = sum(prob or 0.0 for _, prob in pairs)

@@ -13,7 +13,7 @@ from teachers.dataset import read_rows
 from teachers.engines.protocol import Prompt, Teacher
 from teachers.generation.sampling import SAMPLE_REQUESTS, sample_requests
 from teachers.inference.store import Row
-from teachers.inference.worker import Task
+from teachers.inference.tasks import Task
 
 TOKENS = 32
 """Tokens of every timed response, as short ones take less."""

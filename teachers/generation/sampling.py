@@ -10,8 +10,8 @@ from teachers.config import GenerateConfig, Writer
 from teachers.engines.protocol import Generation, Prompt, Teacher
 from teachers.inference.missing_rows import Planned, RequestedKeys
 from teachers.inference.store import Row, content_key
+from teachers.inference.tasks import Task
 from teachers.inference.work_files import write_work
-from teachers.inference.worker import Task
 from teachers.records import MESSAGE, SAMPLES
 
 SAMPLE_REQUESTS = pa.schema(

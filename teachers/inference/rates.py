@@ -4,7 +4,7 @@ from typing import Any
 
 from teachers.config import TeacherConfig
 from teachers.inference.store import content_key
-from teachers.inference.worker import Made, Task
+from teachers.inference.tasks import Made, Task
 from teachers.storage import read_json, write_json
 
 

@@ -11,8 +11,10 @@ import ray
 
 from teachers.engines.protocol import TeacherError
 from teachers.inference.attempts import start_ledger
+from teachers.inference.notes import Notes
 from teachers.inference.store import Row
-from teachers.inference.worker import Notes, TeacherWork, Worker, stored_batch
+from teachers.inference.tasks import TeacherWork
+from teachers.inference.worker import Worker, stored_batch
 from teachers.storage import make_folder
 
 # One that is lost says so at once: its process takes longer to start again.

@@ -1,4 +1,4 @@
-"""Teachers at work: a Ray Data pipeline of actors for one teacher, from wanted rows to rows of the store.
+"""A teacher's worker: an actor of `teachers.inference.pipeline` that makes rows for the store.
 
 Faults, and what comes of them:
 - an actor, its node or the whole job dies: Ray Data, or the next job, does the batches that are not stored;
@@ -14,81 +14,24 @@ import faulthandler
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray.data
 
 from teachers.config import EndpointTeacher, SimilarityTeacher, TeacherConfig
-from teachers.engines.protocol import DEFAULT_MAX_TOKENS, Teacher, TeacherError
-from teachers.inference.attempts import Attempts, start_ledger
+from teachers.engines.protocol import Teacher, TeacherError
+from teachers.inference.attempts import Attempts
+from teachers.inference.notes import Notes
 from teachers.inference.store import Row, content_key
+from teachers.inference.tasks import TeacherWork
 from teachers.inference.telemetry import TeacherMetrics
-from teachers.inference.work_files import work_files
-from teachers.storage import (
-    absolute,
-    list_names,
-    make_empty_folder,
-    make_folder,
-    open_uri,
-    read_json,
-    write_atomically,
-    write_json,
-)
+from teachers.storage import open_uri, write_atomically
 
 _TRANSFERS_AT_ONCE = 4
-# Files of work that a worker gets at once in a long job: it waits for storage once, at their end.
-_FILES_AT_ONCE = 8
 _STDERR = 2  # the file descriptor; a worker's sys.stderr may be another object
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a worker does with rows of work, each of which has a `key`."""
-
-    name: str
-    """What a teacher does, as in "gemma3 scores"."""
-    unit: str
-    """What is done, in the plural."""
-    request_schema: pa.Schema
-    """Of the rows that come in."""
-    made: pa.Schema
-    """Of the rows that go to the store."""
-    run: Callable[[Teacher, list[Row]], list[Row]]
-    reject: Callable[[Row, str], list[Row]]
-    """Rows for the store in place of a row that the teacher can't do, with the error."""
-    scores: bool = False
-    """Whether it asks for scores, which the teacher then shows to be right."""
-    max_tokens: int = DEFAULT_MAX_TOKENS
-    """Of what it has the teacher write."""
-
-
-class Made(NamedTuple):
-    """Rows that one replica has made, and how long it computed."""
-
-    num_rows: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class TeacherWork:
-    """A task for one teacher, and where its rows and notes go."""
-
-    name: str
-    config: TeacherConfig
-    task: Task
-    batch_size: int
-    store_uri: str
-    notes_uri: str
-
-    def with_absolute_uris(self) -> "TeacherWork":
-        """Return the same work for processes with another working directory."""
-        return replace(self, store_uri=absolute(self.store_uri), notes_uri=absolute(self.notes_uri))
 
 
 class Worker:
@@ -253,40 +196,6 @@ def stored_batch(store_uri: str, rows: list[Row]) -> list[Row] | None:
     return rows_made
 
 
-class Notes:
-    """Small files by which a worker tells the job what its check showed, and why it can't work."""
-
-    def __init__(self, uri: str) -> None:
-        self._uri = uri
-        make_folder(uri)
-
-    def clear(self) -> None:
-        make_empty_folder(self._uri)
-
-    def read(self, name: str) -> Any:
-        """What a note says; None where there is none."""
-        return read_json(f"{self._uri}/{name}.json")
-
-    def read_all(self) -> list[Any]:
-        """What all notes say."""
-        names = [name for name in list_names(self._uri) if name.endswith(".json")]
-        notes = [self.read(name.removesuffix(".json")) for name in names]
-        return [note for note in notes if note is not None]
-
-    def write(self, name: str, content: Any) -> None:
-        # Atomically: the job reads while a worker writes.
-        write_json(f"{self._uri}/{name}.json", content)
-
-    @contextmanager
-    def of_failure(self) -> Iterator[None]:
-        """Notes why the teacher can't work, for the job to show in one line."""
-        try:
-            yield
-        except ValueError as error:
-            self.write("failure", str(error))
-            raise
-
-
 def start_teacher(name: str, config: TeacherConfig) -> Teacher:
     """A running teacher of the config's kind."""
     if isinstance(config, SimilarityTeacher):
@@ -300,62 +209,3 @@ def start_teacher(name: str, config: TeacherConfig) -> Teacher:
     from teachers.engines.vllm_engine import Engine
 
     return Engine(name, config)
-
-
-def run_teacher(work: TeacherWork, work_uri: str) -> Iterator[Made]:
-    """Have one teacher do the rows at `work_uri` (see `write_work`); end when all are in the store.
-
-    Yields what a replica has made, whenever it has.
-
-    Raises:
-        TeacherError: the teacher can't work, and why.
-    """
-    name, config = work.name, work.config
-    notes = Notes(work.notes_uri)
-    notes.clear()
-    make_folder(work.store_uri)
-
-    files = blocks_of_files(work_files(absolute(work_uri)), config.at_most())
-
-    try:
-        blocks = ray.data.from_arrow(files)
-        # So that each batch is seen when it is made, and not when its block of files is.
-        blocks.context.target_max_block_size = 1
-        made = blocks.map_batches(
-            Worker,
-            fn_constructor_args=(work.with_absolute_uris(), start_ledger()),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=config.num_cpus,
-            num_gpus=config.num_gpus or None,
-            compute=_pool(config, len(files)),
-            label_selector=config.node_labels or None,
-            accelerator_type=config.accelerator_type,
-        )
-        for counts in made.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield Made(sum(counts["made"].to_pylist()), sum(counts["seconds"].to_pylist()))
-    except Exception:
-        failure = notes.read("failure")
-        if failure is None:
-            raise
-        # As the error it was in the actor, not as the actor's death.
-        raise TeacherError(failure if name in failure else f"teachers.{name}: {failure}") from None
-    notes.clear()
-
-
-def blocks_of_files(files: list[str], num_workers: int) -> list[pa.Table]:
-    """Several files each where there are enough for all workers to get blocks again and again, else one."""
-    size = max(1, min(_FILES_AT_ONCE, len(files) // (4 * num_workers)))
-    return [pa.table({"file": files[start : start + size]}) for start in range(0, len(files), size)]
-
-
-def sanity_line(notes_uri: str) -> str | None:
-    """What the teacher showed before its first row; None until it has."""
-    line: str | None = Notes(notes_uri).read("check")
-    return line
-
-
-def _pool(config: TeacherConfig, num_files: int) -> ray.data.ActorPoolStrategy:
-    """All replicas that there is work for are asked for at once, with their labels: so an autoscaler brings
-    nodes for them. A pool that may shrink could give up those that wait: its share is of what is there."""
-    return ray.data.ActorPoolStrategy(size=min(config.at_most(), max(config.at_least(), num_files)))

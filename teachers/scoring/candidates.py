@@ -13,7 +13,7 @@ import pyarrow.ipc
 
 from teachers.corpora.examples import position_of
 from teachers.dataset import AlignedReader, Rows, read_rows, write_rows
-from teachers.records import CANDIDATES
+from teachers.records import CANDIDATES, POSITIVE_SOURCES
 from teachers.scoring.config import CandidatesConfig
 from teachers.scratch import insert, scratch_database
 from teachers.texts import said_keys, text_key
@@ -24,7 +24,6 @@ RANKED_CANDIDATES = 20
 # The user's last turn and the responder's one before it: what responders copy most.
 OWN_TURNS = 2
 _SPARE_DRAWS = 32
-_POSITIVE_SOURCES = ("gold", "generated")
 _GOLD_RESPONSES = pa.schema([("place", pa.int64()), ("response", pa.string())])
 _RESPONSES_AT_A_TIME = 65_536
 
@@ -116,13 +115,14 @@ def num_training_contexts(examples_uri: str, contexts_uri: str, config: Candidat
     """Return how many contexts are trained on, if the teachers write for each that they see."""
     answered = _answered_conversations(examples_uri, config)
     teachers_help = config.generated_per_teacher > 0 or config.scored_contexts != 0
-    seen = {row["example_id"] for row in Rows(contexts_uri)} if teachers_help else set()
+    seen = AlignedReader(contexts_uri)
 
     count = 0
     for split in ("train", "unanswered"):
         for example in Rows(examples_uri, split):
             has_gold = split == "train" and (answered is None or example["conversation_id"] in answered)
-            count += has_gold or example["example_id"] in seen
+            is_seen = seen.row_for(example["example_id"]) is not None
+            count += has_gold or (is_seen and teachers_help)
     return count
 
 
@@ -209,7 +209,7 @@ class _Candidates:
 
     def has_positive(self) -> bool:
         """Whether there is a response to learn as right without a teacher's score."""
-        return any(candidate["source"] in _POSITIVE_SOURCES for candidate in self.rows)
+        return any(candidate["source"] in POSITIVE_SOURCES for candidate in self.rows)
 
     def add(self, texts: list[str], source: str, teacher: str | None = None) -> int:
         """Add the texts that are new; return their number."""

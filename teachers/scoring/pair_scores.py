@@ -12,8 +12,8 @@ from teachers.dataset import Rows, write_rows
 from teachers.engines.protocol import Group, PairScore, Teacher
 from teachers.inference.missing_rows import Planned, RequestedKeys
 from teachers.inference.store import Row, content_key
+from teachers.inference.tasks import Task
 from teachers.inference.work_files import write_work
-from teachers.inference.worker import Task
 from teachers.records import MESSAGE, PAIR_SCORES, SCORES
 from teachers.scoring.config import ScoreConfig
 

@@ -23,10 +23,10 @@ from teachers.engines.protocol import Generation
 from teachers.generation.config import FiltersConfig
 from teachers.generation.rewriting import transcript
 from teachers.generation.sampling import sample_request
+from teachers.inference.notes import Notes
 from teachers.inference.resident_teachers import ResidentTeachers
 from teachers.inference.store import Row
 from teachers.inference.work_files import work_files
-from teachers.inference.worker import Notes
 from teachers.records import SYNTHESISED
 from teachers.storage import absolute
 from teachers.synthesis.config import ChecksConfig, SynthesisConfig

@@ -52,5 +52,5 @@ def test_an_interrupted_job_ends_in_one_line_and_leaves_no_process(config: Path,
                 os.killpg(job.pid, signal.SIGKILL)
 
     assert job.returncode == 130
-    assert errors.endswith("interrupted: the same command goes on where this one stopped\n")
+    assert errors.endswith("interrupted: the same command resumes the job\n")
     assert "slow writes: 24 to do" in output and "Traceback" not in output + errors

@@ -14,9 +14,10 @@ import ray
 
 from teachers.config import VllmTeacher
 from teachers.engines.protocol import Teacher
+from teachers.inference.pipeline import run_teacher
 from teachers.inference.store import Row
+from teachers.inference.tasks import TeacherWork
 from teachers.inference.work_files import work_files
-from teachers.inference.worker import TeacherWork, run_teacher
 from teachers.scoring.config import ScoreConfig
 from teachers.scoring.pair_scores import plan_scores, scoring
 

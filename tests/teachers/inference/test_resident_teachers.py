@@ -9,9 +9,9 @@ import pytest
 import ray
 
 from teachers.engines.protocol import TeacherError
+from teachers.inference.notes import Notes
 from teachers.inference.resident_teachers import ResidentTeachers, TeacherReplicas
 from teachers.inference.store import Row, content_key
-from teachers.inference.worker import Notes
 from teachers.records import SAMPLES
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

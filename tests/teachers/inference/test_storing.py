@@ -18,8 +18,9 @@ from teachers.dataset import read_rows
 from teachers.engines.protocol import Teacher
 from teachers.inference.attempts import start_ledger
 from teachers.inference.store import Row, open_store
+from teachers.inference.tasks import Task, TeacherWork
 from teachers.inference.work_files import work_files, write_work
-from teachers.inference.worker import Task, TeacherWork, Worker
+from teachers.inference.worker import Worker
 from teachers.records import PAIR_SCORES
 from teachers.storage import open_uri
 from tests.s3_server import faulty_bucket

@@ -15,9 +15,11 @@ from teachers.config import EndpointTeacher
 from teachers.dataset import read_rows
 from teachers.engines.protocol import Teacher, TeacherError
 from teachers.inference.attempts import start_ledger
+from teachers.inference.pipeline import blocks_of_files, run_teacher
 from teachers.inference.store import Row, content_key, open_store
+from teachers.inference.tasks import Task, TeacherWork
 from teachers.inference.work_files import work_files, write_work
-from teachers.inference.worker import Task, TeacherWork, Worker, blocks_of_files, run_teacher
+from teachers.inference.worker import Worker
 from teachers.records import PAIR_SCORES
 from teachers.storage import open_uri
 from tests.http_server import chat_completion, json_server
