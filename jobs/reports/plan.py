@@ -41,7 +41,7 @@ def print_plan(work: Sequence[Work], config: PlanConfig) -> None:
     rows = plan_rows(work, config)
     print_table(Table("plan", columns.PLAN, rows))
 
-    if unmeasured := [row["work"] for row in rows if row["hours"] is None]:
+    if unmeasured := [row["work"] for row in rows[:-1] if row["hours"] is None]:
         names = ", ".join(unmeasured)
         logger.info(
             "no rate is known of: %s; what teachers write and score and students train is measured by a job "
@@ -59,7 +59,7 @@ def plan_rows(work: Sequence[Work], config: PlanConfig) -> list[Row]:
     """Return a row for each work, and one of the sums; `hours` are None where no rate is known."""
     rows = [_row(one, config) for one in work]
 
-    sums: dict[str, float | str] = {"work": "together", "hours": 0.0}
+    sums: dict[str, float | str] = {"work": "together"}
     for key in ("tokens", "hours", "dollars"):
         values = [row[key] for row in rows if row[key] is not None]
         if values:
